@@ -1,0 +1,14 @@
+"""Measure what vision networks represent, and reproduce Raghu et al. (2021), figure by figure."""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # `seelike.start` brings in torch, timm and seaborn: only those who ask for it wait for them.
+    if name == "start":
+        from seelike.notebook import start
+
+        return start
+    raise AttributeError(f"module 'seelike' has no attribute {name!r}")

@@ -1,0 +1,26 @@
+"""Load a network, list the places in it that the paper reads, and read them.
+
+Example:
+    >>> import torch
+    >>> model = load("resnet18:random")
+    >>> outputs = layers(model, kinds=["block"])
+    >>> activations = read(model, outputs[:2], torch.zeros(4, 3, 64, 64))
+    >>> {name: tuple(activation.shape) for name, activation in activations.items()}
+    {'block 1': (4, 64, 16, 16), 'block 2': (4, 64, 16, 16)}
+"""
+
+from seelike.models.layers import Layer, Residual, family, layers, residuals
+from seelike.models.loading import available, load, preprocessing
+from seelike.models.reading import read
+
+__all__ = [
+    "Layer",
+    "Residual",
+    "available",
+    "family",
+    "layers",
+    "load",
+    "preprocessing",
+    "read",
+    "residuals",
+]
