@@ -1,0 +1,344 @@
+"""The paper's claims, each as one number that is above zero where the claim holds.
+
+A notebook computes the number once per repeat and calls `record`. That shows a card to the reader and leaves
+the same in the notebook in machine-readable form, from which the scoreboard of the book is made.
+
+The uncertainty covers the draw of the images. It does not cover the training of the networks: those are
+the same ones in every repeat, and a claim that holds here holds for these networks.
+"""
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import stdtrit
+
+from seelike.display import escape_markdown, show
+from seelike.errors import unknown_name
+
+CLAIM_MIME = "application/vnd.seelike.claim+json"
+
+Verdict = Literal["holds", "does not hold", "undecided", "not testable"]
+
+# A sign beside the word, so that neither colour nor reading is needed to tell them apart.
+SIGNS: dict[str, str] = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not testable": "○"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the paper, and the number that tests it.
+
+    Attributes:
+        id: Its name in `CLAIMS`.
+        figure: The figures of the paper that carry it.
+        statement: What the paper says, as one sentence.
+        statistic: What is computed, in words. The claim says that it is above zero.
+        paper: What the paper reports.
+
+    Example:
+        >>> CLAIMS["uniform_layers"].figure
+        'Figures 1 and B.1'
+    """
+
+    id: str
+    figure: str
+    statement: str
+    statistic: str
+    paper: str
+
+
+CLAIMS: dict[str, Claim] = {
+    claim.id: claim
+    for claim in (
+        Claim(
+            id="uniform_layers",
+            figure="Figures 1 and B.1",
+            statement="The layers of a ViT are more uniform than those of a ResNet.",
+            statistic="mean CKA of all pairs of different layers, ViTs minus ResNets",
+            paper="Section 4: 'ViTs show a much more uniform similarity structure'. "
+            "Shown as heat maps, without a number.",
+        ),
+        Claim(
+            id="lower_and_higher_layers_alike",
+            figure="Figure 1",
+            statement="Lower and higher layers are more alike in a ViT than in a ResNet.",
+            statistic="mean CKA of the first third with the last third of the layers, ViTs minus ResNets",
+            paper="Section 4: 'lower and higher layers in ViT show much greater similarity than in the "
+            "ResNet'. Shown as heat maps, without a number.",
+        ),
+        Claim(
+            id="resnet_stages",
+            figure="Figure 1",
+            statement="A ResNet falls into stages of similar layers, and a ViT does not.",
+            statistic="mean CKA within minus between stages, ResNets minus ViTs; "
+            "a ViT is cut at the same relative depths as the ResNet",
+            paper="Figure 1: 'the ResNet models show clear stages in similarity structure'. "
+            "Shown as heat maps, without a number.",
+        ),
+        Claim(
+            id="many_low_resnet_layers_match_few_vit_layers",
+            figure="Figures 2 and B.1",
+            statement="Many low layers of a ResNet match a few of the lowest layers of a ViT.",
+            statistic="0.5 minus the relative depth of the ViT layer that is most like the middle layer "
+            "of the ResNet",
+            paper="Figure 2: the lower half of the ResNet's layers is like about the lowest quarter of the "
+            "ViT's, which puts the statistic near 0.25. Figure B.1: the lowest 60 layers of ResNet50 "
+            "are like the lowest 25 of ViT-B/32.",
+        ),
+        Claim(
+            id="last_third_matches_no_resnet_layer",
+            figure="Figure 2",
+            statement="The last third of a ViT matches no layer of a ResNet.",
+            statistic="highest CKA of a ViT layer with any ResNet layer, mean over the middle third of the "
+            "ViT minus mean over its last third",
+            paper="Section 4: 'the final third of ViT layers is less similar to all ResNet layers'. "
+            "Shown as heat maps, without a number.",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim, tested.
+
+    Attributes:
+        claim: What was tested.
+        verdict: "holds" or "does not hold" where the statistic is above or below zero by more than its
+            uncertainty, else "undecided"; "not testable" where there was nothing to compute.
+        values: The statistic, once per repeat.
+        statistic: Mean of the values; None where not testable.
+        uncertainty: Half the width of the 95 % interval of that mean; None where there are fewer than two
+            values.
+        why: Why it is not testable, or why it stays undecided; else empty.
+        figure_name: The name of the figure, in the notebook, that shows it.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    values: tuple[float, ...] = ()
+    statistic: float | None = None
+    uncertainty: float | None = None
+    why: str = ""
+    figure_name: str | None = None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {
+            "text/plain": _plain(self),
+            "text/html": _html(self),
+            "text/markdown": _markdown(self),
+            CLAIM_MIME: asdict(self),
+        }
+
+
+def mean_and_uncertainty(
+    values: Float[np.ndarray, "repeats *rest"],
+) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
+    """Average over repeats, with half the width of Student's 95 % interval of that mean.
+
+    The half-width is `t(0.975, repeats - 1) * sd / sqrt(repeats)`. It says how far another draw of images could
+    move the mean; it says nothing of networks trained anew.
+
+    Args:
+        values: One measurement per repeat, of any shape.
+
+    Returns:
+        The mean and the half-width; the half-width is NaN where there is one repeat.
+
+    Example:
+        >>> mean, half_width = mean_and_uncertainty(np.array([[0.30, 0.8], [0.32, 0.8], [0.31, 0.8]]))
+        >>> mean.round(3), half_width.round(3)
+        (array([0.31, 0.8 ]), array([0.025, 0.   ]))
+    """
+    repeats = len(values)
+    mean = np.asarray(values.mean(axis=0))
+    if repeats == 1:
+        return mean, np.full_like(mean, np.nan)
+    standard_error = values.std(axis=0, ddof=1) / math.sqrt(repeats)
+    return mean, np.asarray(stdtrit(repeats - 1, 0.975) * standard_error)
+
+
+def evaluate(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: str | None = None) -> Result:
+    """Test a claim on the statistic's values, one per repeat.
+
+    The uncertainty is that of `mean_and_uncertainty`. With one value it is not known and the claim stays
+    undecided.
+
+    Args:
+        claim_id: A name in `CLAIMS`.
+        values: The statistic, once per repeat, arranged so that the claim says "above zero".
+        figure_name: The name of the figure, in the notebook, that shows it.
+
+    Returns:
+        The result, not yet shown.
+
+    Raises:
+        UnknownName: There is no such claim.
+        ValueError: No values, or one that is not a finite number.
+
+    Example:
+        >>> result = evaluate("uniform_layers", [0.30, 0.32, 0.31])
+        >>> result.verdict, round(result.statistic, 3), round(result.uncertainty, 3)
+        ('holds', 0.31, 0.025)
+    """
+    claim = _claim(claim_id)
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1 or numbers.size == 0:
+        raise ValueError(f"Claim {claim_id!r} needs one number per repeat; got an array of shape {numbers.shape}.")
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"Claim {claim_id!r} needs finite numbers; got {numbers.tolist()}. Look for a layer whose CKA is "
+            "not defined, such as one that is constant over the images."
+        )
+    statistic, half_width = (float(number) for number in mean_and_uncertainty(numbers))
+    uncertainty, why = None, ""
+    verdict: Verdict = "undecided"
+    if numbers.size == 1:
+        why = "One repeat gives no uncertainty. Set repeats to 2 or more."
+    else:
+        uncertainty = half_width
+        if statistic - uncertainty > 0:
+            verdict = "holds"
+        elif statistic + uncertainty < 0:
+            verdict = "does not hold"
+        else:
+            why = "The uncertainty is as large as the statistic or larger."
+    return Result(claim, verdict, tuple(numbers.tolist()), statistic, uncertainty, why, figure_name)
+
+
+def record(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: str | None = None) -> None:
+    """Test a claim, show the result and keep it in the notebook in machine-readable form.
+
+    Args:
+        claim_id: A name in `CLAIMS`.
+        values: The statistic, once per repeat, arranged so that the claim says "above zero".
+        figure_name: The name of the figure, in the notebook, that shows it.
+
+    Raises:
+        UnknownName: There is no such claim.
+        ValueError: No values, or one that is not a finite number.
+
+    Example:
+        >>> record("uniform_layers", [0.30, 0.32, 0.31])
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
+        0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus ResNets
+        ✓ holds
+    """
+    show(evaluate(claim_id, values, figure_name=figure_name)._repr_mimebundle_())
+
+
+def record_difference(
+    claim_id: str,
+    larger: Sequence[np.ndarray],
+    smaller: Sequence[np.ndarray],
+    *,
+    figure_name: str | None = None,
+) -> None:
+    """Test a claim that one group of networks has a larger statistic than another, and record it.
+
+    Args:
+        claim_id: A name in `CLAIMS`.
+        larger: The statistic of each network that should have more of it, `[repeats]` each; they are averaged.
+        smaller: The same for the networks that should have less.
+        figure_name: The name of the figure, in the notebook, that shows it.
+
+    Raises:
+        UnknownName: There is no such claim.
+        ValueError: A value is not a finite number.
+
+    Example:
+        >>> vits, resnets = [np.array([0.80, 0.84]), np.array([0.60, 0.62])], [np.array([0.40, 0.40])]
+        >>> record_difference("uniform_layers", vits, resnets)
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
+        0.315 ± 0.191 (95 %, 2 repeats): mean CKA of all pairs of different layers, ViTs minus ResNets
+        ✓ holds
+        >>> record_difference("uniform_layers", vits, [])
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
+        ○ not testable. It compares ViTs with ResNets, and this run does not have both.
+    """
+    if len(larger) == 0 or len(smaller) == 0:
+        why = "It compares ViTs with ResNets, and this run does not have both."
+        not_testable(claim_id, why, figure_name=figure_name)
+    else:
+        record(claim_id, np.mean(larger, axis=0) - np.mean(smaller, axis=0), figure_name=figure_name)
+
+
+def not_testable(claim_id: str, why: str, *, figure_name: str | None = None) -> None:
+    """Show and keep that a claim cannot be tested in this run.
+
+    Args:
+        claim_id: A name in `CLAIMS`.
+        why: What is missing, as a whole sentence.
+        figure_name: The name of the figure, in the notebook, that would show it.
+
+    Raises:
+        UnknownName: There is no such claim.
+
+    Example:
+        >>> not_testable("uniform_layers", "This run has no ResNet.")
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
+        ○ not testable. This run has no ResNet.
+    """
+    show(Result(_claim(claim_id), "not testable", why=why, figure_name=figure_name)._repr_mimebundle_())
+
+
+def _claim(claim_id: str) -> Claim:
+    if claim_id not in CLAIMS:
+        raise unknown_name("claim", claim_id, CLAIMS)
+    return CLAIMS[claim_id]
+
+
+def _number(result: Result) -> str:
+    """The statistic with its uncertainty, both to the digits that the uncertainty leaves."""
+    if result.uncertainty is None:
+        return f"{result.statistic:.3f} (one repeat, uncertainty not known)"
+    # Three decimals at least, and one significant digit of the uncertainty where that needs more.
+    decimals = 3 if result.uncertainty == 0 else min(8, max(3, math.ceil(-math.log10(result.uncertainty))))
+    return (
+        f"{result.statistic:.{decimals}f} ± {result.uncertainty:.{decimals}f} (95 %, {len(result.values)} repeats)"
+    )
+
+
+def _verdict(result: Result) -> str:
+    return f"{SIGNS[result.verdict]} {result.verdict}"
+
+
+def _plain(result: Result) -> str:
+    lines = [f"Claim of {result.claim.figure}: {result.claim.statement}"]
+    if result.statistic is not None:
+        lines.append(f"{_number(result)}: {result.claim.statistic}")
+    lines.append(_verdict(result) + (f". {result.why}" if result.why else ""))
+    return "\n".join(lines)
+
+
+def _markdown(result: Result) -> str:
+    claim = result.claim
+    lines = [f"**Claim of {claim.figure}.** {claim.statement}"]
+    if result.statistic is not None:
+        lines.append(f"- **{_number(result)}**: {claim.statistic}")
+    lines.append(f"- The paper: {claim.paper}")
+    why = f". {escape_markdown(result.why)}" if result.why else ""
+    lines.append(f"- **{_verdict(result)}**{why}")
+    return lines[0] + "\n\n" + "\n".join(lines[1:])
+
+
+def _html(result: Result) -> str:
+    claim = result.claim
+    measured = ""
+    if result.statistic is not None:
+        measured = f"<div><strong>{_number(result)}</strong>: {html.escape(claim.statistic)}.</div>"
+    why = f". {html.escape(result.why)}" if result.why else ""
+    # Colours are inherited, so the card is as readable in the dark as in the light.
+    return (
+        '<div class="seelike-claim" style="border: 1px solid; border-left-width: 0.4em; '
+        'border-radius: 0.3em; padding: 0.6em 1em; margin: 0.6em 0; line-height: 1.5">'
+        f"<div><strong>Claim of {claim.figure}.</strong> {html.escape(claim.statement)}</div>"
+        f"{measured}"
+        f"<div>The paper: {html.escape(claim.paper)}</div>"
+        f"<div><strong>{_verdict(result)}</strong>{why}</div>"
+        "</div>"
+    )

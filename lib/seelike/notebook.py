@@ -1,0 +1,303 @@
+"""The set-up line of every notebook: `run = seelike.start(globals())`.
+
+It reads the parameters that the notebook's tagged cell sets, and that `papermill -p NAME VALUE` sets anew,
+refuses what it does not know, loads models and images, and says what will run.
+"""
+
+import html
+import platform
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from IPython import get_ipython
+from torch import nn
+
+import seelike
+from seelike import data, models, plots
+from seelike.display import escape_markdown, show
+from seelike.errors import unknown_name
+from seelike.profiles import PROFILES, Profile
+
+RUN_MIME = "application/vnd.seelike.run+json"
+
+# The parameters of every notebook. None takes the profile's value, or for the device, what the machine has.
+PARAMETERS: dict[str, Any] = {
+    "profile": "tiny",
+    "models": None,
+    "images": None,
+    "number_of_images": None,
+    "batch_size": None,
+    "repeats": None,
+    "seed": 0,
+    "device": None,
+}
+
+# What a parameter can be. Modules, functions and objects in a notebook's namespace never are parameters.
+_PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
+# The unbiased HSIC of n images divides by n (n - 3).
+_MINIMUM = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a notebook works on.
+
+    Attributes:
+        profile: The profile's name.
+        models: The loaded networks by name, on the device, in evaluation mode.
+        images: The images, of which each repeat draws its own.
+        number_of_images: Images in each repeat.
+        batch_size: Images in each minibatch.
+        repeats: Draws of images.
+        seed: Repeat `r` draws its images by `seed + r`.
+        device: Where the networks run, "cpu" or "cuda".
+    """
+
+    profile: str
+    models: dict[str, nn.Module]
+    images: data.ImageSet
+    number_of_images: int
+    batch_size: int
+    repeats: int
+    seed: int
+    device: str
+
+    @property
+    def vits(self) -> list[str]:
+        """Names of the Vision Transformers among the models."""
+        return self._of("vit")
+
+    @property
+    def resnets(self) -> list[str]:
+        """Names of the ResNets among the models."""
+        return self._of("resnet")
+
+    @property
+    def mixers(self) -> list[str]:
+        """Names of the MLP-Mixers among the models."""
+        return self._of("mixer")
+
+    def _of(self, family: str) -> list[str]:
+        return [name for name, model in self.models.items() if models.family(model) == family]
+
+
+def start(namespace: Mapping[str, Any]) -> Run:
+    """Set a notebook up: read its parameters, seed, load models and images, say what will run.
+
+    The parameters are `profile`, `models` (a list of names, or one string with commas), `images`,
+    `number_of_images`, `batch_size`, `repeats`, `seed` and `device`. One that is absent or None takes the
+    profile's value. Where the profile asks for more images than a given folder has, the whole folder is used.
+
+    A parameter that is not among these is an error that names the near ones: papermill itself would only
+    warn. This is checked once in a kernel. When the cell runs again, the notebook's own variables are in the
+    namespace too, and cannot be told from parameters.
+
+    Args:
+        namespace: The notebook's `globals()`.
+
+    Returns:
+        The run.
+
+    Raises:
+        UnknownName: A parameter, profile, model or device that is not known.
+        TypeError: A parameter of the wrong type.
+        ValueError: A number out of range, more images asked for than there are, fewer images than one
+            minibatch, a device that this machine lacks, or no images where the profile brings none.
+
+    Example:
+        >>> run = start({"number_of_images": 64, "batch_size": 32, "repeats": 2, "device": "cpu"})
+        ... # doctest: +ELLIPSIS
+        Profile tiny on cpu: ...
+        >>> run.vits, run.number_of_images
+        (['tiny/vit_7x7', 'tiny/vit_14x14'], 64)
+    """
+    _refuse_unknown_parameters(namespace)
+    given = {name: namespace.get(name, default) for name, default in PARAMETERS.items()}
+    profile = _profile(given["profile"])
+    seed = _whole_number("seed", given["seed"], 0, at_least=0)
+    repeats = _whole_number("repeats", given["repeats"], profile.repeats, at_least=1)
+    device = _device(given["device"])
+    names = _model_names(given["models"], profile)
+
+    images = data.load(_images(given["images"], profile))
+    number_of_images, batch_size, notes = _amounts(given, profile, images)
+    if profile.images is not None and given["images"] is None and profile.images_note:
+        notes.insert(0, profile.images_note)
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    plots.use_style()
+    run = Run(
+        profile=profile.name,
+        models={name: models.load(name, device=device) for name in names},
+        images=images,
+        number_of_images=number_of_images,
+        batch_size=batch_size,
+        repeats=repeats,
+        seed=seed,
+        device=device,
+    )
+    show(_description(run, notes))
+    return run
+
+
+def _refuse_unknown_parameters(namespace: Mapping[str, Any]) -> None:
+    if any(isinstance(value, Run) for value in namespace.values()):
+        return
+    shell = get_ipython()
+    # IPython's own (In, Out, and what start-up files of a user or of Colab define).
+    hidden = {"In", "Out", *(shell.user_ns_hidden if shell is not None else ())}
+    for name, value in namespace.items():
+        if isinstance(value, _PLAIN) and not name.startswith("_") and name not in hidden | PARAMETERS.keys():
+            raise unknown_name(
+                "parameter",
+                name,
+                PARAMETERS,
+                hint="Define variables of your own after seelike.start(globals()).",
+            )
+
+
+def _profile(given: Any) -> Profile:
+    if not isinstance(given, str):
+        raise TypeError(f"profile must be one of {', '.join(PROFILES)}; got {given!r}.")
+    if given not in PROFILES:
+        raise unknown_name("profile", given, PROFILES)
+    return PROFILES[given]
+
+
+def _whole_number(name: str, given: Any, default: int, at_least: int) -> int:
+    if given is None:
+        return default
+    # bool is an int to Python, and True images are none.
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"{name} must be a whole number of {at_least} or more; got {given!r}.")
+    if given < at_least:
+        raise ValueError(f"{name} must be {at_least} or more; got {given}.")
+    return given
+
+
+def _device(given: Any) -> str:
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not isinstance(given, str):
+        raise TypeError(f"device must be a name such as 'cpu' or 'cuda'; got {given!r}.")
+    kind, _, index = given.partition(":")
+    counts = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if kind not in counts or (index and not index.isdecimal()) or given.endswith(":"):
+        raise unknown_name("device", given, [*counts, "cuda:0"])
+    if int(index or 0) >= counts[kind]:
+        here = [name for name, count in counts.items() if count]
+        raise ValueError(
+            f"device {given!r} is not on this machine. Here are: {', '.join(here)}. "
+            "Set device to one of these, or to None for the fastest."
+        )
+    return given
+
+
+def _model_names(given: Any, profile: Profile) -> list[str]:
+    if given is None:
+        return [*profile.vits, *profile.resnets]
+    names = given.split(",") if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"models must be a list of names, or one string with commas between them; got {given!r}.")
+    # Each once: a network that is given twice would be measured twice.
+    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    if not names:
+        raise ValueError(f"models must name at least one network; got {given!r}. None takes the profile's.")
+    return names
+
+
+def _images(given: Any, profile: Profile) -> str:
+    if given is None and profile.images is None:
+        raise ValueError(profile.images_note)
+    chosen = profile.images if given is None else given
+    if not isinstance(chosen, str | Path):
+        raise TypeError(f"images must be the name of an image set or a folder; got {given!r}.")
+    return str(chosen)
+
+
+def _amounts(given: Mapping[str, Any], profile: Profile, images: data.ImageSet) -> tuple[int, int, list[str]]:
+    """Number of images, batch size, and what the reader must know about them.
+
+    What the user asks for is kept or refused. What the profile asks for gives way to the images there are.
+    """
+    available = len(images)
+    number = _whole_number("number_of_images", given["number_of_images"], profile.number_of_images, _MINIMUM)
+    batch_size = _whole_number("batch_size", given["batch_size"], profile.batch_size, _MINIMUM)
+    if available < _MINIMUM:
+        raise ValueError(f"{images.name} has {available} images; CKA needs {_MINIMUM} or more. Give more images.")
+    notes = []
+    if number > available:
+        if given["number_of_images"] is not None:
+            raise ValueError(
+                f"number_of_images is {number}, but {images.name} has {available} images. "
+                f"Set number_of_images to {available} or less, or give more images."
+            )
+        number = available
+    if number == available:
+        notes.append(
+            f"Every repeat uses all {available:,} images. The uncertainties then only show how the images "
+            "fall into minibatches. With half of the images in each repeat, or fewer, they would tell more."
+        )
+    if number < batch_size:
+        if given["batch_size"] is not None:
+            raise ValueError(
+                f"number_of_images is {number}, which is less than one minibatch of {batch_size}. "
+                f"Use more images, or set batch_size to {number} or less."
+            )
+        notes.append(f"The profile's minibatch of {batch_size} is cut to the {number} images.")
+        batch_size = number
+    return number, batch_size, notes
+
+
+def _description(run: Run, notes: list[str]) -> dict[str, Any]:
+    versions = {
+        "python": platform.python_version(),
+        "seelike": seelike.__version__,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+    gpu = torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else None
+    amount = (
+        f"{run.number_of_images:,} images of {run.images.name} in minibatches of up to {run.batch_size:,}, "
+        f"{run.repeats} {'repeat' if run.repeats == 1 else 'repeats'}, seed {run.seed}"
+    )
+    where = f"{run.device} ({gpu})" if gpu else run.device
+    with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
+    head = f"Profile {run.profile} on {where}:"
+    body = f"{', '.join(run.models)}; {amount}; {with_versions}."
+    return {
+        "text/plain": "\n".join([f"{head} {body}", *notes]),
+        "text/html": '<div class="seelike-run">'
+        + f"<p><strong>{html.escape(head)}</strong> {html.escape(body)}</p>"
+        + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+        + "</div>",
+        "text/markdown": "\n\n".join(
+            [f"**{escape_markdown(head)}** {escape_markdown(body)}", *map(escape_markdown, notes)]
+        ),
+        RUN_MIME: {
+            "profile": run.profile,
+            "models": list(run.models),
+            "images": run.images.name,
+            "number_of_images": run.number_of_images,
+            "batch_size": run.batch_size,
+            "repeats": run.repeats,
+            "seed": run.seed,
+            "device": run.device,
+            "gpu": gpu,
+            "versions": versions,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    }

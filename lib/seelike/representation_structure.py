@@ -1,0 +1,248 @@
+"""Section 4 of the paper in numbers: what the CKA maps of Figures 1, 2 and B.1 say.
+
+The statistics take the CKA maps of all repeats, `[repeats, layers, layers]`, and give one number per
+repeat. Layers are in firing order, and each has a relative depth from 0 (first) to 1 (last).
+
+- The *first third* of a network is its layers of depth below 1/3, the *last third* those of depth above 2/3,
+  the *middle third* the rest.
+- The *stages* of a ResNet are its runs of blocks at one resolution. A layer before the first of them belongs
+  to the first, a layer after the last to the last.
+- A ViT has no stages. To ask whether it falls into some, it is cut where the ResNet's stages end, at equal
+  relative depth. Layers near each other are alike in any network; with equal cuts that favours neither.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@runtime_checkable
+class HasDepth(Protocol):
+    """What is needed of a layer here; `seelike.models.Layer` has it."""
+
+    @property
+    def depth(self) -> float:
+        """Relative depth, from 0 to 1."""
+
+    @property
+    def module(self) -> str:
+        """Path of the module that is read."""
+
+
+# ResNetV2 and most of timm name their stages `stages.0`, the plain ResNets `layer1`.
+_STAGE = re.compile(r"(?:^|\.)(?:stages\.|layer)(\d+)(?:\.|$)")
+
+
+def mean_off_diagonal(cka: Float[np.ndarray, "repeats n n"]) -> Float[np.ndarray, " repeats"]:
+    """Average CKA over all pairs of different layers of one network (Figure 1: how uniform it is).
+
+    Args:
+        cka: CKA of all layers with all layers, per repeat.
+
+    Returns:
+        One number per repeat.
+
+    Raises:
+        ValueError: The network has a single layer.
+
+    Example:
+        >>> mean_off_diagonal(np.array([[[1.0, 0.2, 0.4], [0.2, 1.0, 0.6], [0.4, 0.6, 1.0]]]))
+        array([0.4])
+    """
+    return _mean(cka, ~np.eye(cka.shape[1], dtype=bool), "pairs of different layers")
+
+
+def first_third_with_last_third(
+    cka: Float[np.ndarray, "repeats n n"], depth: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " repeats"]:
+    """Average CKA of the first third with the last third of a network (Figure 1).
+
+    Args:
+        cka: CKA of all layers with all layers, per repeat.
+        depth: Relative depth of each layer.
+
+    Returns:
+        One number per repeat.
+
+    Raises:
+        ValueError: One of the thirds has no layer.
+
+    Example:
+        >>> cka = np.array([[[1.0, 0.2, 0.4], [0.2, 1.0, 0.6], [0.4, 0.6, 1.0]]])
+        >>> first_third_with_last_third(cka, np.array([0.0, 0.5, 1.0]))
+        array([0.4])
+    """
+    return _mean(cka, np.outer(depth < 1 / 3, depth > 2 / 3), "layers in both the first and the last third")
+
+
+def within_minus_between_stages(
+    cka: Float[np.ndarray, "repeats n n"], stage: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " repeats"]:
+    """Average CKA of pairs of different layers in one stage, minus that of pairs in two stages (Figure 1).
+
+    Args:
+        cka: CKA of all layers with all layers, per repeat.
+        stage: The stage of each layer, from `stages` or `stages_at`.
+
+    Returns:
+        One number per repeat.
+
+    Raises:
+        ValueError: All layers are in one stage, or no stage has two.
+
+    Example:
+        >>> cka = np.array([[[1.0, 0.9, 0.3], [0.9, 1.0, 0.1], [0.3, 0.1, 1.0]]])
+        >>> within_minus_between_stages(cka, np.array([0, 0, 1])).round(6)
+        array([0.7])
+    """
+    same = stage[:, None] == stage[None, :]
+    within = _mean(cka, same & ~np.eye(len(stage), dtype=bool), "pairs of layers within a stage")
+    return within - _mean(cka, ~same, "pairs of layers in different stages")
+
+
+def depth_of_best_match(
+    cka: Float[np.ndarray, "repeats vit resnet"],
+    vit_depth: Float[np.ndarray, " vit"],
+    resnet_depth: Float[np.ndarray, " resnet"],
+) -> Float[np.ndarray, " repeats"]:
+    """Relative depth of the ViT layer that is most like the ResNet's middle layer (Figure 2).
+
+    Args:
+        cka: CKA of all ViT layers with all ResNet layers, per repeat.
+        vit_depth: Relative depth of each ViT layer.
+        resnet_depth: Relative depth of each ResNet layer. Its middle layer is the one nearest to 0.5; of two,
+            the lower.
+
+    Returns:
+        One number from 0 to 1 per repeat. A middle layer with a CKA that is NaN gives NaN.
+
+    Example:
+        >>> cka = np.array([[[0.9, 0.8, 0.3], [0.8, 0.6, 0.5], [0.2, 0.1, 0.4]]])
+        >>> depth_of_best_match(cka, np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]))
+        array([0.])
+    """
+    middle = cka[:, :, np.abs(resnet_depth - 0.5).argmin()]
+    # argmax takes NaN for the largest value: a layer without a CKA would be the best match.
+    return np.where(np.isnan(middle).any(axis=1), np.nan, vit_depth[middle.argmax(axis=1)])
+
+
+def row_maximum_middle_minus_last_third(
+    cka: Float[np.ndarray, "repeats vit resnet"], vit_depth: Float[np.ndarray, " vit"]
+) -> Float[np.ndarray, " repeats"]:
+    """How much less the last third of a ViT is like any ResNet layer than its middle third is (Figure 2).
+
+    Each ViT layer is given its highest CKA with any ResNet layer. These are averaged over the two thirds.
+
+    Args:
+        cka: CKA of all ViT layers with all ResNet layers, per repeat.
+        vit_depth: Relative depth of each ViT layer.
+
+    Returns:
+        Middle third minus last third, one number per repeat.
+
+    Raises:
+        ValueError: One of the thirds has no layer.
+
+    Example:
+        >>> cka = np.array([[[0.9, 0.8], [0.7, 0.6], [0.2, 0.3]]])
+        >>> row_maximum_middle_minus_last_third(cka, np.array([0.0, 0.5, 1.0])).round(6)
+        array([0.4])
+    """
+    best = cka.max(axis=2)
+    last = vit_depth > 2 / 3
+    middle = (vit_depth >= 1 / 3) & ~last
+    return _mean(best, middle, "layers in the middle third") - _mean(best, last, "layers in the last third")
+
+
+def stages(modules: Sequence[str]) -> Int[np.ndarray, " n"]:
+    """The stage of each layer of a ResNet, counted from 0.
+
+    Args:
+        modules: The module path of each layer (`Layer.module`), in firing order.
+
+    Returns:
+        The stages. A layer outside of all stages belongs to the last stage before it, or to the first of all.
+
+    Raises:
+        ValueError: No path names a stage, as in a ViT. `stages_at` cuts those.
+
+    Example:
+        >>> stages(["stem.conv", "stages.0.blocks.0", "stages.1.blocks.0", "stages.1.blocks.1", "norm"])
+        array([0, 0, 1, 1, 1])
+    """
+    named = [int(match[1]) if (match := _STAGE.search(module)) else None for module in modules]
+    known = sorted({stage for stage in named if stage is not None})
+    if not known:
+        raise ValueError(
+            f"None of the {len(modules)} module paths names a stage ('stages.0' or 'layer1'), "
+            f"for example {list(modules)[:2]}. For a network without stages use stages_at."
+        )
+    current, result = 0, []
+    for stage in named:
+        if stage is not None:
+            current = known.index(stage)
+        result.append(current)
+    return np.array(result)
+
+
+def stages_like(layers: Sequence[HasDepth], resnet_layers: Sequence[HasDepth]) -> Int[np.ndarray, " n"]:
+    """The stages of a network: its own, or where it has none, those of a ResNet at equal relative depth.
+
+    Args:
+        layers: The layers of any network, as `seelike.models.layers` gives them.
+        resnet_layers: The layers of a ResNet.
+
+    Returns:
+        The stage of each layer, counted from 0.
+
+    Raises:
+        ValueError: The second network has no stages.
+
+    Example:
+        >>> from types import SimpleNamespace as Layer
+        >>> resnet = [Layer(depth=0.0, module="stages.0.conv"), Layer(depth=1.0, module="stages.1.conv")]
+        >>> vit = [Layer(depth=d, module="blocks.0") for d in (0.0, 0.3, 0.9)]
+        >>> stages_like(vit, resnet), stages_like(resnet, resnet)
+        (array([0, 0, 1]), array([0, 1]))
+    """
+    modules = [layer.module for layer in layers]
+    if any(map(_STAGE.search, modules)):
+        return stages(modules)
+    depth, resnet_depth = (np.array([layer.depth for layer in each], float) for each in (layers, resnet_layers))
+    return stages_at(depth, resnet_depth, stages([layer.module for layer in resnet_layers]))
+
+
+def stages_at(
+    depth: Float[np.ndarray, " n"],
+    resnet_depth: Float[np.ndarray, " resnet"],
+    resnet_stage: Int[np.ndarray, " resnet"],
+) -> Int[np.ndarray, " n"]:
+    """Cut a network without stages at the relative depths where a ResNet's stages end.
+
+    Args:
+        depth: Relative depth of each layer of the network to cut.
+        resnet_depth: Relative depth of each ResNet layer.
+        resnet_stage: Stage of each ResNet layer, from `stages`.
+
+    Returns:
+        The stage of each layer. A stage ends halfway between its last layer and the next stage's first.
+
+    Example:
+        >>> resnet_depth, resnet_stage = np.array([0.0, 0.2, 0.4, 1.0]), np.array([0, 0, 1, 1])
+        >>> stages_at(np.array([0.0, 0.25, 0.35, 1.0]), resnet_depth, resnet_stage)
+        array([0, 0, 1, 1])
+    """
+    ends = np.flatnonzero(np.diff(resnet_stage))
+    cuts = (resnet_depth[ends] + resnet_depth[ends + 1]) / 2
+    return np.searchsorted(cuts, depth, side="right")
+
+
+def _mean(
+    values: Float[np.ndarray, "repeats *rest"], chosen: np.ndarray, what: str
+) -> Float[np.ndarray, " repeats"]:
+    if not chosen.any():
+        raise ValueError(f"There are no {what} among {chosen.shape[0]} layers. Read more layers.")
+    return values[:, chosen].mean(axis=1)

@@ -1,0 +1,339 @@
+"""Train the tiny networks of the book on Fashion-MNIST.
+
+    python -m seelike.train vit_7x7 mixer      these networks
+    python -m seelike.train --all              every network of models/tiny.toml that has no weights yet
+
+Each run leaves NAME.safetensors (float16) and NAME.json (configuration, learning curve, accuracy, seconds,
+device) in the output folder. A run that was stopped goes on after its last whole epoch. The same seed, device
+and number of threads give the same weights.
+"""
+
+import argparse
+import json
+import math
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+import seelike
+from seelike import data
+from seelike.errors import unknown_name
+from seelike.models.tiny import PIXEL_MEAN, PIXEL_STD, TINY, build
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+BATCH_SIZE = 128
+PEAK_LEARNING_RATE = 2e-3
+WARM_UP = 0.1  # of all steps
+WEIGHT_DECAY = 0.05
+LABEL_SMOOTHING = 0.1
+LARGEST_SHIFT = 2  # pixels
+ERASED_SIDE = 8  # pixels
+ERASED_SHARE = 0.25  # of the images
+
+
+@dataclass
+class Pixels:
+    """All images of a set in memory, with their classes."""
+
+    images: UInt8[Tensor, "n 28 28"]
+    labels: Int[Tensor, "n"]
+
+    def to(self, device: str) -> "Pixels":
+        """Give the same images on another device."""
+        return Pixels(self.images.to(device), self.labels.to(device))
+
+
+@dataclass
+class Progress:
+    """What a run has done so far: enough, with the weights, to go on with it."""
+
+    epochs_done: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, int | float]] = field(default_factory=list)
+
+
+def pixels(name: str) -> Pixels:
+    """Read a labelled set of 28 x 28 grey images into memory.
+
+    Args:
+        name: A name that `seelike.data.load` knows.
+
+    Example:
+        >>> pixels("fashion-mnist/test").images.shape
+        torch.Size([10000, 28, 28])
+    """
+    images = data.load(name)
+    if images.labels is None:
+        raise ValueError(f"{name!r} has no classes. Give a folder with one subfolder for each class.")
+    batches = images.batches(_grey_levels, 1000)
+    grey_levels = torch.cat([batch.to(torch.uint8) for batch in batches])
+    return Pixels(grey_levels[:, 0], torch.as_tensor(images.labels))
+
+
+def _grey_levels(image: Any) -> Float[Tensor, "1 height width"]:
+    grey = image.convert("L")
+    levels = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
+    return levels.reshape(1, grey.height, grey.width).float()
+
+
+def normalise(images: UInt8[Tensor, "b 28 28"]) -> Float[Tensor, "b 1 28 28"]:
+    """Turn grey levels into the numbers that the tiny networks read.
+
+    Example:
+        >>> normalise(torch.zeros(2, 28, 28, dtype=torch.uint8)).shape
+        torch.Size([2, 1, 28, 28])
+    """
+    return ((images.float() / 255 - PIXEL_MEAN) / PIXEL_STD).unsqueeze(1)
+
+
+def augment(images: Float[Tensor, "b 1 side side"], generator: torch.Generator) -> Float[Tensor, "b 1 side side"]:
+    """Shift every image by up to two pixels, mirror half of them and erase a square in a quarter of them.
+
+    Args:
+        images: Normalised images.
+        generator: Where the random numbers come from; on the CPU, so that every device draws the same.
+
+    Example:
+        >>> augment(torch.zeros(4, 1, 28, 28), torch.Generator()).shape
+        torch.Size([4, 1, 28, 28])
+    """
+    count, _, side, _ = images.shape
+    device = images.device
+
+    def draw(low: int, high: int) -> Int[Tensor, "b 1"]:
+        return torch.randint(low, high, (count, 1), generator=generator).to(device)
+
+    def share(probability: float) -> Tensor:
+        return (torch.rand(count, 1, generator=generator) < probability).to(device)
+
+    position = torch.arange(side, device=device)
+    rows = (position + draw(-LARGEST_SHIFT, LARGEST_SHIFT + 1)).clamp(0, side - 1)
+    columns = (position + draw(-LARGEST_SHIFT, LARGEST_SHIFT + 1)).clamp(0, side - 1)
+    columns = torch.where(share(0.5), side - 1 - columns, columns)
+    image = torch.arange(count, device=device)
+    shifted = images[image[:, None, None], 0, rows[:, :, None], columns[:, None, :]]
+
+    top, left = draw(0, side - ERASED_SIDE + 1), draw(0, side - ERASED_SIDE + 1)
+    in_rows = (position >= top) & (position < top + ERASED_SIDE)
+    in_columns = (position >= left) & (position < left + ERASED_SIDE)
+    erased = in_rows[:, :, None] & in_columns[:, None, :] & share(ERASED_SHARE)[:, :, None]
+    return shifted.masked_fill(erased, 0.0).unsqueeze(1)
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Give the learning rate of a step: a linear warm-up, then half a cosine down to zero.
+
+    Example:
+        >>> learning_rate(10, 100) == PEAK_LEARNING_RATE
+        True
+    """
+    warm_up = WARM_UP * steps
+    if step < warm_up:
+        return PEAK_LEARNING_RATE * step / warm_up
+    return PEAK_LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, test: Pixels) -> float:
+    """Measure the share of images that a network classifies rightly.
+
+    Example:
+        >>> test = Pixels(torch.zeros(8, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
+        >>> 0 <= accuracy(build("tiny/mixer"), test) <= 1
+        True
+    """
+    was_training = model.training
+    model.eval()
+    right = 0
+    for images, labels in zip(test.images.split(500), test.labels.split(500), strict=True):
+        right += int((model(normalise(images)).argmax(dim=1) == labels).sum())
+    model.train(was_training)
+    return right / len(test.labels)
+
+
+def train(
+    name: str,
+    training: Pixels,
+    test: Pixels,
+    *,
+    output: Path = CHECKPOINTS,
+    work: Path = Path("build/training"),
+    device: str = "cpu",
+) -> float:
+    """Train one network of the table and write its weights and its record.
+
+    Args:
+        name: A name of `models/tiny.toml`.
+        training: The images to train on.
+        test: The images that measure accuracy after every epoch; they choose nothing.
+        output: Folder for `NAME.safetensors` and `NAME.json`.
+        work: Folder for the state after each epoch, from which a stopped run goes on.
+        device: Where to train: "cpu", "cuda", ...
+
+    Returns:
+        The accuracy of the weights as they were written, rounded to float16.
+
+    Raises:
+        UnknownName: The table has no such network.
+    """
+    if name not in TINY:
+        raise unknown_name("tiny model", name, TINY)
+    configuration = TINY[name]
+    torch.manual_seed(configuration["seed"])
+    model = build(name).to(device).train()
+    optimiser = torch.optim.AdamW(_parameter_groups(model), lr=0.0, weight_decay=WEIGHT_DECAY)
+    generator = torch.Generator().manual_seed(configuration["seed"])
+    training, test = training.to(device), test.to(device)
+
+    state_file = work / f"{name}.pt"
+    progress = _resume(state_file, model, optimiser, generator)
+    while progress.epochs_done < configuration["epochs"]:
+        started = time.perf_counter()
+        loss = _epoch(model, optimiser, generator, training, configuration["epochs"], progress, name)
+        test_accuracy = accuracy(model, test)
+        progress.epochs_done += 1
+        progress.seconds += time.perf_counter() - started
+        progress.curve.append({"epoch": progress.epochs_done, "loss": loss, "accuracy": test_accuracy})
+        print(f"{name}: epoch {progress.epochs_done}, loss {loss:.3f}, accuracy {test_accuracy:.4f}", flush=True)
+        _keep(state_file, model, optimiser, generator, progress)
+
+    reached = _write(output, name, model, test, progress, device)
+    state_file.unlink(missing_ok=True)
+    return reached
+
+
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    # Weight decay pulls on matrices only: on biases, norms, the CLS token and positions it does harm.
+    matrices = [
+        p for name, p in model.named_parameters() if p.ndim > 1 and "embed" not in name and "token" not in name
+    ]
+    held = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in held]
+    return [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _epoch(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+    training: Pixels,
+    epochs: int,
+    progress: Progress,
+    name: str,
+) -> float:
+    order = torch.randperm(len(training.labels), generator=generator).to(training.labels.device)
+    batches = order.split(BATCH_SIZE)
+    losses = []
+    for index, chosen in enumerate(
+        tqdm(batches, desc=f"{name} epoch {progress.epochs_done + 1}/{epochs}", mininterval=5)
+    ):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(progress.epochs_done * len(batches) + index + 1, epochs * len(batches))
+        scores = model(augment(normalise(training.images[chosen]), generator))
+        loss = nn.functional.cross_entropy(scores, training.labels[chosen], label_smoothing=LABEL_SMOOTHING)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
+
+
+def _keep(
+    file: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+    progress: Progress,
+) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "generator": generator.get_state(),
+        "progress": asdict(progress),
+    }
+    # A kill in the middle of writing must not cost the epochs before it.
+    half_written = file.with_suffix(".part")
+    torch.save(state, half_written)
+    half_written.replace(file)
+
+
+def _resume(
+    file: Path, model: nn.Module, optimiser: torch.optim.Optimizer, generator: torch.Generator
+) -> Progress:
+    if not file.exists():
+        return Progress()
+    state = torch.load(file, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    generator.set_state(state["generator"].cpu())
+    return Progress(**state["progress"])
+
+
+def _write(output: Path, name: str, model: nn.Module, test: Pixels, progress: Progress, device: str) -> float:
+    output.mkdir(parents=True, exist_ok=True)
+    weights = {key: value.half().contiguous().cpu() for key, value in model.state_dict().items()}
+    file = output / f"{name}.safetensors"
+    save_file(weights, file, metadata={"architecture": f"tiny/{name}"})
+    # The accuracy that we state is that of the file, not of the float32 weights it was rounded from.
+    model.load_state_dict({key: value.float() for key, value in load_file(file).items()})
+    reached = accuracy(model, test)
+    record = {
+        "name": f"tiny/{name}",
+        "configuration": TINY[name],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "training_images": "fashion-mnist/train",
+        "accuracy": reached,
+        "accuracy_standard_error": math.sqrt(reached * (1 - reached) / len(test.labels)),
+        "test_images": len(test.labels),
+        "curve": progress.curve,
+        "seconds": round(progress.seconds, 1),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "versions": {"seelike": seelike.__version__, "torch": torch.__version__, "timm": timm.__version__},
+    }
+    (output / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    return reached
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: see the top of this file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m seelike.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks to train: {', '.join(TINY)}")
+    parser.add_argument("--all", action="store_true", help="every network that has no weights yet")
+    parser.add_argument("--output", type=Path, default=CHECKPOINTS, help="folder for the weights and records")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads to use (default: all)")
+    options = parser.parse_args(arguments)
+    names = [name.removeprefix("tiny/") for name in options.names]
+    if options.all:
+        names += [name for name in TINY if not (options.output / f"{name}.safetensors").exists()]
+    for name in names:
+        if name not in TINY:
+            parser.error(str(unknown_name("tiny model", name, TINY)))
+    if not names:
+        parser.error("nothing to train: give one or more names, or --all")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    training, test = pixels("fashion-mnist/train"), pixels("fashion-mnist/test")
+    for name in names:
+        reached = train(name, training, test, output=options.output, device=options.device)
+        print(f"{name}: accuracy {reached:.4f} on {len(test.labels)} test images", flush=True)
+
+
+if __name__ == "__main__":
+    main()

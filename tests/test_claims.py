@@ -1,0 +1,109 @@
+"""Claims: the interval, the verdicts, and what is left in the notebook."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from seelike import claims
+from seelike.errors import UnknownName
+
+# Two-sided 95 % points of Student's t by degrees of freedom, from printed tables.
+STUDENT = {1: 12.706, 4: 2.776, 19: 2.093}
+
+
+@pytest.mark.parametrize("degrees", STUDENT)
+def test_interval_is_students(degrees):
+    values = np.random.default_rng(degrees).normal(0.2, 0.1, degrees + 1)
+    result = claims.evaluate("uniform_layers", values)
+    standard_deviation = np.sqrt(((values - values.mean()) ** 2).sum() / degrees)
+    assert result.statistic == pytest.approx(values.mean(), abs=1e-12)
+    # The tables give four digits.
+    expected = STUDENT[degrees] * standard_deviation / np.sqrt(degrees + 1)
+    assert result.uncertainty == pytest.approx(expected, rel=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.3, 0.31, 0.29], "holds"),
+        ([-0.3, -0.31, -0.29], "does not hold"),
+        ([0.3, -0.2, 0.1], "undecided"),
+        ([0.2, 0.2], "holds"),
+        ([0.0, 0.0], "undecided"),
+        ([5.0], "undecided"),
+    ],
+)
+def test_verdict(values, verdict):
+    result = claims.evaluate("uniform_layers", values)
+    assert result.verdict == verdict
+    assert bool(result.why) == (verdict == "undecided")
+
+
+def test_one_repeat_says_that_the_uncertainty_is_not_known():
+    result = claims.evaluate("uniform_layers", [0.4])
+    assert result.uncertainty is None
+    for text in (value for key, value in result._repr_mimebundle_().items() if key.startswith("text/")):
+        assert "uncertainty not known" in text
+        assert "Set repeats to 2 or more" in text
+
+
+@pytest.mark.parametrize("values", [[0.1, float("nan")], [float("inf"), 0.1]])
+def test_a_number_that_is_not_finite_names_the_claim(values):
+    with pytest.raises(ValueError, match="'resnet_stages' needs finite numbers"):
+        claims.evaluate("resnet_stages", values)
+
+
+@pytest.mark.parametrize("values", [[], np.array([[0.1, 0.2]])])
+def test_one_number_per_repeat(values):
+    with pytest.raises(ValueError, match="one number per repeat"):
+        claims.evaluate("resnet_stages", values)
+
+
+def test_unknown_claim_names_the_near_one():
+    with pytest.raises(UnknownName, match="Did you mean 'uniform_layers'"):
+        claims.record("uniform_layer", [0.1, 0.2])
+    with pytest.raises(UnknownName, match="Did you mean 'uniform_layers'"):
+        claims.not_testable("uniform_layer", "No models.")
+
+
+def test_machine_readable_form_survives_json():
+    bundle = claims.evaluate("uniform_layers", [0.1, 0.2], figure_name="cka-within")._repr_mimebundle_()
+    kept = json.loads(json.dumps(bundle[claims.CLAIM_MIME], allow_nan=False))
+    assert kept["claim"]["id"] == "uniform_layers"
+    assert kept["values"] == [0.1, 0.2]
+    assert kept["figure_name"] == "cka-within"
+    assert kept["verdict"] == "undecided"
+
+
+def test_what_a_user_wrote_is_not_read_as_markup(monkeypatch):
+    shown = []
+    monkeypatch.setattr(claims, "show", shown.append)
+    claims.not_testable("uniform_layers", "No photos in <b>my_photos</b> & *more*.")
+    (bundle,) = shown
+    assert "&lt;b&gt;my_photos&lt;/b&gt; &amp; *more*" in bundle["text/html"]
+    assert r"\<b\>my\_photos" in bundle["text/markdown"]
+    assert bundle[claims.CLAIM_MIME]["statistic"] is None
+    assert "not testable" in bundle["text/plain"]
+
+
+def test_cards_say_the_verdict_in_words_and_set_no_colour():
+    for values in ([0.3, 0.31], [-0.3, -0.31]):
+        result = claims.evaluate("uniform_layers", values)
+        text = result._repr_mimebundle_()["text/html"]
+        assert result.verdict in re.sub("<[^>]*>", "", text)
+        assert "color" not in text
+
+
+def test_small_uncertainties_keep_a_digit():
+    result = claims.evaluate("uniform_layers", [0.1, 0.1 + 1e-6])
+    assert re.match(r"0\.1\S* ± 0\.0+[1-9]", claims._number(result))
+
+
+def test_every_claim_is_written_out():
+    for name, claim in claims.CLAIMS.items():
+        assert claim.id == name
+        assert claim.statement.endswith(".")
+        assert claim.paper.endswith(".")
+        assert not claim.statistic.endswith(".")

@@ -1,0 +1,237 @@
+"""`seelike.start`: what it takes from a notebook's namespace, what it refuses, and what it leaves behind."""
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import seelike
+from seelike import notebook, profiles
+from seelike.errors import UnknownName
+from seelike.models.tiny import TINY
+from seelike.notebook import start
+
+PARAMETERS_CELL = dict(
+    profile="tiny",
+    models=None,
+    images=None,
+    number_of_images=None,
+    batch_size=None,
+    repeats=None,
+    seed=0,
+    device=None,
+)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What start shows; and in the place of each network that it loads, a small module."""
+    bundles = []
+    monkeypatch.setattr(notebook, "show", bundles.append)
+
+    def load(name, device="cpu"):
+        module = torch.nn.Linear(1, 1).to(device)
+        module.family = next((kind for kind in ("vit", "resnet", "mixer") if kind in name), "other")
+        return module
+
+    monkeypatch.setattr(notebook.models, "load", load)
+    monkeypatch.setattr(notebook.models, "family", lambda model: model.family)
+    return bundles
+
+
+def test_the_parameters_cell_as_it_stands_is_the_tiny_profile(shown):
+    run = start(PARAMETERS_CELL)
+    tiny = profiles.PROFILES["tiny"]
+    assert (run.profile, run.seed) == ("tiny", 0)
+    assert (tuple(run.vits), tuple(run.resnets), run.mixers) == (tiny.vits, tiny.resnets, [])
+    assert (run.number_of_images, run.batch_size, run.repeats) == (
+        tiny.number_of_images,
+        tiny.batch_size,
+        tiny.repeats,
+    )
+    assert run.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert len(shown) == 1
+
+
+def test_the_parameters_here_are_those_of_start():
+    assert notebook.PARAMETERS == PARAMETERS_CELL
+
+
+def test_what_is_shown_names_the_run_and_can_be_read_by_tools(shown):
+    start({"number_of_images": 64, "batch_size": 16, "repeats": 1, "seed": 7, "device": "cpu"})
+    (bundle,) = shown
+    kept = json.loads(json.dumps(bundle[notebook.RUN_MIME], allow_nan=False))
+    assert kept["models"] == ["tiny/vit_7x7", "tiny/vit_14x14", "tiny/resnet", "tiny/resnet_wide"]
+    assert (kept["number_of_images"], kept["batch_size"], kept["repeats"], kept["seed"]) == (64, 16, 1, 7)
+    assert kept["versions"]["torch"] == torch.__version__
+    assert kept["versions"]["timm"] == timm.__version__
+    assert kept["versions"]["seelike"] == seelike.__version__
+    assert (kept["device"], kept["gpu"]) == ("cpu", None)
+    for text in (value for key, value in bundle.items() if key.startswith("text/")):
+        assert "64 images of fashion" in text
+        assert "1 repeat," in text
+
+
+def test_seeds(shown):
+    draws = []
+    for _ in range(2):
+        start({"seed": 3})
+        draws.append((torch.rand(2).tolist(), np.random.rand(2).tolist()))
+    assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize("models", ["tiny/mixer, resnet18:random", ["tiny/mixer", "resnet18:random"]])
+def test_models_by_list_or_commas_take_their_role_by_family(shown, models):
+    run = start({"models": models})
+    assert (run.vits, run.resnets, run.mixers) == ([], ["resnet18:random"], ["tiny/mixer"])
+
+
+def test_a_network_given_twice_is_loaded_once(shown):
+    assert list(start({"models": "tiny/mixer,tiny/mixer"}).models) == ["tiny/mixer"]
+
+
+@pytest.mark.parametrize("value", [5, "5", None, True, 0.5, [1], {"a": 1}])
+def test_an_unknown_parameter_names_the_near_one(shown, value):
+    with pytest.raises(UnknownName, match=r"'number_of_image'.*mean 'number_of_images'"):
+        start({**PARAMETERS_CELL, "number_of_image": value})
+
+
+def test_what_jupyter_and_colab_put_into_a_namespace_is_no_parameter(shown):
+    start(
+        {
+            **PARAMETERS_CELL,
+            "__name__": "__main__",
+            "_": 3,
+            "_i1": "profile = 'tiny'",
+            "_dh": ["/content"],
+            "__vsc_ipynb_file__": "a.ipynb",
+            "In": ["", "x"],
+            "Out": {},
+            "exit": object(),
+            "quit": object(),
+            "open": open,
+            "get_ipython": lambda: None,
+            "importlib": importlib,
+            "seelike": seelike,
+        }
+    )
+    assert len(shown) == 1
+
+
+def test_names_that_ipython_hides_are_no_parameters(shown, monkeypatch):
+    shell = SimpleNamespace(user_ns_hidden={"from_a_start_up_file": 5})
+    monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
+    monkeypatch.setattr(notebook.plots, "use_style", lambda: None)
+    start({"from_a_start_up_file": 5})
+    with pytest.raises(UnknownName, match="typed_by_hand"):
+        start({"from_a_start_up_file": 5, "typed_by_hand": 5})
+
+
+def test_the_cell_can_run_again_beside_the_notebooks_own_variables(shown):
+    namespace = dict(PARAMETERS_CELL)
+    namespace["run"] = start(namespace)
+    namespace["layers_of_mine"] = 12
+    assert start(namespace).profile == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "said"),
+    [
+        ({"profile": "tinny"}, UnknownName, "Unknown profile 'tinny'. Did you mean 'tiny'"),
+        ({"profile": None}, TypeError, "profile must be one of tiny, colab, paper; got None"),
+        ({"number_of_images": "512"}, TypeError, "number_of_images must be a whole number.*'512'"),
+        ({"number_of_images": 512.0}, TypeError, "whole number.*512.0"),
+        ({"number_of_images": True}, TypeError, "whole number.*True"),
+        ({"number_of_images": 0}, ValueError, "number_of_images must be 4 or more; got 0"),
+        ({"batch_size": 3}, ValueError, "batch_size must be 4 or more; got 3"),
+        ({"repeats": 0}, ValueError, "repeats must be 1 or more; got 0"),
+        ({"seed": -1}, ValueError, "seed must be 0 or more; got -1"),
+        ({"number_of_images": 10_001}, ValueError, "number_of_images is 10001.*has 10000 images"),
+        ({"number_of_images": 100, "batch_size": 200}, ValueError, "100.*less than one minibatch of 200"),
+        ({"models": 3}, TypeError, "models must be a list of names.*got 3"),
+        ({"models": [3]}, TypeError, "models must be a list of names"),
+        ({"models": " , "}, ValueError, "at least one network"),
+        ({"images": 2012}, TypeError, "images must be.*2012"),
+        ({"device": "cudda"}, UnknownName, "Unknown device 'cudda'. Did you mean 'cuda'"),
+        ({"device": "cuda:99"}, ValueError, "'cuda:99' is not on this machine. Here are: cpu"),
+        ({"device": "cuda:x"}, UnknownName, "Unknown device 'cuda:x'"),
+        ({"device": 0}, TypeError, "device must be a name"),
+        ({"profile": "paper"}, ValueError, "-p images FOLDER"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_loaded(shown, monkeypatch, parameters, error, said):
+    monkeypatch.setattr(notebook.models, "load", lambda *_, **__: pytest.fail("a network was loaded"))
+    with pytest.raises(error, match=said):
+        start({**PARAMETERS_CELL, **parameters})
+    assert shown == []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve images in a folder whose name could be read as markup."""
+    path = tmp_path / "my_<photos>"
+    path.mkdir()
+    for number in range(12):
+        Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(path / f"{number}.png")
+    return path
+
+
+def test_a_profile_gives_way_to_a_small_folder_and_says_so(shown, folder):
+    run = start({"images": str(folder)})
+    assert (run.number_of_images, run.batch_size) == (12, 12)
+    assert "Every repeat uses all 12 images" in shown[0]["text/plain"]
+    assert "minibatch of 256 is cut to the 12 images" in shown[0]["text/plain"]
+
+
+def test_what_the_user_asks_of_a_small_folder_is_kept_or_refused(shown, folder):
+    run = start({"images": folder, "number_of_images": 6, "batch_size": 4})
+    assert (run.number_of_images, run.batch_size) == (6, 4)
+    assert "Every repeat" not in shown[0]["text/plain"]
+    with pytest.raises(ValueError, match=r"13.*my_<photos> has 12 images"):
+        start({"images": folder, "number_of_images": 13})
+    with pytest.raises(ValueError, match=r"12.*minibatch of 13"):
+        start({"images": folder, "batch_size": 13})
+
+
+def test_a_folders_name_is_not_read_as_markup(shown, folder):
+    start({"images": folder})
+    assert "my_&lt;photos&gt;" in shown[0]["text/html"]
+    assert r"my\_\<photos\>" in shown[0]["text/markdown"]
+
+
+def test_fewer_images_than_cka_needs(shown, folder):
+    for image in sorted(folder.iterdir())[3:]:
+        image.unlink()
+    with pytest.raises(ValueError, match="has 3 images; CKA needs 4 or more"):
+        start({"images": folder})
+
+
+def test_colab_says_that_its_images_stand_in_unless_the_user_gives_some(shown, folder):
+    start({"profile": "colab", "device": "cpu"})
+    start({"profile": "colab", "device": "cpu", "images": folder})
+    assert "grey garments" in shown[0]["text/plain"]
+    assert "grey garments" not in shown[1]["text/plain"]
+
+
+def test_the_paper_profile_takes_a_folder(shown, folder):
+    run = start({"profile": "paper", "device": "cpu", "images": folder})
+    assert tuple(run.resnets) == profiles.PROFILES["paper"].resnets
+
+
+def test_every_model_of_the_profiles_is_known():
+    timm_names = set(timm.list_pretrained())
+    for profile in profiles.PROFILES.values():
+        for name in (*profile.vits, *profile.resnets):
+            assert name in timm_names or name.removeprefix("tiny/") in TINY
+        assert profile.number_of_images % profile.batch_size == 0
+
+
+def test_seelike_start_is_this_one():
+    assert seelike.start is start
+    with pytest.raises(AttributeError, match="strat"):
+        seelike.strat  # noqa: B018

@@ -1,0 +1,156 @@
+"""Figures: what is where, and the slider that works without a kernel."""
+
+import base64
+import io
+import re
+from types import SimpleNamespace
+
+import ipywidgets as widgets
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from seelike import plots
+
+
+def layers(blocks, in_each):
+    return [SimpleNamespace(block=None)] + [
+        SimpleNamespace(block=block) for block in range(1, blocks + 1) for _ in range(in_each)
+    ]
+
+
+def drawn(figure):
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    return Image.open(png).convert("RGB")
+
+
+def test_first_layers_are_at_the_lower_left():
+    matrix = np.zeros((4, 3))
+    matrix[0, 2] = 1
+    figure = plots.cka_map(matrix, layers(3, 1), layers(2, 1))
+    axes = figure.axes[0]
+    picture = drawn(figure)
+
+    def colour(row, column):
+        x, y = axes.transData.transform((column, row))
+        dpi = 100 / figure.dpi
+        return picture.getpixel((round(x * dpi), picture.height - 1 - round(y * dpi)))
+
+    assert sum(colour(0, 2)) > 600
+    assert sum(colour(3, 0)) < 30
+
+
+def test_every_map_has_the_same_colours_from_0_to_1():
+    maps = [plots.CKAMap(np.full((2, 2), value), layers(1, 1), layers(1, 1)) for value in (-0.01, 0.2, 0.9)]
+    for axes in plots.cka_maps(maps).axes[:-1]:
+        assert axes.images[0].get_clim() == (0, 1)
+
+
+def test_a_cka_that_is_not_defined_has_a_colour_of_its_own():
+    matrix = np.array([[1, np.nan], [np.nan, 1]])
+    image = plots.cka_map(matrix, layers(1, 1), layers(1, 1)).axes[0].images[0]
+    assert image.cmap(image.norm(np.ma.masked_invalid(matrix)))[0, 1] == pytest.approx([0.6, 0.6, 0.6, 1])
+
+
+def test_ticks_are_at_the_first_layer_of_each_block():
+    figure = plots.cka_map(np.eye(61), layers(10, 6), layers(10, 6))
+    axis = figure.axes[0].xaxis
+    starts = [0.5 + 6 * block for block in range(10)]
+    assert sorted({*axis.get_majorticklocs(), *axis.get_minorticklocs()}) == starts
+    assert [label.get_text() for label in axis.get_ticklabels()] == ["1", "3", "5", "7", "9"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6])
+def test_at_most_two_maps_beside_each_other(number):
+    figure = plots.cka_maps([plots.CKAMap(np.eye(2), layers(1, 1), layers(1, 1))] * number)
+    *maps, bar = figure.axes
+    assert len(maps) == number
+    assert bar.get_ylabel() == "CKA"
+    drawn(figure)
+    assert len({round(axes.get_position().x0, 3) for axes in maps}) == min(2, number)
+    # 6 inches of 10-point letters are read on a phone too.
+    assert figure.get_figwidth() <= 6
+
+
+def test_names_longer_than_a_map_are_written_smaller():
+    figure = plots.cka_map(np.eye(2), layers(1, 1), layers(1, 1), x_label="x" * 52, y_label="vit")
+    assert figure.axes[0].xaxis.label.get_size() == pytest.approx(5)
+    assert figure.axes[0].yaxis.label.get_size() == pytest.approx(10)
+
+
+def test_labels_must_fit_the_matrix():
+    with pytest.raises(ValueError, match=r"'both'.*\(2, 3\).*got \(3, 2\)"):
+        plots.cka_map(np.zeros((3, 2)), layers(1, 1), layers(2, 1), title="both")
+    with pytest.raises(ValueError, match="no map"):
+        plots.cka_maps([])
+
+
+def test_lines_differ_without_colour():
+    depth = np.linspace(0, 1, 4)
+    figure = plots.depth_lines({name: (depth, depth, depth / 10) for name in "abc"}, y_label="CKA")
+    lines = figure.axes[0].get_lines()
+    assert len({line.get_linestyle() for line in lines}) == 3
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b", "c"]
+
+
+def test_a_figure_is_not_left_to_pyplot():
+    """pyplot would show each a second time at the end of its cell."""
+    import matplotlib.pyplot as plt
+
+    plots.use_style()
+    plots.cka_map(np.eye(2), layers(1, 1), layers(1, 1))
+    assert plt.get_fignums() == []
+    assert matplotlib.rcParams["figure.dpi"] == 160
+
+
+@pytest.fixture
+def coloured():
+    figures = {name: Figure(figsize=(1, 1), facecolor=name) for name in ("red", "blue")}
+    for figure in figures.values():
+        figure.add_axes((0, 0, 1, 1), facecolor="green")
+    return figures
+
+
+def test_states_are_pictures_with_a_text_each(coloured):
+    widget = plots.states(coloured, "Colour", {"red": 'A "red" <one>.', "blue": "A blue one."})
+    stack = widget.children[1]
+    assert stack.selected_index == 0
+    assert [re.search('alt="([^"]*)"', child.value)[1] for child in stack.children] == [
+        "A &quot;red&quot; &lt;one&gt;.",
+        "A blue one.",
+    ]
+    for child in stack.children:
+        png = re.search('base64,([^"]*)', child.value)[1]
+        assert Image.open(io.BytesIO(base64.b64decode(png))).format == "PNG"
+
+
+def test_states_are_joined_in_the_page(coloured):
+    """Only links of the front end work where no kernel runs; and only core models are known there."""
+    widget = plots.states(coloured, "Colour", dict.fromkeys(coloured, "A colour."))
+    (slider, menu), stack = widget.children[0].children, widget.children[1]
+    made = widgets.Widget.get_manager_state(widgets=None)["state"]
+    links = [model["state"] for model in made.values() if model["model_name"] == "LinkModel"]
+    ends = [(link["source"], link["target"]) for link in links]
+    name = "IPY_MODEL_{}".format
+    assert ([name(slider.model_id), "value"], [name(stack.model_id), "selected_index"]) in ends
+    assert ([name(slider.model_id), "value"], [name(menu.model_id), "index"]) in ends
+    assert {model["model_module"] for model in made.values()} <= {
+        "@jupyter-widgets/base",
+        "@jupyter-widgets/controls",
+    }
+    assert menu.options == ("red", "blue")
+
+
+def test_one_state_has_no_slider():
+    widget = plots.states({"only": Figure()}, "State", {"only": "Nothing."})
+    assert isinstance(widget, widgets.Stack)
+
+
+def test_states_and_texts_must_agree(coloured):
+    with pytest.raises(ValueError, match=r"\['red', 'blue'\].*\['red'\]"):
+        plots.states(coloured, "Colour", {"red": "A red one."})
+    with pytest.raises(ValueError, match="one or more figures"):
+        plots.states({}, "Colour", {})

@@ -1,0 +1,119 @@
+"""The statistics of Section 4 against loops written from their definitions. Tolerance 1e-12, in float64."""
+
+import numpy as np
+import pytest
+
+from seelike import representation_structure as structure
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng()
+
+
+def self_maps(random, repeats, n):
+    """Symmetric maps with ones on the diagonal, as CKA of a network with itself."""
+    maps = random.uniform(-0.1, 1, (repeats, n, n))
+    maps = (maps + maps.transpose(0, 2, 1)) / 2
+    maps[:, range(n), range(n)] = 1
+    return maps
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_mean_off_diagonal(random):
+    maps = self_maps(random, 3, 7)
+    expected = [np.mean([m[i, j] for i in range(7) for j in range(7) if i != j]) for m in maps]
+    close(structure.mean_off_diagonal(maps), expected)
+
+
+def test_first_third_with_last_third(random):
+    maps, depth = self_maps(random, 3, 11), np.arange(11) / 10
+    expected = [
+        np.mean([m[i, j] for i in range(11) for j in range(11) if depth[i] < 1 / 3 and depth[j] > 2 / 3])
+        for m in maps
+    ]
+    close(structure.first_third_with_last_third(maps, depth), expected)
+
+
+def test_within_minus_between_stages(random):
+    maps, stage = self_maps(random, 4, 9), np.sort(np.r_[0, 0, 1, 2, random.integers(0, 3, 5)])
+    expected = []
+    for m in maps:
+        within = [m[i, j] for i in range(9) for j in range(9) if i != j and stage[i] == stage[j]]
+        between = [m[i, j] for i in range(9) for j in range(9) if stage[i] != stage[j]]
+        expected.append(np.mean(within) - np.mean(between))
+    close(structure.within_minus_between_stages(maps, stage), expected)
+
+
+def test_depth_of_best_match(random):
+    maps = random.uniform(0, 1, (6, 13, 9))
+    vit_depth, resnet_depth = np.arange(13) / 12, np.arange(9) / 8
+    expected = []
+    for m in maps:
+        best = 0
+        for i in range(13):
+            if m[i, 4] > m[best, 4]:
+                best = i
+        expected.append(vit_depth[best])
+    close(structure.depth_of_best_match(maps, vit_depth, resnet_depth), expected)
+
+
+def test_depth_of_best_match_takes_the_lower_of_two_middle_layers():
+    maps = np.zeros((1, 3, 4))
+    maps[0, 2, 1] = maps[0, 0, 2] = 1
+    found = structure.depth_of_best_match(maps, np.array([0, 0.5, 1]), np.array([0, 0.25, 0.75, 1]))
+    close(found, [1])
+
+
+def test_depth_of_best_match_does_not_choose_a_layer_without_a_cka():
+    maps = np.full((2, 3, 3), 0.5)
+    maps[1, 2, 1] = np.nan
+    found = structure.depth_of_best_match(maps, np.array([0, 0.5, 1]), np.array([0, 0.5, 1]))
+    assert found[0] == 0
+    assert np.isnan(found[1])
+
+
+def test_row_maximum_middle_minus_last_third(random):
+    maps, depth = random.uniform(0, 1, (3, 10, 5)), np.arange(10) / 9
+    expected = []
+    for m in maps:
+        middle = [max(m[i]) for i in range(10) if 1 / 3 <= depth[i] <= 2 / 3]
+        last = [max(m[i]) for i in range(10) if depth[i] > 2 / 3]
+        expected.append(np.mean(middle) - np.mean(last))
+    close(structure.row_maximum_middle_minus_last_third(maps, depth), expected)
+
+
+def test_stages_by_module_path():
+    v2 = ["stem.conv", "stages.0.blocks.0.norm1", "stages.0.blocks.1", "stages.1.blocks.0", "norm", "head"]
+    assert structure.stages(v2).tolist() == [0, 0, 0, 1, 1, 1]
+    plain = ["conv1", "layer1.0.conv1", "layer2.0", "layer3.10.bn2", "layer4.0", "global_pool"]
+    assert structure.stages(plain).tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_a_vit_has_no_stages_of_its_own():
+    with pytest.raises(ValueError, match="stages_at"):
+        structure.stages(["patch_embed", "blocks.0.norm1", "blocks.0"])
+
+
+def test_equal_depths_are_cut_equally(random):
+    """A network of the ResNet's own depths gets the ResNet's own stages, whatever they are."""
+    depth, stage = np.arange(40) / 39, np.sort(np.r_[0, 1, 2, random.integers(0, 3, 37)])
+    assert structure.stages_at(depth, depth, stage).tolist() == stage.tolist()
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        (lambda m: structure.mean_off_diagonal(m[:, :1, :1]), "pairs of different layers among 1"),
+        (lambda m: structure.first_third_with_last_third(m, np.array([0.4, 0.5])), "last third among 2"),
+        (lambda m: structure.within_minus_between_stages(m, np.array([0, 0])), "different stages"),
+        (lambda m: structure.within_minus_between_stages(m, np.array([0, 1])), "within a stage"),
+        (lambda m: structure.row_maximum_middle_minus_last_third(m, np.array([0.0, 1.0])), "middle third"),
+    ],
+)
+def test_an_empty_group_is_an_error(measure, said):
+    with pytest.raises(ValueError, match=said):
+        measure(np.ones((2, 2, 2)))
