@@ -107,3 +107,25 @@ def test_every_claim_is_written_out():
         assert claim.statement.endswith(".")
         assert claim.paper.endswith(".")
         assert not claim.statistic.endswith(".")
+
+
+def test_mean_and_uncertainty_works_on_every_entry_of_a_map():
+    values = np.random.default_rng().normal(size=(5, 2, 3))
+    mean, half_width = claims.mean_and_uncertainty(values)
+    for i, j in np.ndindex(2, 3):
+        one = claims.evaluate("uniform_layers", values[:, i, j])
+        assert (mean[i, j], half_width[i, j]) == pytest.approx((one.statistic, one.uncertainty), abs=1e-12)
+    assert np.isnan(claims.mean_and_uncertainty(values[:1])[1]).all()
+
+
+def test_record_difference_averages_both_groups(capsys):
+    claims.record_difference(
+        "uniform_layers", [np.array([0.8, 0.9]), np.array([0.6, 0.5])], [np.array([0.4, 0.4])]
+    )
+    assert "0.300 ± 0.000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("groups", [([], [np.ones(2)]), ([np.ones(2)], [])])
+def test_a_missing_group_makes_a_claim_not_testable(groups, capsys):
+    claims.record_difference("uniform_layers", *groups)
+    assert "not testable" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """The statistics of Section 4 against loops written from their definitions. Tolerance 1e-12, in float64."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,15 @@ def test_equal_depths_are_cut_equally(random):
 def test_an_empty_group_is_an_error(measure, said):
     with pytest.raises(ValueError, match=said):
         measure(np.ones((2, 2, 2)))
+
+
+def test_a_network_with_stages_keeps_its_own():
+    def layers(*modules):
+        return [SimpleNamespace(depth=i / (len(modules) - 1), module=module) for i, module in enumerate(modules)]
+
+    resnet = layers("stem", "stages.0.a", "stages.1.a", "stages.1.b", "stages.2.a")
+    other_resnet = layers("layer1.0", "layer2.0", "layer2.1")
+    vit = layers(*(f"blocks.{i}" for i in range(9)))
+    assert structure.stages_like(other_resnet, resnet).tolist() == [0, 1, 1]
+    # Cut halfway between the ends of stages: at depths 0.375 and 0.875.
+    assert structure.stages_like(vit, resnet).tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2]

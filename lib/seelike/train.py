@@ -76,7 +76,7 @@ def pixels(name: str) -> Pixels:
         raise ValueError(f"{name!r} has no classes. Give a folder with one subfolder for each class.")
     batches = images.batches(_grey_levels, 1000)
     grey_levels = torch.cat([batch.to(torch.uint8) for batch in batches])
-    return Pixels(grey_levels[:, 0], torch.as_tensor(images.labels))
+    return Pixels(grey_levels[:, 0], torch.tensor(images.labels))
 
 
 def _grey_levels(image: Any) -> Float[Tensor, "1 height width"]:

@@ -1,0 +1,303 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Section 4: Representation structure
+#
+# **Question.** A ViT and a ResNet learn the same task from the same images. Do they build the same thing on the
+# way, layer by layer?
+#
+# This page lays the ruler of [Section 3](03_background.ipynb), CKA, against every pair of layers: within one network
+# (the paper's Figure 1), and between a ViT and a ResNet (its Figures 2 and B.1).
+#
+# | | |
+# |---|---|
+# | **You will learn** | to read a CKA map; what is uniform about a ViT and what falls into stages in a ResNet; which layers of the two correspond |
+# | **You need** | [Section 3](03_background.ipynb), or the idea that CKA is 1 for layers that arrange images alike and 0 for unrelated ones |
+# | **Cost** | about two minutes on two CPU cores (`tiny`); about ten on a GPU (`colab`) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `papermill notebooks/04_representation_structure.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals())
+
+
+# %% [markdown]
+# ## The layers
+#
+# The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
+# attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a ResNet the
+# convolutions and norms of each bottleneck. Here is the first block of one ViT.
+
+# %%
+from seelike.models import layers
+
+name = next(iter(run.models))
+for layer in layers(run.models[name]):
+    if layer.block in (None, 1) and layer.depth < 0.5:
+        print(f"{layer.depth:.2f}  {layer.kind:<12} {layer.name}")
+
+# %% [markdown]
+# The networks differ in how many such places they have. That is why this page speaks of *relative depth*: 0 is the
+# first place, 1 the last.
+
+# %%
+for name, network in run.models.items():
+    parameters = sum(p.numel() for p in network.parameters())
+    print(f"{name}: {len(layers(network))} layers to read, {parameters / 1e6:.2f} million parameters")
+
+# %% [markdown]
+# ## Predict
+#
+# Think of a square map: layers from first to last along both sides, the colour of each point the CKA of two layers. The
+# diagonal is 1, as each layer equals itself. **How fast does the colour fade away from the diagonal: in a ViT, and in
+# a ResNet? Are there edges?**
+#
+# ## Measure
+#
+# One call shows every image once to every network and compares all layers of all networks. It is repeated on new draws of
+# images, so that every number comes with an error.
+
+# %%
+from seelike.cka import compare_models
+
+comparison = compare_models(
+    run.models,
+    run.images,
+    number_of_images=run.number_of_images,
+    batch_size=run.batch_size,
+    repeats=run.repeats,
+    seed=run.seed,
+    device=run.device,
+)
+
+# %% [markdown]
+# Before we trust a map of thousands of numbers, we check one of them by hand: the first against the last block of
+# the first network, on one minibatch, with the two functions of Section 3.
+
+# %%
+import torch
+from seelike.cka import cka
+
+from seelike.models import preprocessing, read
+
+name, network = next(iter(run.models.items()))
+chosen = run.images.sample(run.batch_size, seed=run.seed)
+pixels = torch.cat(list(chosen.batches(preprocessing(network), run.batch_size))).to(run.device)
+first, *_, last = layers(network, kinds=["block"])
+x, y = read(network, [first, last], pixels).values()
+one_batch = float(cka(x, y))
+
+rows = [layer.name for layer in comparison.layers[name]]
+in_the_map = comparison.mean(name, name)[rows.index(first.name), rows.index(last.name)]
+print(f"one minibatch by hand {one_batch:.3f}, the map {in_the_map:.3f}")
+
+# %% [markdown]
+# ## Within one network: Figure 1
+#
+# Each map compares a network with itself. ViTs come first, then ResNets. The ticks mark the first layer of each block.
+
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. In each map the diagonal is brightest; the maps of the ViTs and those of the ResNets differ in how far brightness reaches from it, as the text below says in numbers."}}
+from seelike import plots
+
+families = [*run.vits, *run.resnets, *(name for name in run.models if name not in run.vits + run.resnets)]
+plots.cka_maps(
+    [
+        plots.CKAMap(comparison.mean(name, name), comparison.layers[name], comparison.layers[name], title=name)
+        for name in families
+    ]
+)
+
+# %% [markdown]
+# ### How uniform?
+#
+# The first claim is about the whole map: the mean of everything off the diagonal.
+
+# %%
+import numpy as np
+
+from seelike import claims
+from seelike import representation_structure as structure
+
+uniformity = {name: structure.mean_off_diagonal(comparison.between(name, name)) for name in run.models}
+for name, values in uniformity.items():
+    print(f"{name}: {values.mean():.3f}")
+
+# %% [markdown]
+# The claim compares the mean over ViTs with the mean over ResNets, once for each repeat.
+
+
+# %%
+def of(names, values):
+    """The values of some of the networks."""
+    return [values[name] for name in names]
+
+
+claims.record_difference(
+    "uniform_layers", of(run.vits, uniformity), of(run.resnets, uniformity), figure_name="fig-within"
+)
+
+# %% [markdown]
+# ### Are low and high layers alike?
+#
+# The second claim looks at one corner of the map: the first third of the layers against the last third.
+
+# %%
+depth = {name: np.array([layer.depth for layer in comparison.layers[name]]) for name in run.models}
+ends = {
+    name: structure.first_third_with_last_third(comparison.between(name, name), depth[name]) for name in run.models
+}
+for name, values in ends.items():
+    print(f"{name}: {values.mean():.3f}")
+claims.record_difference(
+    "lower_and_higher_layers_alike", of(run.vits, ends), of(run.resnets, ends), figure_name="fig-within"
+)
+
+# %% [markdown]
+# ### Stages?
+#
+# A ResNet halves its resolution a few times; the blocks between are its *stages*. The third claim asks how much
+# more alike layers of one stage are than layers of two. A ViT has no stages, so we cut it at the same relative depths as the
+# first ResNet: layers near each other are alike in any network, and equal cuts favour neither.
+
+# %%
+steps = {}
+if run.resnets:
+    reference = comparison.layers[run.resnets[0]]
+    for name in [*run.vits, *run.resnets]:
+        stage = structure.stages_like(comparison.layers[name], reference)
+        steps[name] = structure.within_minus_between_stages(comparison.between(name, name), stage)
+for name, values in steps.items():
+    print(f"{name}: {values.mean():.3f}")
+
+# %% [markdown]
+# Here the claim says that the ResNets have the larger step.
+
+# %%
+claims.record_difference(
+    "resnet_stages", of(run.resnets, steps), of(run.vits if steps else [], steps), figure_name="fig-within"
+)
+
+# %% [markdown]
+# ## Between the two: Figures 2 and B.1
+#
+# **Predict.** Take the layer in the middle of a ResNet. Which layer of a ViT is most like it: one in the middle, an
+# earlier one, or a later one? And is there a part of the ViT that is like nothing in the ResNet?
+#
+# Each map now has a ViT from bottom to top and a ResNet from left to right. If both built the same things at the same
+# pace, a bright band would run along the diagonal.
+
+# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each ResNet (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The brightest area lies at low layers of both; the text below says in numbers where each row is brightest."}}
+between = [(vit, resnet) for vit in run.vits for resnet in run.resnets]
+maps = [
+    plots.CKAMap(comparison.mean(*pair), comparison.layers[pair[0]], comparison.layers[pair[1]], *pair)
+    for pair in between
+]
+plots.cka_maps(maps) if maps else print("This run has no ViT, or no ResNet: there is nothing to compare.")
+
+# %% [markdown]
+# ### Which ViT layer is like the middle of the ResNet?
+#
+# For each pair of networks we look up the ViT layer with the highest CKA, and ask how far it lies below the middle.
+
+# %%
+best_match = {
+    pair: structure.depth_of_best_match(comparison.between(*pair), depth[pair[0]], depth[pair[1]])
+    for pair in between
+}
+for (vit, resnet), values in best_match.items():
+    print(f"the middle of {resnet} is most like depth {values.mean():.2f} of {vit}")
+claims.record_difference(
+    "many_low_resnet_layers_match_few_vit_layers",
+    [np.full(run.repeats, 0.5)] if between else [],
+    list(best_match.values()),
+    figure_name="fig-between",
+)
+
+# %% [markdown]
+# ### Does the last third of the ViT match anything?
+#
+# Every ViT layer is now given one number: its highest CKA with any layer of the ResNet. The shaded bands are 95 % intervals
+# over repeats.
+
+# %% mystnb={"figure": {"caption": "The highest CKA of each ViT layer with any layer of a ResNet, by the ViT layer's relative depth. Bands are 95 % intervals over repeats.", "name": "fig-best-match"}, "image": {"alt": "One line for each pair of a ViT and a ResNet. Horizontal axis: relative depth in the ViT. Vertical axis: highest CKA with any ResNet layer. The text below says how the last third compares with the middle third."}}
+highest = {
+    f"{vit} in {resnet}": (
+        depth[vit],
+        *claims.mean_and_uncertainty(comparison.between(vit, resnet).max(axis=2)),
+    )
+    for vit, resnet in between
+}
+plots.depth_lines(highest, y_label="highest CKA") if highest else None
+
+# %% [markdown]
+# The claim compares the middle third of these lines with the last.
+
+# %%
+fall = {
+    pair: structure.row_maximum_middle_minus_last_third(comparison.between(*pair), depth[pair[0]])
+    for pair in between
+}
+for (vit, resnet), values in fall.items():
+    print(f"{vit} in {resnet}: {values.mean():+.3f}")
+claims.record_difference(
+    "last_third_matches_no_resnet_layer",
+    list(fall.values()),
+    [np.zeros(run.repeats)],
+    figure_name="fig-best-match",
+)
+
+# %% [markdown]
+# ## Look around
+#
+# Move the slider, or choose from the menu: every pair of networks of this run, also the pairs that have no figure of their
+# own, such as one ViT with another.
+
+# %%
+from itertools import combinations_with_replacement
+
+pairs = {f"{a} and {b}": (a, b) for a, b in combinations_with_replacement(families, 2)}
+figures = {
+    label: plots.cka_map(comparison.mean(a, b), comparison.layers[a], comparison.layers[b], y_label=a, x_label=b)
+    for label, (a, b) in pairs.items()
+}
+alt = {
+    label: f"CKA map of {label}: mean {comparison.mean(a, b).mean():.2f}, highest {comparison.mean(a, b).max():.2f}."
+    for label, (a, b) in pairs.items()
+}
+plots.states(figures, "Networks", alt)

@@ -1,0 +1,294 @@
+"""The rendered book, as a reader meets it in a real browser.
+
+Needs `make book` and a Chromium. Where either is missing these tests skip, unless SEELIKE_REQUIRE_BROWSER is set.
+"""
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "build" / "html"
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])]
+NOTEBOOKS = [page for page in PAGES if page.startswith("notebooks/")]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Without these Chromium talks to hosts of its own.
+QUIET = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+)
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+pytestmark = pytest.mark.browser
+
+
+def missing(what):
+    """Skip a test for want of something; fail where that must be there."""
+    if os.environ.get("SEELIKE_REQUIRE_BROWSER"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+class Page(HTMLParser):
+    """The addresses that a page links to, and the places in it that can be linked to."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.places = [], set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        """Note the links and places of one tag."""
+        attributes = dict(attributes)
+        self.links += [attributes[name] for name in ("href", "src") if attributes.get(name)]
+        self.places |= {attributes[name] for name in ("id", "name") if name in attributes}
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Serve files, without a line for each."""
+
+    def log_message(self, *arguments):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def html():
+    """The folder of the rendered book."""
+    if not (HTML / "index.html").exists():
+        missing("There is no rendered book in build/html: run make book first.")
+    return HTML
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    """Where the book is served, on this machine only."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=html)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        missing("There is no Chromium on the PATH.")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=list(QUIET))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open pages of the book; `visit.complaints` collects all that went wrong in them."""
+    contexts, complaints = [], []
+
+    def open_page(name, viewport=WIDE, scheme="light"):
+        context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        contexts.append(context)
+
+        def only_from_here(route):
+            if route.request.url.startswith((address, "data:", "blob:")):
+                route.continue_()
+            else:
+                complaints.append(f"asks {route.request.url}")
+                route.abort()
+
+        context.route("**/*", only_from_here)
+        page = context.new_page()
+        page.on("console", lambda one: complaints.append(one.text) if one.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "response", lambda one: complaints.append(f"{one.status} {one.url}") if one.status >= 400 else None
+        )
+        page.goto(f"{address}{name}.html", wait_until="load")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_function("!window.MathJax || (MathJax.startup && MathJax.startup.document.state() >= 10)")
+        if page.locator("script[type='application/vnd.jupyter.widget-view+json']").count():
+            page.wait_for_selector(".jupyter-widgets")
+        return page
+
+    open_page.complaints = complaints
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+# Each text of the page's main part whose contrast with the ground behind it is below 4.5, the least that WCAG 2.2 asks for.
+FAINT = """() => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => ((v /= 255), v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = parse(getComputedStyle(element).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0.5) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("article :is(p, li, td, th, figcaption, div, label, strong, h1, h2, h3)")) {
+    const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
+    if (!text || !element.checkVisibility() || element.closest("pre")) continue;
+    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) faint.push(`${contrast.toFixed(1)}: ${text.slice(0, 40)}`);
+  }
+  return faint;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_without_complaint(visit, name, viewport, scheme):
+    page = visit(name, viewport, scheme)
+    assert visit.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert page.evaluate(FAINT) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_image_says_what_it_shows(visit, name):
+    page = visit(name)
+    texts = page.evaluate("[...document.images].map((image) => image.alt)")
+    assert all(text and not text.endswith((".png", ".svg")) for text in texts), texts
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_figures_have_captions_and_numbers_of_their_section(visit, name):
+    page = visit(name)
+    section = name.removeprefix("notebooks/").split("_")[0].lstrip("0").upper()
+    numbers = page.locator("article figure .caption-number").all_inner_texts()
+    assert [number.strip() for number in numbers] == [
+        f"Fig. {section}.{count}" for count in range(1, len(numbers) + 1)
+    ]
+    pictures = page.locator("article .cell_output > figure img, article .cell_output > img")
+    assert numbers
+    assert pictures.count() == len(numbers)
+
+
+def test_mathematics_is_set(visit):
+    set_somewhere = 0
+    for name in NOTEBOOKS:
+        page = visit(name)
+        places = page.locator("article .math").count()
+        assert page.locator("article .math mjx-container").count() >= places
+        assert page.locator("mjx-merror").count() == 0
+        set_somewhere += places
+    assert set_somewhere
+
+
+def test_the_slider_changes_the_picture(visit):
+    moved = 0
+    for name in NOTEBOOKS:
+        page = visit(name)
+        if not page.locator(".widget-slider").count():
+            continue
+        box = page.locator(".widget-vbox", has=page.locator(".widget-slider")).first
+        shown = box.locator("img:visible")
+        before, choice = shown.get_attribute("src"), box.locator("select").input_value()
+        box.locator(".noUi-handle").press("ArrowRight")
+        page.wait_for_function(
+            "([box, src]) => box.querySelector(`img[src='${src}']`).checkVisibility() === false",
+            arg=[box.element_handle(), before],
+        )
+        assert shown.count() == 1
+        assert shown.get_attribute("src") != before
+        assert box.locator("select").input_value() != choice
+        assert visit.complaints == []
+        moved += 1
+    assert moved
+
+
+def test_the_reader_can_choose_the_dark(visit):
+    page = visit("book/intro")
+    theme = "document.documentElement.dataset.theme"
+    assert page.evaluate(theme) == "light"
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        if page.evaluate(theme) == "dark":
+            break
+    assert page.evaluate(theme) == "dark"
+
+
+def test_the_first_page_leads_to_the_book(visit):
+    page = visit("index")
+    page.wait_for_url(f"**/{CONTENTS['root']}.html")
+    assert page.locator("h1").count() == 1
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_colab_and_download_lead_to_notebooks_that_exist(html, name):
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    links = Page(html / f"{name}.html").links
+    start = f"https://colab.research.google.com/github/{repository.removeprefix('https://github.com/')}/blob/main/"
+    (colab,) = {link for link in links if link.startswith("https://colab.research.google.com")}
+    assert colab == f"{start}{name}.ipynb"
+    assert (ROOT / f"{name}.ipynb").exists()
+    (download,) = {link for link in links if link.endswith(".ipynb")} - {colab}
+    notebook = json.loads((html / name).parent.joinpath(download).resolve().read_text())
+    assert notebook["metadata"]["papermill"]["exception"] is None
+    markdown = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    assert not any("{cite:" in text or ":::" in text for text in markdown)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_page_ends_with_its_last_run(visit, name):
+    words = visit(name).locator(".seelike-last-run").inner_text()
+    for part in ("seconds", "profile", "torch"):
+        assert part in words
+
+
+def test_every_link_within_the_book_leads_somewhere(html):
+    pages = {path: Page(path) for path in html.rglob("*.html")}
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            target, place = urldefrag(urljoin(path.as_uri(), link))
+            if not target.startswith("file://"):
+                continue
+            file = Path(unquote(target.removeprefix("file://")).split("?")[0])
+            found = file.exists() and (not place or file not in pages or unquote(place) in pages[file].places)
+            if not found:
+                broken.append(f"{path.relative_to(html)}: {link}")
+    # Search and index pages name a place that the theme makes only on others.
+    assert [one for one in broken if not one.startswith(("search.html", "genindex.html"))] == []
+
+
+def test_the_scoreboard_has_every_claim_with_its_figure(html, visit):
+    claims = json.loads((html / "_static" / "scoreboard.json").read_text())
+    rows = visit("book/scoreboard").locator("table.seelike-scoreboard tbody tr")
+    assert rows.count() == len(claims) > 0
+    for claim, row in zip(claims, rows.all(), strict=True):
+        assert claim["statement"] in row.inner_text()
+        assert claim["verdict"] in row.inner_text()
+        assert f"{claim['notebook']}.html" in row.locator("a").last.get_attribute("href")
+
+
+def test_no_page_tells_of_the_machine_that_made_it(html):
+    for path in html.rglob("*.html"):
+        assert str(ROOT) not in path.read_text(), path.name

@@ -1,0 +1,283 @@
+"""The steps between an executed notebook and a page: checks, citations, scoreboard, staging."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book" / "tools"))
+
+import citations
+import lock
+import run_notebook
+import scoreboard
+import stage
+
+KEYS = {"https://arxiv.org/abs/1905.00414": "kornblith2019", "https://doi.org/10.1/x_(2)": "odd"}
+KORNBLITH = "https://arxiv.org/abs/1905.00414"
+
+
+def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-within"):
+    """What `seelike.claims.record` leaves in a notebook, with awkward characters in its texts."""
+    return {
+        "claim": {
+            "id": "uniform",
+            "figure": "Figure 1",
+            "statement": "ViTs are *more* uniform | than ResNets.",
+            "statistic": "mean CKA, ViT minus ResNet",
+            "paper": "As heat maps.",
+        },
+        "verdict": verdict,
+        "values": [0.2, 0.3] if statistic is not None else [],
+        "statistic": statistic,
+        "uncertainty": uncertainty,
+        "why": "",
+        "figure_name": figure_name,
+    }
+
+
+def executed(*cells):
+    """A notebook as papermill leaves it after a run without failure."""
+    run = {"profile": "tiny", "device": "cpu", "gpu": None, "versions": {"torch": "2.4.0"}}
+    start = new_code_cell("run", outputs=[new_output("display_data", {stage.RUN_MIME: run, "text/plain": "run"})])
+    notebook = new_notebook(cells=[new_markdown_cell("# Section 4: Structure\n\nText."), start, *cells])
+    notebook.metadata["papermill"] = {
+        "exception": None,
+        "duration": 83.2,
+        "end_time": "2026-03-01T10:00:00+00:00",
+    }
+    return notebook
+
+
+def with_output(output):
+    return executed(new_code_cell("cell", outputs=[output]))
+
+
+def claim_cell(**changes):
+    bundle = {stage.CLAIM_MIME: claim(**changes), "text/html": "<p>card</p>"}
+    return new_code_cell("record", outputs=[new_output("display_data", bundle)])
+
+
+def figure_cell(name="fig-within"):
+    return new_code_cell(
+        "figure",
+        metadata={"mystnb": {"figure": {"name": name, "caption": "A map."}, "image": {"alt": "A map."}}},
+        outputs=[new_output("display_data", {"image/png": "iVBORw0KGgo="})],
+    )
+
+
+# What may be published
+
+
+def test_a_good_notebook_has_no_problem():
+    assert stage.problems(executed(claim_cell(), figure_cell())) == []
+
+
+def test_a_notebook_that_was_not_run_is_refused():
+    assert stage.problems(new_notebook()) == ["It was not run by papermill."]
+
+
+@pytest.mark.parametrize(
+    "papermill", [{"exception": True, "duration": 3.0}, {"exception": None, "duration": None}]
+)
+def test_a_notebook_that_did_not_end_is_refused(papermill):
+    notebook = executed()
+    notebook.metadata["papermill"] = papermill
+    assert stage.problems(notebook) == ["Papermill did not run it to its end."]
+
+
+def test_an_error_output_is_refused():
+    error = new_output("error", ename="ValueError", evalue="no", traceback=[])
+    assert stage.problems(with_output(error)) == ["Cell 3 failed: ValueError: no"]
+
+
+def test_a_printed_traceback_is_refused():
+    text = new_output("stream", name="stderr", text="Traceback (most recent call last):\n")
+    assert stage.problems(with_output(text)) == ["Cell 3 printed a traceback."]
+
+
+def test_a_warning_may_be_published():
+    assert stage.problems(with_output(new_output("stream", name="stderr", text="A warning."))) == []
+
+
+# Citations
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"By [Kornblith et al. (2019)]({KORNBLITH}).", "By {cite:t}`kornblith2019`."),
+        (f"By [Kornblith\net al. (2019)]({KORNBLITH}).", "By {cite:t}`kornblith2019`."),
+        (f"A cosine ([Kornblith et al., 2019]({KORNBLITH})).", "A cosine {cite:p}`kornblith2019`."),
+        (f"(see [Kornblith et al., 2019]({KORNBLITH}))", "(see {cite:p}`kornblith2019`)"),
+        (f"([Kornblith et al. (2019)]({KORNBLITH}))", "({cite:t}`kornblith2019`)"),
+        (f"[their paper]({KORNBLITH})", f"[their paper]({KORNBLITH})"),
+        ("[Section 3](03_background.ipynb)", "[Section 3](03_background.ipynb)"),
+        (f"`[A (2019)]({KORNBLITH})`", f"`[A (2019)]({KORNBLITH})`"),
+        (f"```\n[A (2019)]({KORNBLITH})\n```", f"```\n[A (2019)]({KORNBLITH})\n```"),
+    ],
+)
+def test_links_become_citations(text, expected):
+    assert citations.cite(text, KEYS) == expected
+
+
+def test_a_paper_without_an_entry_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match=r"Nobody \(2020\) .*references\.bib"):
+        citations.cite("[Nobody (2020)](https://example.org/paper)", KEYS)
+
+
+def test_every_entry_of_the_bibliography_has_an_address():
+    keys = citations.keys_by_url(ROOT / "book" / "references.bib")
+    assert keys[KORNBLITH] == "kornblith2019"
+    assert keys["https://doi.org/10.1007/11564089_7"] == "gretton2005"
+    entries = (ROOT / "book" / "references.bib").read_text().count("\n@")
+    assert len(set(keys.values())) == entries
+
+
+def test_every_paper_cited_in_a_notebook_has_an_entry():
+    keys = citations.keys_by_url(ROOT / "book" / "references.bib")
+    notebooks = [nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")]
+    pages = [cell.source for one in notebooks for cell in one.cells if cell.cell_type == "markdown"]
+    # A paper without an entry would raise.
+    assert any("{cite:t}" in citations.cite(page, keys) for page in pages)
+
+
+# Scoreboard
+
+
+def test_claims_are_read_in_the_order_of_the_notebook():
+    notebook = executed(claim_cell(), figure_cell(), claim_cell(verdict="does not hold", statistic=-0.25))
+    rows = scoreboard.rows("04_structure", notebook, "tiny")
+    assert [row.verdict for row in rows] == ["holds", "does not hold"]
+    assert {row.notebook for row in rows} == {"04_structure"}
+
+
+def test_the_summary_counts_verdicts():
+    verdicts = ["holds", "holds", "does not hold", "undecided", "not testable"]
+    rows = scoreboard.rows("04", executed(*(claim_cell(verdict=verdict) for verdict in verdicts)), "tiny")
+    assert scoreboard.summary(rows) == (
+        "Of 5 claims tested at the `tiny` profile: **2 hold**, **1 does not hold**, **1 is undecided**, "
+        "**1 is not testable**."
+    )
+
+
+def test_the_table_links_to_the_figure_or_else_to_the_page():
+    rows = scoreboard.rows("04_structure", executed(claim_cell()), "tiny")
+    titles = {"04_structure": "Section 4"}
+    assert "{numref}`fig-within`" in scoreboard.table(rows, titles, {"fig-within"})
+    assert "[Section 4](../notebooks/04_structure.ipynb)" in scoreboard.table(rows, titles, set())
+
+
+def test_texts_of_claims_are_not_read_as_markdown():
+    rows = scoreboard.rows("04", executed(claim_cell()), "tiny")
+    assert r"\*more\* uniform \| than" in scoreboard.table(rows, {"04": "Section 4"}, set())
+
+
+@pytest.mark.parametrize(
+    ("statistic", "uncertainty", "expected"),
+    [(0.25, 0.05, "0.250 ± 0.050"), (0.25, None, "0.250"), (None, None, "not measured")],
+)
+def test_a_number_comes_with_its_uncertainty_where_known(statistic, uncertainty, expected):
+    notebook = executed(claim_cell(statistic=statistic, uncertainty=uncertainty))
+    assert scoreboard.number(scoreboard.rows("04", notebook, "tiny")[0]) == expected
+
+
+def test_the_data_files_hold_every_value():
+    rows = scoreboard.rows("04", executed(claim_cell()), "tiny")
+    (from_json,) = json.loads(scoreboard.as_json(rows))
+    (from_csv,) = csv.DictReader(io.StringIO(scoreboard.as_csv(rows)))
+    assert from_json["values"] == [float(value) for value in from_csv["values"].split()] == [0.2, 0.3]
+    assert from_json["statement"] == from_csv["statement"] == "ViTs are *more* uniform | than ResNets."
+
+
+# Staging
+
+
+def test_a_page_ends_with_its_last_run():
+    page = stage.prepare(executed(claim_cell()), KEYS)
+    end = page.cells[-1].source
+    for part in ("2026-03-01", "83 seconds", "`tiny`", "on cpu", "torch 2.4.0"):
+        assert part in end
+
+
+def test_a_page_keeps_only_what_sphinx_knows():
+    page = stage.prepare(executed(claim_cell()), KEYS)
+    kinds = {kind for cell in page.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    assert kinds == {"text/plain", "text/html"}
+
+
+def test_progress_bars_are_left_out_and_other_widgets_kept():
+    notebook = executed(
+        *(
+            new_code_cell(name, outputs=[new_output("display_data", {stage.VIEW: {"model_id": name}})])
+            for name in "ab"
+        )
+    )
+    states = {
+        "a": {"model_name": "HBoxModel", "state": {"children": ["IPY_MODEL_bar"]}},
+        "b": {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_slider"]}},
+        "bar": {"model_name": "FloatProgressModel", "state": {}},
+        "slider": {"model_name": "IntSliderModel", "state": {}},
+    }
+    notebook.metadata["widgets"] = {stage.WIDGETS: {"state": states}}
+    page = stage.prepare(notebook, KEYS)
+    shown = {cell.source: len(cell.outputs) for cell in page.cells if cell.cell_type == "code"}
+    assert shown == {"run": 1, "a": 0, "b": 1}
+
+
+def test_a_figure_counts_only_where_it_was_drawn():
+    empty = figure_cell("fig-none")
+    empty.outputs = []
+    assert stage.figures(executed(figure_cell(), empty)) == {"fig-within"}
+
+
+def test_the_staging_folder_has_pages_notebooks_and_scoreboard(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "04_representation_structure.ipynb"
+    nbformat.write(executed(claim_cell(), figure_cell()), path)
+    pages = {str(name): content.decode() for name, content in stage.stage([path]).items() if name.suffix != ".png"}
+    assert "_config.yml" in pages
+    assert "Last run" in pages["notebooks/04_representation_structure.ipynb"]
+    assert "{numref}`fig-within`" in pages["book/scoreboard.md"]
+    assert "1 holds" in pages["book/scoreboard_summary.txt"]
+    assert json.loads(pages["_static/scoreboard.json"])[0]["verdict"] == "holds"
+
+
+def test_staging_refuses_failed_and_unlisted_notebooks_and_names_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    nbformat.write(new_notebook(), tmp_path / "99_unlisted.ipynb")
+    with pytest.raises(ValueError, match="not run by papermill") as caught:
+        stage.stage([tmp_path / "99_unlisted.ipynb"])
+    assert "_toc.yml does not list notebooks/99_unlisted" in str(caught.value)
+
+
+def test_writing_leaves_unchanged_files_alone_and_removes_old_ones(tmp_path):
+    stage.write({Path("a"): b"1", Path("b/c"): b"2", Path("old"): b"3"}, tmp_path)
+    before = (tmp_path / "a").stat().st_mtime_ns
+    stage.write({Path("a"): b"1", Path("b/c"): b"4"}, tmp_path)
+    assert (tmp_path / "a").stat().st_mtime_ns == before
+    assert (tmp_path / "b" / "c").read_bytes() == b"4"
+    assert not (tmp_path / "old").exists()
+
+
+# Parameters, and the lock
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("3", 3), ("0.5", 0.5), ("None", None), ("True", True), ("tiny", "tiny"), ("a,b", "a,b"), ("1,2", "1,2")],
+)
+def test_parameters_are_read_as_papermill_reads_them(text, expected):
+    assert run_notebook.parse_value(text) == expected
+
+
+def test_the_lock_follows_the_needs_of_what_is_needed():
+    found = lock.closure(lock.requirements(ROOT / "pyproject.toml"), {})
+    assert {"torch", "jinja2", "pytest"} <= found
+    assert "seelike" not in found

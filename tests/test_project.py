@@ -1,0 +1,160 @@
+"""The parts of the project that say the same thing twice agree."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PYPROJECT["urls"]["Repository"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
+REQUIREMENTS = [
+    line
+    for lines in (PYPROJECT["dependencies"], *PYPROJECT["optional-dependencies"].values())
+    for line in lines
+    if not line.startswith(f"{PYPROJECT['name']}[")
+]
+PARAMETERS = ["profile", "models", "images", "number_of_images", "batch_size", "repeats", "seed", "device"]
+
+each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def locked():
+    """The exact version of each package in requirements.lock."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+def tagged(notebook, tag):
+    """The cells of a notebook that have a tag."""
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+@pytest.mark.parametrize("line", REQUIREMENTS)
+def test_the_lock_fulfils_pyproject(line):
+    wanted = Requirement(line)
+    pin = locked()[canonicalize_name(wanted.name)]
+    (exact,) = pin.specifier
+    assert exact.operator == "=="
+    assert wanted.specifier.contains(exact.version), f"{pin} is not {line}: run make lock"
+
+
+def test_what_only_linux_has_is_marked_so():
+    for name, pin in locked().items():
+        if name.startswith(("nvidia-", "cuda-", "triton")):
+            assert pin.marker is not None
+            assert not pin.marker.evaluate({"sys_platform": "darwin"})
+
+
+def test_environment_installs_the_lock_and_the_python_of_pyproject():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == ["-r requirements.lock", "-e ."]
+    (python,) = [entry for entry in environment["dependencies"] if str(entry).startswith("python=")]
+    assert Requirement(f"python{PYPROJECT['requires-python']}").specifier.contains(python.removeprefix("python="))
+
+
+def test_the_library_pins_nothing():
+    for line in PYPROJECT["dependencies"]:
+        assert [one.operator for one in Requirement(line).specifier] == [">="], f"{line}: Colab keeps its own"
+
+
+def test_the_npm_lock_has_hashes_and_no_host():
+    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    lock = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    assert lock[""]["dependencies"] == wanted
+    for name, package in lock.items():
+        assert "resolved" not in package
+        assert name == "" or package["integrity"].startswith("sha512-")
+
+
+def test_the_repository_has_one_address():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert config["repository"] == {"url": REPOSITORY, "branch": "main", "path_to_book": ""}
+    assert config["html"]["baseurl"] == PYPROJECT["urls"]["Documentation"]
+
+
+@each_notebook
+def test_every_notebook_installs_from_that_address(notebook):
+    (cell,) = tagged(nbformat.read(notebook, as_version=4), "remove-cell")
+    assert re.findall(r"git\+https://[\w./-]+", cell.source) == [f"git+{REPOSITORY}"]
+    assert 'find_spec("seelike") is None' in cell.source
+
+
+@each_notebook
+def test_the_install_cell_does_nothing_where_the_library_is(notebook):
+    (cell,) = tagged(nbformat.read(notebook, as_version=4), "remove-cell")
+    # No IPython here: anything but the check would fail.
+    finished = subprocess.run([sys.executable, "-c", cell.source], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+
+
+@each_notebook
+def test_every_notebook_has_the_same_parameters(notebook):
+    (cell,) = tagged(nbformat.read(notebook, as_version=4), "parameters")
+    values = {}
+    exec(cell.source, values)
+    values.pop("__builtins__")
+    assert list(values) == PARAMETERS
+    assert (values["profile"], values["seed"]) == ("tiny", 0)
+    assert {values[name] for name in PARAMETERS if name not in ("profile", "seed")} == {None}
+
+
+def test_notebooks_come_in_pairs():
+    assert NOTEBOOKS
+    assert [path.stem for path in NOTEBOOKS] == [path.stem for path in SCRIPTS]
+
+
+@each_notebook
+def test_both_forms_of_a_notebook_are_in_step(notebook):
+    stored = nbformat.read(notebook, as_version=4)
+    text = jupytext.read(notebook.with_suffix(".py"))
+    assert [(cell.cell_type, cell.source) for cell in stored.cells] == [
+        (cell.cell_type, cell.source) for cell in text.cells
+    ], f"{notebook.name} and its .py differ: run make notebooks"
+    assert [cell.metadata for cell in stored.cells] == [cell.metadata for cell in text.cells]
+
+
+@each_notebook
+def test_notebooks_are_kept_without_outputs(notebook):
+    stored = nbformat.read(notebook, as_version=4)
+    code = [cell for cell in stored.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert "widgets" not in stored.metadata
+    assert stored.metadata.kernelspec.name == "python3"
+
+
+@each_notebook
+def test_no_myst_shows_in_a_notebook(notebook):
+    stored = nbformat.read(notebook, as_version=4)
+    for cell in stored.cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\{[a-z:]+\}`|^:::|^```\{", cell.source, re.MULTILINE), cell.source
+
+
+@each_notebook
+def test_every_notebook_is_in_the_contents(notebook):
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    assert f"notebooks/{notebook.stem}" in listed
+
+
+def test_workflows_are_yaml_and_name_one_python():
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert [path.stem for path in workflows] == ["ci", "publish", "weekly"]
+    for path in workflows:
+        steps = [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
+        versions = {step["with"]["python-version"] for step in steps if "python-version" in step.get("with", {})}
+        assert versions == {"3.11"}
