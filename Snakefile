@@ -1,0 +1,80 @@
+# How the book is made: notebooks run by papermill, then rendered by Jupyter Book. `make book` calls it; on a cluster:
+#   .venv/bin/snakemake --executor slurm --jobs 20 --config profile=paper parameters='images=~/imagenet/val'
+import shlex
+import sys
+from pathlib import Path
+
+PROFILE = config.get("profile", "tiny")
+PARAMETERS = config.get("parameters", "")
+NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
+EXECUTED = expand("build/executed/{profile}/{notebook}.ipynb", profile=PROFILE, notebook=NOTEBOOKS)
+
+# What every notebook works with. Training is not part of it: its results, the checkpoints, are.
+LIBRARY = sorted(
+    str(path)
+    for path in Path("lib/seelike").rglob("*")
+    if path.is_file() and "__pycache__" not in path.parts and path.name not in ("train.py", "train.toml")
+)
+PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md"] + sorted(
+    str(path)
+    for path in Path("book").rglob("*")
+    if path.is_file() and not {"__pycache__", "tools"} & set(path.parts)
+)
+
+
+def options():
+    """The command-line options that set the notebooks' parameters."""
+    pairs = [("profile", PROFILE), *(pair.split("=", 1) for pair in shlex.split(PARAMETERS))]
+    for pair in pairs:
+        if len(pair) != 2:
+            raise WorkflowError(f"PARAMETERS needs NAME=VALUE, separated by spaces; got {pair[0]!r}.")
+    return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs)
+
+
+localrules: all, assets, stage, render
+
+
+rule all:
+    input: "build/html/index.html"
+
+
+rule notebook:
+    input:
+        notebook="notebooks/{notebook}.ipynb",
+        runner="book/tools/run_notebook.py",
+        lock="requirements.lock",
+        library=LIBRARY,
+    output: "build/executed/" + PROFILE + "/{notebook}.ipynb"
+    params: options=options()
+    # All cores when there are more of them than notebooks.
+    threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
+    resources: gpu=0 if PROFILE == "tiny" else 1
+    shell:
+        "OMP_NUM_THREADS={threads} {sys.executable} {input.runner} {input.notebook} {output} {params.options}"
+
+
+rule assets:
+    input: "package.json", "package-lock.json", "book/tools/widgets.js", script="book/tools/assets.py"
+    output: directory("build/assets")
+    shell: "{sys.executable} {input.script}"
+
+
+rule stage:
+    input:
+        PAGES,
+        executed=EXECUTED,
+        script="book/tools/stage.py",
+        parts=["book/tools/citations.py", "book/tools/scoreboard.py"],
+    output: "build/book/_toc.yml"
+    shell: "{sys.executable} {input.script} {input.executed}"
+
+
+rule render:
+    input:
+        "build/book/_toc.yml",
+        "build/assets",
+        executed=EXECUTED,
+        script="book/tools/render.py",
+        extension="book/tools/sphinx_extension.py",
+    output: "build/html/index.html"
+    shell: "{sys.executable} {input.script} {input.executed}"

@@ -1,0 +1,40 @@
+"""Render build/book to build/html by Jupyter Book.
+
+    python book/tools/render.py build/executed/tiny/*.ipynb
+
+Every warning is an error. The notebooks that pages offer for download are those that papermill wrote, as they are.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+STAGING = Path("build/book")
+RENDERED = Path("build/rendered")
+HTML = Path("build/html")
+
+
+def main() -> int:
+    """Render, and put the result in place."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("executed", type=Path, nargs="+", metavar="NOTEBOOK")
+    executed = parser.parse_args().executed
+    program = Path(sys.executable).with_name("jupyter-book")
+    options = ["--path-output", str(RENDERED), "-W", "-n", "--keep-going", "-q"]
+    finished = subprocess.run([program, "build", str(STAGING), *options], stdout=subprocess.DEVNULL, check=False)
+    if finished.returncode:
+        # Sphinx remembers the pages that it has read, and would not warn of them a second time.
+        shutil.rmtree(RENDERED)
+        print("The book has warnings, which are errors here: see above.", file=sys.stderr)
+        return 1
+    shutil.rmtree(HTML, ignore_errors=True)
+    shutil.copytree(RENDERED / "_build" / "html", HTML)
+    for notebook in executed:
+        shutil.copy(notebook, HTML / "_sources" / "notebooks" / notebook.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

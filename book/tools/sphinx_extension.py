@@ -1,0 +1,57 @@
+"""What this book needs of Sphinx beyond Jupyter Book: assets of its own host, and figure numbers by section."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+
+# "notebooks/04_representation_structure" is Section 4 of the paper.
+_SECTION = re.compile(r"notebooks/0*([1-9]\d*|[a-z])_")
+
+
+def serve_assets(app: Sphinx, config: Config) -> None:
+    """Copy build/assets beside the pages.
+
+    It is not in the book's own `_static`: Jupyter Book makes every page load each script that it finds there.
+    """
+    config.html_static_path.append(str(Path(app.srcdir).parent / "assets"))
+
+
+def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Leave out the scripts by which a page could start a kernel elsewhere: they name another host."""
+    context["script_files"] = [
+        script
+        for script in context["script_files"]
+        if "thebe" not in f"{script.filename} {script.attributes.get('body')}".lower()
+    ]
+
+
+def number_by_section(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Number the figures of Section 4's page 4.1, 4.2, ...: they cannot be taken for the paper's Figures 1, 2, ...
+
+    Returns:
+        The pages whose numbers changed, which Sphinx then writes anew.
+    """
+    changed = []
+    for page, kinds in env.toc_fignumbers.items():
+        if match := _SECTION.match(page):
+            numbers = {
+                kind: {name: (match[1].upper(), count) for count, name in enumerate(names, start=1)}
+                for kind, names in kinds.items()
+            }
+            if numbers != kinds:
+                env.toc_fignumbers[page] = numbers
+                changed.append(page)
+    return changed
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect to Sphinx."""
+    app.connect("config-inited", serve_assets)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    # After Sphinx's own numbering, which counts through the whole book.
+    app.connect("env-get-updated", number_by_section, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

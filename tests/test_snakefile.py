@@ -1,0 +1,134 @@
+"""The Snakefile makes again what changed, and nothing else. Every step is a stand-in that notes that it ran."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Each stand-in notes its name and last argument, and writes the file that the step makes.
+STEPS = {
+    "run_notebook.py": "note(sys.argv[1]); write(sys.argv[2])",
+    "assets.py": "note('assets'); write('build/assets/mathjax/script.js')",
+    "stage.py": "note('stage'); write('build/book/_toc.yml')",
+    "render.py": "note('render'); write('build/html/index.html')",
+}
+STAND_IN = """\
+import pathlib, sys
+
+def note(step):
+    with open("log.txt", "a") as log:
+        print(step, *sys.argv[3:], file=log)
+
+def write(path):
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("made")
+
+"""
+OTHERS = (
+    "_config.yml",
+    "_toc.yml",
+    "CONTRIBUTING.md",
+    "requirements.lock",
+    "package.json",
+    "package-lock.json",
+    "book/intro.md",
+    "book/tools/widgets.js",
+    "book/tools/citations.py",
+    "book/tools/scoreboard.py",
+    "book/tools/sphinx_extension.py",
+    "lib/seelike/cka.py",
+    "lib/seelike/train.py",
+    "notebooks/03_a.ipynb",
+    "notebooks/04_b.ipynb",
+)
+ALL = {"notebooks/03_a.ipynb", "notebooks/04_b.ipynb", "stage", "render"}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with the real Snakefile and nothing else that is real."""
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    for name in OTHERS:
+        change(tmp_path / name, "first")
+    for name, step in STEPS.items():
+        change(tmp_path / "book" / "tools" / name, STAND_IN + step)
+    return tmp_path
+
+
+def change(path, content):
+    """Write a file, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def snakemake(project, **config):
+    """Run the Snakefile; give the process, and what ran."""
+    settings = [f"{name}={value}" for name, value in config.items()]
+    finished = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--cores",
+            "2",
+            "--scheduler",
+            "greedy",
+            "--quiet",
+            "progress",
+            "rules",
+        ]
+        + (["--config", *settings] if settings else []),
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    log = project / "log.txt"
+    ran = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return finished, ran
+
+
+def steps(project, **config):
+    """The names of the steps that a run took."""
+    finished, ran = snakemake(project, **config)
+    assert finished.returncode == 0, finished.stderr
+    return {line.split()[0] for line in ran}
+
+
+def test_only_what_changed_is_made_again(project):
+    assert steps(project) == ALL | {"assets"}
+    assert steps(project) == set()
+    change(project / "notebooks" / "04_b.ipynb", "second")
+    assert steps(project) == {"notebooks/04_b.ipynb", "stage", "render"}
+    change(project / "book" / "intro.md", "second")
+    change(project / "lib" / "seelike" / "train.py", "second")
+    assert steps(project) == {"stage", "render"}
+    change(project / "lib" / "seelike" / "cka.py", "second")
+    assert steps(project) == ALL
+
+
+def test_profile_and_parameters_reach_every_notebook(project):
+    _, ran = snakemake(project, profile="colab", parameters="images='~/my photos' repeats=3")
+    options = [line.split(" ", 1)[1] for line in ran if line.startswith("notebooks/")]
+    assert options == ["-p profile colab -p images ~/my photos -p repeats 3"] * 2
+    assert (project / "build" / "executed" / "colab" / "03_a.ipynb").exists()
+
+
+def test_a_failed_notebook_stops_the_book(project):
+    change(project / "book" / "tools" / "run_notebook.py", "raise SystemExit('cell 3 failed')")
+    finished, ran = snakemake(project)
+    assert finished.returncode != 0
+    assert "cell 3 failed" in finished.stderr
+    assert not {"stage", "render"} & {line.split()[0] for line in ran}
+
+
+def test_a_parameter_without_a_value_is_refused(project):
+    finished, ran = snakemake(project, parameters="repeats")
+    assert finished.returncode != 0
+    assert "NAME=VALUE" in finished.stderr
+    assert ran == []
