@@ -38,7 +38,7 @@ def number_by_section(app: Sphinx, env: BuildEnvironment) -> list[str]:
     changed = []
     for page, kinds in env.toc_fignumbers.items():
         if match := _SECTION.match(page):
-            numbers = {
+            numbers: dict[str, Any] = {
                 kind: {name: (match[1].upper(), count) for count, name in enumerate(names, start=1)}
                 for kind, names in kinds.items()
             }

@@ -151,11 +151,9 @@ def stage(executed: Iterable[Path]) -> dict[Path, bytes]:
     """
     keys = citations.keys_by_url(BIBLIOGRAPHY)
     contents = Path("_toc.yml").read_text()
-    pages = {
-        path: path.read_bytes()
-        for path in [Path("_config.yml"), Path("_toc.yml"), Path("CONTRIBUTING.md"), *Path("book").rglob("*")]
-        if path.is_file() and "__pycache__" not in path.parts and Path("book/_static") not in path.parents
-    }
+    sources = [Path("_config.yml"), Path("_toc.yml"), Path("CONTRIBUTING.md"), *Path("book").glob("*.*")]
+    sources.append(Path("book/tools/sphinx_extension.py"))
+    pages = {path: path.read_bytes() for path in sources}
     pages |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
 
     scores, titles, drawn, complaints = [], {}, set(), []
