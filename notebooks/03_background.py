@@ -71,9 +71,14 @@ from seelike.models import layers, preprocessing, read
 
 name, network = next(iter(run.models.items()))
 sample = run.images.sample(min(512, run.number_of_images), seed=run.seed)
-pixels = torch.cat(list(sample.batches(preprocessing(network), batch_size=64))).to(run.device)
+pixels = torch.cat(list(sample.batches(preprocessing(network), batch_size=64))).to(
+    run.device
+)
 first, *_, last = layers(network, kinds=["embedding", "block"])
-features = {layer: x.float().cpu() for layer, x in read(network, [first, last], pixels).items()}
+features = {
+    layer: x.float().cpu()
+    for layer, x in read(network, [first, last], pixels).items()
+}
 {layer: tuple(x.flatten(1).shape) for layer, x in features.items()}
 
 # %% [markdown]
@@ -102,7 +107,10 @@ H = np.eye(n) - 1 / n
 centred_K = H @ K @ H
 centred_X = X - X.mean(axis=0)
 print(centred_K)
-print("the same from centred neurons:", np.allclose(centred_K, centred_X @ centred_X.T))
+print(
+    "the same from centred neurons:",
+    np.allclose(centred_K, centred_X @ centred_X.T),
+)
 
 # %% [markdown]
 # Every row of $K'$ sums to zero. A large entry says that two images lie on the same side of the cloud, a negative one
@@ -138,7 +146,9 @@ def plain_cka(x, y):
 
 # %%
 angle = np.pi / 6
-turned = X @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+turned = X @ np.array(
+    [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+)
 stretched = X * [1.0, 10.0]
 changes = {
     "turned": turned,
@@ -167,7 +177,10 @@ from seelike.cka import cka
 
 random = np.random.default_rng(run.seed)
 widths = [4, 16, 64, 256, 1024, 4096]
-pairs = [(random.normal(size=(64, width)), random.normal(size=(64, width))) for width in widths]
+pairs = [
+    (random.normal(size=(64, width)), random.normal(size=(64, width)))
+    for width in widths
+]
 plain = [plain_cka(x, y) for x, y in pairs]
 unbiased = [cka(torch.tensor(x), torch.tensor(y)) for x, y in pairs]
 print("plain   ", np.round(plain, 3))
@@ -183,7 +196,11 @@ figure, axes = plt.subplots(figsize=(5, 3.2))
 axes.semilogx(widths, plain, marker="o", label="plain (Equation 1)")
 axes.semilogx(widths, unbiased, marker="s", label="unbiased")
 axes.axhline(0, color="grey", linewidth=0.8)
-axes.set(xlabel="neurons in each layer", ylabel="CKA of unrelated layers", ylim=(-0.25, 1.05))
+axes.set(
+    xlabel="neurons in each layer",
+    ylabel="CKA of unrelated layers",
+    ylim=(-0.25, 1.05),
+)
 axes.legend(frameon=False)
 plt.show()
 
@@ -207,7 +224,12 @@ def corrected(K):
     n = len(K)
     K = K - np.diag(np.diag(K))
     sums = K.sum(axis=1)
-    U = K - sums[:, None] / (n - 2) - sums[None, :] / (n - 2) + sums.sum() / ((n - 1) * (n - 2))
+    U = (
+        K
+        - sums[:, None] / (n - 2)
+        - sums[None, :] / (n - 2)
+        + sums.sum() / ((n - 1) * (n - 2))
+    )
     return U - np.diag(np.diag(U))
 
 
@@ -252,31 +274,36 @@ for size in sizes:
     streaming = MinibatchCKA()
     for x, y in batches:
         streaming.update({"early": x}, {"late": y})
-    mean_of_ratios = np.mean([cka(x, y) for x, y in batches])
-    plain_ratios = np.mean([plain_cka(x.double().numpy(), y.double().numpy()) for x, y in batches])
-    rows.append((float(streaming.compute()[0, 0]), mean_of_ratios, plain_ratios))
+    unbiased = np.mean([cka(x, y) for x, y in batches])
+    plain = np.mean(
+        [plain_cka(x.double().numpy(), y.double().numpy()) for x, y in batches]
+    )
+    rows.append((streaming.compute().item(), unbiased, plain))
 
 # %% [markdown]
 # The line is the answer from all images at once.
 
 # %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network. Averaging HSIC first and dividing afterwards comes nearest.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch, 8 to 256. The mean of plain CKAs lies far above the horizontal line of the full batch for small minibatches and comes down as they grow. The mean of unbiased CKAs lies a little above the line at small minibatches. Averaged HSIC lies nearest to it."}}
 figure, axes = plt.subplots(figsize=(5, 3.2))
-axes.axhline(whole, color="black", linewidth=1, label=f"all {len(early)} images at once")
+axes.axhline(whole, color="black", linewidth=1, label=f"all {len(early)} at once")
 labels = ["mean HSIC, then divide", "mean of unbiased CKAs", "mean of plain CKAs"]
-for label, marker, values in zip(labels, "osv", zip(*rows, strict=True), strict=True):
+for label, marker, values in zip(labels, "osv", np.transpose(rows), strict=True):
     axes.semilogx(sizes, values, marker=marker, label=label)
-axes.set(xlabel="images in a minibatch", ylabel="CKA, first and last layer", xticks=sizes)
-axes.set_xticklabels(sizes)
+axes.set(xlabel="images in a minibatch", ylabel="CKA, first and last layer")
+axes.set_xticks(sizes, sizes)
 axes.minorticks_off()
 axes.legend(frameon=False, fontsize="small")
 plt.show()
+
 # %% [markdown]
 # The numbers behind the picture: how far each way is from the full batch.
 
 # %%
 print(f"{'minibatch':>9} {'HSIC first':>11} {'mean CKA':>9} {'plain CKA':>10}")
 for size, row in zip(sizes, rows, strict=True):
-    print(f"{size:>9} {row[0] - whole:>+11.4f} {row[1] - whole:>+9.4f} {row[2] - whole:>+10.4f}")
+    print(
+        f"{size:>9} {row[0] - whole:>+11.4f} {row[1] - whole:>+9.4f} {row[2] - whole:>+10.4f}"
+    )
 
 # %% [markdown]
 # ## What we take with us

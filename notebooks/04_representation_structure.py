@@ -62,7 +62,7 @@ run = seelike.start(globals())
 #
 # The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
 # attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a ResNet the
-# convolutions and norms of each bottleneck. Here is the first block of one ViT.
+# convolutions and norms of each bottleneck. Here is the first block of the first network.
 
 # %%
 from seelike.models import layers
@@ -79,7 +79,9 @@ for layer in layers(run.models[name]):
 # %%
 for name, network in run.models.items():
     parameters = sum(p.numel() for p in network.parameters())
-    print(f"{name}: {len(layers(network))} layers to read, {parameters / 1e6:.2f} million parameters")
+    print(
+        f"{name}: {len(layers(network))} layers to read, {parameters / 1e6:.2f} million parameters"
+    )
 
 # %% [markdown]
 # ## Predict
@@ -131,7 +133,9 @@ by_hand = sums[0] / np.sqrt(sums[1] * sums[2])
 
 # %%
 rows = [layer.name for layer in comparison.layers[name]]
-in_the_map = comparison.between(name, name)[0, rows.index(first.name), rows.index(last.name)]
+in_the_map = comparison.between(name, name)[
+    0, rows.index(first.name), rows.index(last.name)
+]
 print(f"by hand {by_hand:.6f}, in the map {in_the_map:.6f}")
 
 # %% [markdown]
@@ -142,13 +146,7 @@ print(f"by hand {by_hand:.6f}, in the map {in_the_map:.6f}")
 # %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. In each map the diagonal is brightest; the maps of the ViTs and those of the ResNets differ in how far brightness reaches from it, as the text below says in numbers."}}
 from seelike import plots
 
-families = [*run.vits, *run.resnets, *(name for name in run.models if name not in run.vits + run.resnets)]
-plots.cka_maps(
-    [
-        plots.CKAMap(comparison.mean(name, name), comparison.layers[name], comparison.layers[name], title=name)
-        for name in families
-    ]
-)
+plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
 
 # %% [markdown]
 # ### How uniform?
@@ -159,7 +157,10 @@ plots.cka_maps(
 from seelike import claims
 from seelike import representation_structure as structure
 
-uniformity = {name: structure.mean_off_diagonal(comparison.between(name, name)) for name in run.models}
+uniformity = {
+    name: structure.mean_off_diagonal(comparison.between(name, name))
+    for name in run.models
+}
 for name, values in uniformity.items():
     print(f"{name}: {values.mean():.3f}")
 
@@ -174,7 +175,10 @@ def of(names, values):
 
 
 claims.record_difference(
-    "uniform_layers", of(run.vits, uniformity), of(run.resnets, uniformity), figure_name="fig-within"
+    "uniform_layers",
+    of(run.vits, uniformity),
+    of(run.resnets, uniformity),
+    figure_name="fig-within",
 )
 
 # %% [markdown]
@@ -183,12 +187,14 @@ claims.record_difference(
 # each branch.
 
 # %%
-for name in families:
+for name in run.models:
     kinds = [layer.kind for layer in comparison.layers[name]]
     stream = np.isin(kinds, ["embedding", "residual", "block"])
     of_stream = comparison.between(name, name)[:, stream][:, :, stream]
     stream_uniformity = structure.mean_off_diagonal(of_stream)
-    print(f"{name}: all layers {uniformity[name].mean():.3f}, stream alone {stream_uniformity.mean():.3f}")
+    print(
+        f"{name}: all layers {uniformity[name].mean():.3f}, stream alone {stream_uniformity.mean():.3f}"
+    )
 
 # %% [markdown]
 # ### Are low and high layers alike?
@@ -196,14 +202,21 @@ for name in families:
 # The second claim looks at one corner of the map: the first third of the layers against the last third.
 
 # %%
-depth = {name: np.array([layer.depth for layer in comparison.layers[name]]) for name in run.models}
-ends = {
-    name: structure.first_third_with_last_third(comparison.between(name, name), depth[name]) for name in run.models
-}
-for name, values in ends.items():
-    print(f"{name}: {values.mean():.3f}")
+ends = {}
+for name in run.models:
+    similarity, depth = comparison.between(name, name), comparison.depth(name)
+    ends[name] = structure.first_third_with_last_third(similarity, depth)
+    print(f"{name}: {ends[name].mean():.3f}")
+
+# %% [markdown]
+# The claim compares ViTs with ResNets as before.
+
+# %%
 claims.record_difference(
-    "lower_and_higher_layers_alike", of(run.vits, ends), of(run.resnets, ends), figure_name="fig-within"
+    "lower_and_higher_layers_alike",
+    of(run.vits, ends),
+    of(run.resnets, ends),
+    figure_name="fig-within",
 )
 
 # %% [markdown]
@@ -219,7 +232,9 @@ if run.resnets:
     reference = comparison.layers[run.resnets[0]]
     for name in [*run.vits, *run.resnets]:
         stage = structure.stages_like(comparison.layers[name], reference)
-        steps[name] = structure.within_minus_between_stages(comparison.between(name, name), stage)
+        steps[name] = structure.within_minus_between_stages(
+            comparison.between(name, name), stage
+        )
 for name, values in steps.items():
     print(f"{name}: {values.mean():.3f}")
 
@@ -228,7 +243,10 @@ for name, values in steps.items():
 
 # %%
 claims.record_difference(
-    "resnet_stages", of(run.resnets, steps), of(run.vits if steps else [], steps), figure_name="fig-within"
+    "resnet_stages",
+    of(run.resnets, steps),
+    of(run.vits if steps else [], steps),
+    figure_name="fig-within",
 )
 
 # %% [markdown]
@@ -242,11 +260,10 @@ claims.record_difference(
 
 # %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each ResNet (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The brightest area lies at low layers of both; the text below says in numbers where each row is brightest."}}
 between = [(vit, resnet) for vit in run.vits for resnet in run.resnets]
-maps = [
-    plots.CKAMap(comparison.mean(*pair), comparison.layers[pair[0]], comparison.layers[pair[1]], *pair)
-    for pair in between
-]
-plots.cka_maps(maps) if maps else print("This run has no ViT, or no ResNet: there is nothing to compare.")
+if between:
+    display(
+        plots.cka_maps([plots.map_between(comparison, *pair) for pair in between])
+    )
 
 # %% [markdown]
 # ### Which ViT layer is like the middle of the ResNet?
@@ -254,16 +271,23 @@ plots.cka_maps(maps) if maps else print("This run has no ViT, or no ResNet: ther
 # For each pair of networks we look up the ViT layer with the highest CKA, and ask how far it lies below the middle.
 
 # %%
-best_match = {
-    pair: structure.depth_of_best_match(comparison.between(*pair), depth[pair[0]], depth[pair[1]])
-    for pair in between
-}
-for (vit, resnet), values in best_match.items():
-    print(f"the middle of {resnet} is most like depth {values.mean():.2f} of {vit}")
+best_match = []
+for vit, resnet in between:
+    similarity = comparison.between(vit, resnet)
+    depth = structure.depth_of_best_match(
+        similarity, comparison.depth(vit), comparison.depth(resnet)
+    )
+    print(f"the middle of {resnet} is most like depth {depth.mean():.2f} of {vit}")
+    best_match.append(depth)
+
+# %% [markdown]
+# The claim says that this depth is below one half.
+
+# %%
 claims.record_difference(
     "many_low_resnet_layers_match_few_vit_layers",
-    [np.full(run.repeats, 0.5)] if between else [],
-    list(best_match.values()),
+    [np.full(run.repeats, 0.5)],
+    best_match,
     figure_name="fig-between",
 )
 
@@ -274,28 +298,26 @@ claims.record_difference(
 # over repeats.
 
 # %% mystnb={"figure": {"caption": "The highest CKA of each ViT layer with any layer of a ResNet, by the ViT layer's relative depth. Bands are 95 % intervals over repeats.", "name": "fig-best-match"}, "image": {"alt": "One line for each pair of a ViT and a ResNet. Horizontal axis: relative depth in the ViT. Vertical axis: highest CKA with any ResNet layer. The text below says how the last third compares with the middle third."}}
-highest = {
-    f"{vit} in {resnet}": (
-        depth[vit],
-        *claims.mean_and_uncertainty(comparison.between(vit, resnet).max(axis=2)),
-    )
-    for vit, resnet in between
-}
-plots.depth_lines(highest, y_label="highest CKA") if highest else None
+highest = {}
+for vit, resnet in between:
+    row_maximum = comparison.between(vit, resnet).max(axis=2)
+    mean_and_band = claims.mean_and_uncertainty(row_maximum)
+    highest[f"{vit} in {resnet}"] = (comparison.depth(vit), *mean_and_band)
+if highest:
+    display(plots.depth_lines(highest, y_label="highest CKA"))
 
 # %% [markdown]
 # The claim compares the middle third of these lines with the last.
 
 # %%
-fall = {
-    pair: structure.row_maximum_middle_minus_last_third(comparison.between(*pair), depth[pair[0]])
-    for pair in between
-}
-for (vit, resnet), values in fall.items():
-    print(f"{vit} in {resnet}: {values.mean():+.3f}")
+falls = []
+for vit, resnet in between:
+    similarity, depth = comparison.between(vit, resnet), comparison.depth(vit)
+    falls.append(structure.row_maximum_middle_minus_last_third(similarity, depth))
+    print(f"{vit} in {resnet}: {falls[-1].mean():+.3f}")
 claims.record_difference(
     "last_third_matches_no_resnet_layer",
-    list(fall.values()),
+    falls,
     [np.zeros(run.repeats)],
     figure_name="fig-best-match",
 )
@@ -309,10 +331,9 @@ claims.record_difference(
 # %%
 from itertools import combinations_with_replacement
 
-pairs = {f"{a} and {b}": (a, b) for a, b in combinations_with_replacement(families, 2)}
-figures = {
-    label: plots.cka_map(comparison.mean(a, b), comparison.layers[a], comparison.layers[b], y_label=a, x_label=b)
-    for label, (a, b) in pairs.items()
-}
-alt = {label: f"CKA map of {label}, mean {comparison.mean(*pair).mean():.2f}." for label, pair in pairs.items()}
+figures, alt = {}, {}
+for a, b in combinations_with_replacement(run.models, 2):
+    label = f"{a} and {b}"
+    figures[label] = plots.cka_maps([plots.map_between(comparison, a, b)])
+    alt[label] = f"CKA map of {label}, mean {comparison.mean(a, b).mean():.2f}."
 plots.states(figures, "Networks", alt)

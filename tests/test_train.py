@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from seelike import models, train
 from seelike.models.tiny import TINY
 

@@ -10,10 +10,8 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from seelike.claims import CLAIM_MIME, Verdict
+from seelike.claims import CLAIM_MIME, SIGNS, Verdict
 from seelike.display import escape_markdown
-
-SIGNS: dict[Verdict, str] = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not testable": "○"}
 
 # After the number of claims, one or several.
 _VERBS: dict[Verdict, tuple[str, str]] = {

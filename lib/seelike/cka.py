@@ -604,6 +604,8 @@ class ModelComparison:
         >>> comparison.standard_error("a", "b").round(6)
         array([[0.1],
                [0.1]])
+        >>> comparison.depth("a")
+        array([0., 1.])
     """
 
     layers: dict[str, list[Layer]]
@@ -620,6 +622,15 @@ class ModelComparison:
     def mean(self, a: str, b: str) -> Float64[np.ndarray, "a b"]:
         """Mean of `between` over the repeats. NaN where a layer was dead in any of them."""
         return self.between(a, b).mean(axis=0)
+
+    def depth(self, model: str) -> Float64[np.ndarray, " layers"]:
+        """Relative depth of each layer of a network, from 0 (first) to 1 (last).
+
+        Raises:
+            UnknownName: The network was not compared.
+        """
+        self._of(model)
+        return np.array([layer.depth for layer in self.layers[model]], dtype=np.float64)
 
     def standard_error(self, a: str, b: str) -> Float64[np.ndarray, "a b"]:
         """Standard error of `mean`: the standard deviation over repeats (n - 1), divided by sqrt(repeats).

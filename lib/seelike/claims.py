@@ -25,7 +25,7 @@ CLAIM_MIME = "application/vnd.seelike.claim+json"
 Verdict = Literal["holds", "does not hold", "undecided", "not testable"]
 
 # A sign beside the word, so that neither colour nor reading is needed to tell them apart.
-SIGNS: dict[str, str] = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not testable": "○"}
+SIGNS: dict[Verdict, str] = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not testable": "○"}
 
 
 @dataclass(frozen=True)
@@ -296,8 +296,9 @@ def _number(result: Result) -> str:
     """The statistic with its uncertainty, both to the digits that the uncertainty leaves."""
     if result.uncertainty is None:
         return f"{result.statistic:.3f} (one repeat, uncertainty not known)"
-    # Three decimals at least, and one significant digit of the uncertainty where that needs more.
-    decimals = 3 if result.uncertainty == 0 else min(8, max(3, math.ceil(-math.log10(result.uncertainty))))
+    # Three decimals at least, and one significant digit of the uncertainty where that needs more. Repeats that
+    # agree but for rounding have an uncertainty near 1e-17, which is as good as zero.
+    decimals = 3 if result.uncertainty < 1e-9 else max(3, math.ceil(-math.log10(result.uncertainty)))
     return (
         f"{result.statistic:.{decimals}f} ± {result.uncertainty:.{decimals}f} (95 %, {len(result.values)} repeats)"
     )

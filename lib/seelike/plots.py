@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from seelike.cka import ModelComparison
+
 # Perceptually uniform, readable with every kind of colour vision, and in print.
 _CKA_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.6")
 _BLOCK_NUMBERS_ON_AN_AXIS = 7
@@ -135,6 +137,31 @@ def cka_map(
         'vit\nlayers, by block'
     """
     return cka_maps([CKAMap(matrix, y_layers, x_layers, y_label, x_label, title)])
+
+
+def map_between(comparison: ModelComparison, a: str, b: str) -> CKAMap:
+    """Make the map of two compared networks, or of one with itself: the mean over repeats.
+
+    Args:
+        comparison: As `seelike.cka.compare_models` gives it.
+        a: The network of the rows.
+        b: The network of the columns. Where it is `a`, the name is the title, else both are at the axes.
+
+    Returns:
+        The map, for `cka_maps`.
+
+    Raises:
+        UnknownName: A network was not compared.
+
+    Example:
+        >>> from seelike.models import Layer
+        >>> layers = [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")]
+        >>> comparison = ModelComparison({"vit": layers}, np.ones((3, 2, 2)))
+        >>> map_between(comparison, "vit", "vit").title
+        'vit'
+    """
+    names = {"title": a} if a == b else {"y_label": a, "x_label": b}
+    return CKAMap(comparison.mean(a, b), comparison.layers[a], comparison.layers[b], **names)
 
 
 def cka_maps(maps: Sequence[CKAMap]) -> Figure:
