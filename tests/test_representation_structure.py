@@ -21,14 +21,14 @@ def self_maps(random, repeats, n):
     return maps
 
 
-def close(found, expected):
+def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 def test_mean_off_diagonal(random):
     maps = self_maps(random, 3, 7)
     expected = [np.mean([m[i, j] for i in range(7) for j in range(7) if i != j]) for m in maps]
-    close(structure.mean_off_diagonal(maps), expected)
+    assert_close(structure.mean_off_diagonal(maps), expected)
 
 
 def test_first_third_with_last_third(random):
@@ -37,7 +37,7 @@ def test_first_third_with_last_third(random):
         np.mean([m[i, j] for i in range(11) for j in range(11) if depth[i] < 1 / 3 and depth[j] > 2 / 3])
         for m in maps
     ]
-    close(structure.first_third_with_last_third(maps, depth), expected)
+    assert_close(structure.first_third_with_last_third(maps, depth), expected)
 
 
 def test_within_minus_between_stages(random):
@@ -47,7 +47,7 @@ def test_within_minus_between_stages(random):
         within = [m[i, j] for i in range(9) for j in range(9) if i != j and stage[i] == stage[j]]
         between = [m[i, j] for i in range(9) for j in range(9) if stage[i] != stage[j]]
         expected.append(np.mean(within) - np.mean(between))
-    close(structure.within_minus_between_stages(maps, stage), expected)
+    assert_close(structure.within_minus_between_stages(maps, stage), expected)
 
 
 def test_depth_of_best_match(random):
@@ -60,14 +60,14 @@ def test_depth_of_best_match(random):
             if m[i, 4] > m[best, 4]:
                 best = i
         expected.append(vit_depth[best])
-    close(structure.depth_of_best_match(maps, vit_depth, resnet_depth), expected)
+    assert_close(structure.depth_of_best_match(maps, vit_depth, resnet_depth), expected)
 
 
 def test_depth_of_best_match_takes_the_lower_of_two_middle_layers():
     maps = np.zeros((1, 3, 4))
     maps[0, 2, 1] = maps[0, 0, 2] = 1
     found = structure.depth_of_best_match(maps, np.array([0, 0.5, 1]), np.array([0, 0.25, 0.75, 1]))
-    close(found, [1])
+    assert_close(found, [1])
 
 
 def test_depth_of_best_match_does_not_choose_a_layer_without_a_cka():
@@ -85,7 +85,7 @@ def test_row_maximum_middle_minus_last_third(random):
         middle = [max(m[i]) for i in range(10) if 1 / 3 <= depth[i] <= 2 / 3]
         last = [max(m[i]) for i in range(10) if depth[i] > 2 / 3]
         expected.append(np.mean(middle) - np.mean(last))
-    close(structure.row_maximum_middle_minus_last_third(maps, depth), expected)
+    assert_close(structure.row_maximum_middle_minus_last_third(maps, depth), expected)
 
 
 def test_stages_by_module_path():
