@@ -52,7 +52,7 @@ def measure(networks: dict[str, nn.Module], batches: list[torch.Tensor], device:
                 for name, network in networks.items()
             )
             similarity.update_grams(rows, columns)
-        # timm starts the last normalisation of each ResNet block at zero: with random weights the branches are dead.
+        # timm starts the last norm of each ResNet block at zero: with random weights the branches are dead.
         similarity.compute(on_dead="nan")
 
     forward()
