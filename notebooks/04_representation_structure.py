@@ -187,7 +187,7 @@ claims.record_difference(
 # each branch.
 
 # %%
-for name in run.models:
+for name in [*run.vits, *run.resnets, *run.mixers]:
     kinds = [layer.kind for layer in comparison.layers[name]]
     stream = np.isin(kinds, ["embedding", "residual", "block"])
     of_stream = comparison.between(name, name)[:, stream][:, :, stream]
