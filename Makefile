@@ -9,6 +9,8 @@ PARAMETERS ?=
 CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 GPUS ?= 1
 PORT ?= 8000
+DEVICE ?=
+ROUNDS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.seelike-installed
@@ -16,7 +18,7 @@ STAMP := $(VENV)/.seelike-installed
 export PATH := $(PATH):$(abspath $(BIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test lint format notebooks lock clean
+.PHONY: help setup book serve test bench lint format notebooks lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -27,6 +29,7 @@ help: ## list the targets
 	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'"
 	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks that run at the same time"
 	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "notebooks that share the GPUs at the same time, at colab and paper"
+	@printf "  %-18s%s\n" "DEVICE=, ROUNDS=" "for make bench: cpu or cuda, and how often to time each piece of work"
 	@printf "  %-18s%s\n" "PORT=$(PORT)" "where make serve listens"
 	@printf "  %-18s%s\n" "PYTHON=$(PYTHON)" "Python 3.11 or newer, to make the virtual environment VENV=$(VENV)"
 
@@ -54,6 +57,9 @@ serve: ## show the rendered book at http://127.0.0.1:PORT
 test: $(STAMP) ## run the tests; those in a browser need a rendered book and a Chromium
 	$(BIN)/python -m pytest --doctest-modules lib book/tools tests
 
+bench: $(STAMP) ## time every measurement against peers and the hardware's limit, on a quiet machine
+	$(BIN)/python benchmarks/run_all.py $(addprefix --device ,$(DEVICE)) $(addprefix --rounds ,$(ROUNDS))
+
 lint: $(STAMP) ## check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -69,7 +75,7 @@ notebooks: $(STAMP) ## bring each notebook and its .py in step; the newer of the
 lock: ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install '.[hub,book,test,lint]'
+	build/lock/bin/python -m pip install '.[hub,book,test,bench,lint]'
 	build/lock/bin/python book/tools/lock.py > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 	rm -rf build/lock

@@ -496,3 +496,13 @@ def test_batches_need_tensors_of_three_axes(transform, found):
 def test_batch_size_has_to_be_positive():
     with pytest.raises(ValueError, match="batch_size is 0"):
         data.load("fashion-mnist").batches(grey_levels, 0)
+
+
+def test_select_takes_images_in_order_with_their_labels():
+    images = data.load("fashion-mnist/test")
+    chosen = images.select(np.array([7, 3, 7]))
+    assert chosen.places.tolist() == [7, 3, 7]
+    assert (chosen.labels == images.labels[[7, 3, 7]]).all()
+    assert (np.array(chosen[1]) == np.array(images[3])).all()
+    with pytest.raises(IndexError):
+        images.select(np.array([10_000]))

@@ -158,3 +158,15 @@ def test_workflows_are_yaml_and_name_one_python():
         steps = [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
         versions = {step["with"]["python-version"] for step in steps if "python-version" in step.get("with", {})}
         assert versions == {"3.11"}
+
+
+def test_every_module_of_the_library_has_its_page():
+    inside = {"__init__", "display", "errors", "train"}  # not for those who use the library
+    modules = {path.stem for path in (ROOT / "lib/seelike").iterdir() if (path / "__init__.py").exists()}
+    modules |= {path.stem for path in (ROOT / "lib/seelike").glob("*.py")} - inside
+    pages = {path.stem.removeprefix("reference_") for path in (ROOT / "book").glob("reference_*.md")}
+    assert pages == modules
+    contents, index = (ROOT / "_toc.yml").read_text(), (ROOT / "book/reference.md").read_text()
+    for module in modules:
+        assert f"file: book/reference_{module}\n" in contents
+        assert f"(reference_{module}.md)" in index

@@ -158,7 +158,22 @@ class ImageSet:
                 f"Cannot draw {n} images without replacement from {self.name}, which has {len(self)}; "
                 f"ask for 1 to {len(self)}."
             )
-        chosen = np.random.default_rng(seed).permutation(len(self))[:n].astype(np.int64)
+        return self.select(np.random.default_rng(seed).permutation(len(self))[:n].astype(np.int64))
+
+    def select(self, chosen: Int64[np.ndarray, "n"]) -> "ImageSet":
+        """Take the images at these indices, in this order, with their labels.
+
+        Args:
+            chosen: Indices of images, from 0.
+
+        Raises:
+            IndexError: There is no such image.
+
+        Example:
+            >>> images = load("fashion-mnist/test")
+            >>> images.select(np.flatnonzero(images.labels == 9))
+            <ImageSet 'fashion-mnist/test': 1,000 images, 10 classes>
+        """
         labels = None if self.labels is None else _read_only(self.labels[chosen])
         return replace(self, labels=labels, places=_read_only(self.places[chosen]))
 

@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -259,6 +259,7 @@ def accumulate(
     settings: str = "",
     cache: str | Path | None = None,
     gradients: bool = False,
+    halve: bool = True,
 ) -> dict[str, A]:
     """Measure images batch by batch.
 
@@ -274,6 +275,7 @@ def accumulate(
         settings: All that the result depends on beside weights and images, as text.
         cache: Folder to keep the state in, so that a call that was stopped goes on where it was.
         gradients: Whether `measure` needs gradients.
+        halve: Whether fewer images at a time give the same result. If not, out of memory is an error here.
 
     Returns:
         `into`, with all images in it.
@@ -318,7 +320,7 @@ def accumulate(
             while done < len(prepared):
                 start, end = done, min(done + batch.size, len(prepared))
                 part = None
-                with batch.or_half(), torch.set_grad_enabled(gradients):
+                with batch.or_half() if halve else nullcontext(), torch.set_grad_enabled(gradients):
                     part = measure(prepared[start:end], start)
                 if part is None:
                     continue

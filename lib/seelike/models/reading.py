@@ -23,7 +23,7 @@ from seelike.models.layers import Layer, require_evaluation_mode
 def read(
     model: nn.Module,
     layers: Sequence[Layer],
-    images: Float[Tensor, "n channels height width"],
+    images: Float[Tensor, "n ..."],
     reduce: Callable[[Layer, Tensor], Any] | None = None,
 ) -> dict[str, Any]:
     """Read layers of a network in one forward pass without gradients.
@@ -31,7 +31,8 @@ def read(
     Args:
         model: A network in evaluation mode.
         layers: Layers of this network, from `seelike.models.layers`.
-        images: Preprocessed images. They are moved to the device and the dtype of the network's parameters.
+        images: Preprocessed images `[n, channels, height, width]`, or what else the module takes. They are moved
+            to the device and the dtype of the network's parameters.
         reduce: Called with a layer and its activation `[n, ...]` as soon as there is one; its result is kept.
             The activation may be overwritten afterwards, so `reduce` must not keep it or a view of it. None
             keeps a copy.
@@ -76,7 +77,7 @@ def read(
             if layer.name in names:
                 raise ValueError(f"Layer {layer.name!r} is given twice. Results are kept by name: give it once.")
             names.add(layer.name)
-            hooks.callback(_hook(modules[layer.module], layer, keep).remove)
+            hooks.callback(hook(modules[layer.module], layer, keep).remove)
         like = next(model.parameters(), images)
         with torch.no_grad():
             model(images.to(like.device, like.dtype))
@@ -90,7 +91,24 @@ def read(
     return {layer.name: results[layer.name] for layer in layers}
 
 
-def _hook(module: nn.Module, layer: Layer, keep: Callable[[Layer, Any], None]) -> RemovableHandle:
+def hook(module: nn.Module, layer: Layer, keep: Callable[[Layer, Any], None]) -> RemovableHandle:
+    """Hook a layer for one forward pass.
+
+    Args:
+        module: The layer's module.
+        layer: The layer.
+        keep: Called with the layer and what it gives, as soon as there is one.
+
+    Returns:
+        The handle that removes the hook.
+
+    Example:
+        >>> module = nn.ReLU()
+        >>> handle = hook(module, Layer("relu", "", None, 0.0, ""), lambda layer, x: print(layer.name, x))
+        >>> _ = module(torch.tensor([-1.0, 2.0]))
+        relu tensor([0., 2.])
+        >>> handle.remove()
+    """
     calls = count()
 
     def on_input(_: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -1,62 +1,30 @@
-"""Centred kernel alignment (CKA): how alike two layers arrange the same images.
-
-Take n images. Layer X turns them into features [n, p], layer Y into features [n, q]; p and q may differ.
-Their Gram matrices K = X X' and L = Y Y', both [n, n], hold the inner products of all pairs of images. The
-Hilbert-Schmidt independence criterion HSIC(K, L) measures how much the two agree, and
-
-    CKA(K, L) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))
-
-is that agreement on a scale where 1 means the same up to rotation and isotropic scaling.
-
-The plain estimator of HSIC is biased: two unrelated layers look alike where images are few and features many.
-The estimator of Song et al. (2012) has no bias. With K~ and L~ for K and L with zeros on the diagonal, it is
-
-    HSIC = 1 / (n (n - 3)) * [ tr(K~ L~) + 1'K~1 1'L~1 / ((n - 1)(n - 2)) - 2 / (n - 2) 1'K~ L~1 ].
-
-It is an inner product in disguise. Let U zero the diagonal, subtract what rows and columns have in common,
-
-    U(K)_ij = K~_ij - sum_k K~_ik / (n - 2) - sum_k K~_kj / (n - 2) + sum_kl K~_kl / ((n - 1)(n - 2))
-
-for i != j, and zero the diagonal again ("U-centring", Szekely and Rizzo 2014). Then
-
-    HSIC = <U(K), U(L)> / (n (n - 3)),
-
-so all pairs of layers are one matrix product of flattened U-centred Grams. It also says what values can come
-out: HSIC of a layer with itself is a squared norm, so never negative; HSIC of two layers may be negative, and
-so may CKA: where two layers are unrelated, unbiased estimates lie on both sides of zero. |CKA| <= 1. Nothing
-here is clamped.
-
-Ten thousand images do not fit in one Gram matrix. Since each minibatch gives an unbiased HSIC, Nguyen et al.
-(2020) average each of the three HSICs over minibatches first, and divide once at the end. (The average of the
-CKAs of minibatches would be biased.) That is what Appendix A of Raghu et al. (2021) does.
-
-Sources: Song et al. (2012), Feature selection via dependence maximization; Kornblith et al. (2019),
-Similarity of neural network representations revisited; Nguyen et al. (2020), Do wide and deep networks learn
-the same things?; Raghu et al. (2021), Section 3 and Appendix A.
-"""
+"""Estimate HSIC and CKA from features or Gram matrices; `seelike.cka` has the mathematics."""
 
 import math
-import warnings
+import tempfile
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float64, Shaped
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
-from seelike.data import ImageSet
-from seelike.errors import unknown_name
-from seelike.models import Layer, preprocessing, read
-from seelike.models import layers as all_layers
-
-# Features that are centred and multiplied at a time. float32 adds up over a slice, float64 over slices: so a
-# few huge features drown only their own slice (CKA errs by 2e-7 at most where one feature is 10,000 times the
-# others). A slice also stays in cache.
-_SLICE = 2048
+# Features that are centred and multiplied at a time, and the numbers in such a slice, whichever is more. float32
+# adds up over a slice, float64 over slices: so a few huge features drown only their own slice (CKA errs by 2e-7 at
+# most where one feature is 10,000 times the others). A slice also stays in cache.
+SLICE = 2048
+_SLICE_NUMBERS = 2**20
+# Gram matrices of more images are made by all threads together: their products are long, and one for each thread
+# would take much memory. So are those of fewer multiplications: handing them to workers costs as much.
+_SMALL_GRAM = 512
+_WORTH_WORKERS = 2**27
+_MOST_WORKERS = 16
+# Numbers of all Grams together that are turned into float64 at a time, to multiply them: 16 MB.
+_CHUNK = 2**21
 # Below so many images the products cost no more than reading the features, and float64 comes free.
 _FEW_IMAGES = 32
 # What rounding leaves of a U-centred Gram whose exact value is zero, for each image, relative to the Gram.
@@ -107,10 +75,10 @@ def gram(x: Shaped[Tensor, "..."]) -> Float64[Tensor, "n n"]:
     x = x.detach()
     if x.device.type == "mps":  # Apple's GPUs have no float64.
         x = x.cpu()
-    features = x.flatten(1) if x.ndim > 1 else x[:, None]
-    if features.dtype != torch.float64 and len(x) >= _FEW_IMAGES and _float32_products_are_exact():
-        # Half the time of float64 on one core (16 against 30 ms for [256, 50 * 256], 27 against 59 ms for
-        # [128, 64 * 28 * 28]), and far less on graphics cards. CKA errs by some 1e-9; float64 by 1e-15.
+    features = _flat(x)
+    if features.dtype != torch.float64 and len(x) >= _FEW_IMAGES and float32_products_are_exact():
+        # Half the time of float64 on one core, and far less on graphics cards. CKA errs by some 1e-9; float64 by
+        # 1e-15.
         k = _centred_products(features, torch.float32)
         if _float32_suffices(k):
             return k
@@ -133,52 +101,110 @@ def _check_features(x: Any) -> None:
         raise ValueError(f"got a tensor of shape {list(x.shape)}; expected [n, ...] with n images first.")
 
 
-def _float32_products_are_exact() -> bool:
+def float32_products_are_exact() -> bool:
+    """Tell whether matrix products of float32 are in float32, and not in TF32 or bfloat16.
+
+    Example:
+        >>> float32_products_are_exact()
+        True
+    """
     try:
         return torch.get_float32_matmul_precision() == "highest"
     except RuntimeError:  # Set by a newer interface that this one cannot read: so it was changed.
         return False
 
 
+def _flat(x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
+    if x.ndim == 1:
+        return x[:, None]
+    # HSIC does not depend on the order of the features. That of memory saves a copy of transposed tokens and of
+    # channels_last feature maps.
+    axes = sorted(range(1, x.ndim), key=x.stride, reverse=True)
+    return x.permute(0, *axes).flatten(1)
+
+
 def _centred_products(features: Float[Tensor, "n d"], dtype: torch.dtype) -> Float64[Tensor, "n n"]:
-    n = len(features)
+    n, d = features.shape
+    threads = min(torch.get_num_threads(), _MOST_WORKERS)
+    if threads == 1 or features.device.type != "cpu" or n > _SMALL_GRAM or n * n * d < _WORTH_WORKERS:
+        products = _lower_triangle(features, dtype)
+    else:
+        parts = features.tensor_split(threads, dim=1)
+        found = [_workers(threads).submit(_lower_triangle, part, dtype) for part in parts]
+        products = found[0].result()
+        for other in found[1:]:
+            products += other.result()
+    return products.tril_().add_(products.tril(-1).T)
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    """Threads of which each multiplies matrices by itself.
+
+    Many short products that are shared among threads wait at the end of each; on a machine that others use, too,
+    that takes far longer than the products. So the features are shared instead, and each thread has one wait.
+    """
+    all_ready = threading.Barrier(threads)
+
+    def begin() -> None:
+        torch.set_num_threads(1)  # holds for this thread, and for those that are yet to come
+        all_ready.wait()
+
+    workers = ThreadPoolExecutor(threads, "seelike Gram", begin)
+    for _ in range(threads):
+        workers.submit(int)
+    workers.submit(int).result()
+    torch.set_num_threads(threads)
+    return workers
+
+
+def _lower_triangle(features: Float[Tensor, "n d"], dtype: torch.dtype) -> Float64[Tensor, "n n"]:
+    """Multiply the centred features with themselves; what is above the diagonal has no meaning."""
+    n, d = features.shape
     products = torch.zeros(n, n, dtype=torch.float64, device=features.device)
-    block = math.ceil(n / 4)
+    block = max(32, math.ceil(n / 8))
+    width = min(d, max(SLICE, _SLICE_NUMBERS // n))
+    average = torch.full((1, n), 1 / n, dtype=dtype, device=features.device)
+    buffer = torch.empty(n, width, dtype=dtype, device=features.device)
+    of_slice = torch.zeros(n, n, dtype=dtype, device=features.device)
     # Autocast would turn the products into float16 or bfloat16.
     with torch.autocast(features.device.type, enabled=False):
-        for part in features.split(_SLICE, dim=1):
+        for part in features.split(width, dim=1):
             part = part.to(dtype)
             if dtype == torch.float64:
-                # float64 cannot average equal numbers exactly, but subtracts them so: a constant gives zero.
+                # Equal numbers less one of them are zero, less their average need not be: a constant gives zero.
+                # In float32 it need not, since then float32 does not suffice.
                 part = part - part[:1]
-            # The mean in float64 of equal float32 numbers is exact: here, too, a constant gives zero.
-            part = part - part.mean(dim=0, dtype=torch.float64).to(dtype)
-            # The matrix is symmetric: compute the lower triangle in blocks, 5/8 of the work.
+            centred = torch.sub(part, average @ part, out=buffer[:, : part.shape[1]])
+            # The matrix is symmetric: compute the lower triangle in blocks, at best 9/16 of the work.
             for i in range(0, n, block):
-                products[i:, i : i + block] += part[i:] @ part[i : i + block].T
-    return products.tril() + products.tril(-1).T
+                torch.mm(centred[i:], centred[i : i + block].T, out=of_slice[i:, i : i + block])
+            products += of_slice
+    return products
 
 
 def _float32_suffices(k: Float64[Tensor, "n n"]) -> bool:
     # Rounding in float32 is relative to the Gram, and what counts is the U-centred Gram. Where that is far
     # smaller (one image far from the others, images all equally far apart), or products leave the range of
-    # float32, the answer is no.
-    off_diagonal = k - k.diag().diag()
-    spread = torch.linalg.vector_norm(_u_center(k)) > 0.1 * torch.linalg.vector_norm(off_diagonal)
-    largest = k.abs().max()
-    return bool(spread & (largest > 1e-20) & (largest < 1e30))
+    # float32, the answer is no. The squared norms of both, without making the U-centred Gram:
+    n = len(k)
+    diagonal = k.diag()
+    rows = k.sum(dim=1) - diagonal
+    off_diagonal = k.flatten() @ k.flatten() - diagonal @ diagonal
+    centred = off_diagonal - 2 / (n - 2) * (rows @ rows) + rows.sum() ** 2 / ((n - 1) * (n - 2))
+    largest = diagonal.max()
+    return bool((centred > 0.01 * off_diagonal) & (largest > 1e-20) & (largest < 1e30))
 
 
 def _u_center(k: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
     n = len(k)
-    off_diagonal = k - k.diag().diag()
-    rows = off_diagonal.sum(dim=1, keepdim=True) / (n - 2)
-    columns = off_diagonal.sum(dim=0, keepdim=True) / (n - 2)
-    centred = off_diagonal - rows - columns + rows.sum() / (n - 1)
+    centred = k.clone()
     centred.fill_diagonal_(0)
     # Where the exact result is zero, rounding leaves noise, whose CKA would look like a value.
-    rounding = n * _ROUNDING * torch.linalg.vector_norm(off_diagonal)
-    return centred * (torch.linalg.vector_norm(centred) > rounding)
+    rounding = n * _ROUNDING * torch.linalg.vector_norm(centred)
+    rows = centred.sum(dim=1, keepdim=True) / (n - 2)
+    centred.sub_(rows).sub_(rows.T - rows.sum() / (n - 1)).fill_diagonal_(0)
+    return centred.mul_(torch.linalg.vector_norm(centred) > rounding)
 
 
 def u_center(k: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
@@ -232,8 +258,8 @@ def hsic(x: Shaped[Tensor, "..."], y: Shaped[Tensor, "..."]) -> float:
         >>> hsic(x, x)
         13.5
     """
-    flat = _u_centred_grams({"x": x, "y": y}, gram, _common_n({"x": x, "y": y}))
-    return float(flat[0] @ flat[1]) / _pairs(len(x))
+    both = _u_centred_grams({"x": x, "y": y}, gram, _common_n({"x": x, "y": y}))
+    return float(both.hsic()[0, 1])
 
 
 def cka(x: Shaped[Tensor, "..."], y: Shaped[Tensor, "..."]) -> float:
@@ -265,12 +291,17 @@ def cka(x: Shaped[Tensor, "..."], y: Shaped[Tensor, "..."]) -> float:
     return float(one_batch.compute()[0, 1])
 
 
-def _pairs(n: int) -> int:
-    return n * (n - 3)
-
-
 @contextmanager
-def _naming(name: Hashable) -> Iterator[None]:
+def naming(name: Hashable) -> Iterator[None]:
+    """Say in errors about features which layer they are of.
+
+    Example:
+        >>> with naming("block 1"):
+        ...     gram(torch.tensor(0.0))
+        Traceback (most recent call last):
+            ...
+        ValueError: Layer 'block 1': got a tensor of shape []; expected [n, ...] with n images first.
+    """
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -281,7 +312,7 @@ def _common_n(xs: Mapping[Hashable, Any]) -> int:
     first_name: Hashable = None
     n = 0
     for name, x in xs.items():
-        with _naming(name):
+        with naming(name):
             _check_features(x)
             if n == 0:
                 first_name, n = name, len(x)
@@ -302,19 +333,139 @@ def _check_gram(k: Float[Tensor, "..."]) -> Float64[Tensor, "n n"]:
     return k.detach().double()
 
 
-def _u_centred_grams(
-    xs: Mapping[Hashable, Tensor], to_gram: Callable[[Tensor], Tensor], n: int
-) -> Float64[Tensor, "layers pairs"]:
-    # One Gram at a time goes straight into its row, so that features and Grams do not pile up.
-    flat: Tensor | None = None
-    for i, (name, x) in enumerate(xs.items()):
-        with _naming(name):
-            centred = u_center(to_gram(x))
-        if flat is None:
-            flat = centred.new_empty(len(xs), n * n)
-        flat[i] = centred.flatten()
-    assert flat is not None
-    return flat
+class CentredGrams:
+    """The U-centred Gram matrices of one minibatch, packed: from them come the HSICs of all pairs of layers.
+
+    A U-centred Gram is symmetric with a zero diagonal, so the numbers above the diagonal say it all:
+
+        HSIC = 2 <upper(U(K)), upper(U(L))> / (n (n - 3)).
+
+    In float32 that is a quarter of the memory of the matrix in float64, 2.1 MB for 1,024 images. Rounding to
+    float32 costs CKA some 1e-9, since the products are summed in float64. Each Gram is scaled by a power of two,
+    which is exact, so that float32 can hold it.
+
+    Args:
+        names: Names of the layers.
+        n: Images of the minibatch.
+        dtype: Of the numbers that are kept.
+        device: Where they are kept.
+        on_disk: Keep them in a temporary file, not in memory.
+
+    Example:
+        >>> x = torch.arange(10.0).reshape(5, 2).cos()
+        >>> grams = CentredGrams(["a", "b"], n=5)
+        >>> grams["a"] = gram(x)
+        >>> grams["b"] = gram(x.exp())
+        >>> hsics = grams.hsic()
+        >>> round(float(hsics[0, 1] / (hsics[0, 0] * hsics[1, 1]).sqrt()), 6) == round(cka(x, x.exp()), 6)
+        True
+    """
+
+    def __init__(
+        self,
+        names: Sequence[Hashable],
+        n: int,
+        dtype: torch.dtype = torch.float64,
+        device: str | torch.device = "cpu",
+        on_disk: bool = False,
+    ) -> None:
+        """Make room for the Grams of the layers."""
+        _check_enough_images(n)
+        self.names = tuple(names)
+        self.n = n
+        self._place = {name: place for place, name in enumerate(self.names)}
+        self._rows = list(range(len(self.names)))
+        self._scale = torch.zeros(len(self.names), dtype=torch.float64, device=device)
+        above = torch.ones(n, n, dtype=torch.bool, device=device).triu_(1)
+        self._above = above.flatten().nonzero().squeeze(1)
+        # It is closed, and gone, with the last of the Grams.
+        self._file = tempfile.TemporaryFile() if on_disk else None  # noqa: SIM115
+        rows = 1 if on_disk else len(self.names)
+        self._packed = torch.empty(rows, len(self._above), dtype=dtype, device=device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are kept."""
+        return self._packed.device
+
+    def __setitem__(self, name: Hashable, k: Float[Tensor, "n n"]) -> None:
+        """U-centre a Gram matrix and pack it.
+
+        Raises:
+            KeyError: There is no layer of this name.
+        """
+        row = self._place[name]
+        upper = u_center(k).flatten()[self._above]
+        scale = math.ldexp(1, math.frexp(float(upper.abs().max()))[1])
+        self._scale[row] = scale
+        if self._file is None:
+            self._packed[row] = upper.div_(scale)
+            return
+        self._packed[0] = upper.div_(scale)
+        content = self._packed[0].cpu().numpy()
+        self._file.seek(row * content.nbytes)
+        self._file.write(content.data)
+
+    def of(self, names: Sequence[Hashable]) -> "CentredGrams":
+        """Give the Grams of some of the layers; they are shared, not copied.
+
+        Raises:
+            KeyError: There is no layer of such a name.
+        """
+        part = object.__new__(CentredGrams)
+        part.__dict__.update(self.__dict__)
+        part.names = tuple(names)
+        part._rows = [self._place[name] for name in names]
+        return part
+
+    def hsic(self, other: "CentredGrams | None" = None) -> Float64[Tensor, "rows columns"]:
+        """Estimate HSIC of each layer with each layer of `other`, or of these with one another."""
+        if other is None:
+            hsics = self._scaled(sum(x @ x.T for x in self._chunks())) * self._scale[self._rows]
+            # Blocked products need not be symmetric to the last bit.
+            return (hsics + hsics.T) / 2
+        chunks = zip(self._chunks(), other._chunks(), strict=True)
+        return self._scaled(sum(x @ y.T for x, y in chunks)) * other._scale[other._rows]
+
+    def hsic_of_pairs(self, other: "CentredGrams | None" = None) -> Float64[Tensor, " rows"]:
+        """Estimate HSIC of each layer with the one in the same place of `other`, or with itself."""
+        other = other or self
+        chunks = zip(self._chunks(), other._chunks(), strict=True)
+        products = sum((x * y).sum(dim=1, keepdim=True) for x, y in chunks)
+        return self._scaled(products).squeeze(1) * other._scale[other._rows]
+
+    def _scaled(self, products: Any) -> Float64[Tensor, "rows columns"]:
+        return products * (2 / (self.n * (self.n - 3))) * self._scale[self._rows, None]
+
+    def _chunks(self) -> Iterator[Float64[Tensor, "rows columns"]]:
+        # By the rows of all layers, so that two parts of the same Grams have the same chunks.
+        width = max(1, _CHUNK // len(self._scale))
+        for start in range(0, len(self._above), width):
+            stop = min(start + width, len(self._above))
+            if self._file is None:
+                yield self._packed[self._rows, start:stop].double()
+            else:
+                yield torch.stack([self._from_file(row, start, stop) for row in self._rows])
+
+    def _from_file(self, row: int, start: int, stop: int) -> Float64[Tensor, " columns"]:
+        assert self._file is not None
+        size = self._packed.element_size()
+        self._file.seek((row * len(self._above) + start) * size)
+        content = bytearray(self._file.read((stop - start) * size))
+        return torch.frombuffer(content, dtype=self._packed.dtype).to(self._packed.device, torch.float64)
+
+
+def _u_centred_grams(xs: Mapping[Any, Any], to_gram: Callable[[Tensor], Tensor], n: int) -> CentredGrams:
+    # One Gram at a time goes straight into its place, so that features and Grams do not pile up.
+    grams: CentredGrams | None = None
+    for name, x in xs.items():
+        with naming(name):
+            k = to_gram(x)
+            if grams is None:
+                grams = CentredGrams(tuple(xs), n, device=k.device)
+            grams[name] = k.to(grams.device)
+    assert grams is not None
+    return grams
 
 
 class MinibatchCKA:
@@ -420,19 +571,44 @@ class MinibatchCKA:
             xs = {name: xs[name] for name in self._rows}
             ys = None if ys is None else {name: ys[name] for name in self.names[1]}
         n = _common_n(xs)
-        x = _u_centred_grams(xs, to_gram, n)
-        if ys is None:
-            products = x @ x.T
-            # Blocked products need not be symmetric to the last bit.
-            cross = (products + products.T) / 2
-            sums = {"cross": cross, "rows": cross.diag(), "columns": cross.diag()}
-        else:
+        if ys is not None:
             _check_same_n(n, rows[0], ys)
-            y = _u_centred_grams(ys, to_gram, n).to(x.device)
-            sums = {"cross": x @ y.T, "rows": x.square().sum(dim=1), "columns": y.square().sum(dim=1)}
-        if not self._rows:
-            self._rows, self._columns = rows, columns
-        self._add({key: value.cpu() / _pairs(n) for key, value in sums.items()})
+        x = _u_centred_grams(xs, to_gram, n)
+        self.update_centred(x, None if ys is None else _u_centred_grams(ys, to_gram, n))
+
+    def update_centred(self, xs: CentredGrams, ys: CentredGrams | None = None) -> None:
+        """Add a minibatch of Grams that are U-centred and packed already.
+
+        Args:
+            xs: The Grams of the rows. Their names have the order of the first update.
+            ys: Those of the columns; None compares `xs` with itself.
+
+        Raises:
+            ValueError: The names are not those of the first update, in its order.
+
+        Example:
+            >>> grams = CentredGrams(["a"], n=5)
+            >>> grams["a"] = gram(torch.arange(5.0))
+            >>> similarity = MinibatchCKA()
+            >>> similarity.update_centred(grams)
+            >>> similarity.compute()
+            tensor([[1.]], dtype=torch.float64)
+        """
+        rows, columns = xs.names, None if ys is None else ys.names
+        if self._rows:
+            self._check_names(rows, columns)
+            if (rows, columns) != (self._rows, self._columns):
+                raise ValueError("The order of the layers is not that of the first update. Give xs.of(names).")
+        sums = self._hsics(xs, ys)
+        self._rows, self._columns = rows, columns
+        self._add({key: value.cpu() for key, value in sums.items()})
+
+    @staticmethod
+    def _hsics(xs: CentredGrams, ys: CentredGrams | None) -> dict[str, Tensor]:
+        if ys is None:
+            cross = xs.hsic()
+            return {"cross": cross, "rows": cross.diag(), "columns": cross.diag()}
+        return {"cross": xs.hsic(ys), "rows": xs.hsic_of_pairs(), "columns": ys.hsic_of_pairs()}
 
     def _add(self, sums: Mapping[str, Tensor]) -> None:
         self._hsic = {key: value + self._hsic.get(key, 0) for key, value in sums.items()}
@@ -469,16 +645,19 @@ class MinibatchCKA:
             >>> similarity = MinibatchCKA()
             >>> similarity.update({"dead": torch.ones(5, 3), "alive": torch.arange(5.0)})
             >>> similarity.compute(on_dead="nan")
-            tensor([[   nan,    nan],
-                    [   nan, 1.0000]], dtype=torch.float64)
+            tensor([[nan, nan],
+                    [nan, 1.]], dtype=torch.float64)
         """
+        self._check_computable(on_dead)
+        # Roots before the product, which could overflow. A dead layer divides 0 by 0.
+        rows, columns = self._hsic["rows"].sqrt(), self._hsic["columns"].sqrt()
+        return self._hsic["cross"] / (rows[:, None] * columns)
+
+    def _check_computable(self, on_dead: str) -> None:
         if not self._rows:
             raise RuntimeError("There is nothing to compute: call update() first.")
         if on_dead == "raise" and (dead := self.dead()):
             raise DeadLayerError(dead)
-        # Roots before the product, which could overflow. A dead layer divides 0 by 0.
-        rows, columns = self._hsic["rows"].sqrt(), self._hsic["columns"].sqrt()
-        return self._hsic["cross"] / (rows[:, None] * columns)
 
     def dead(self) -> tuple[Hashable, ...]:
         """List the layers that showed every image the same in all updates so far.
@@ -519,14 +698,15 @@ class MinibatchCKA:
         self._check_names(other._rows, other._columns)
         rows = [other._rows.index(name) for name in self._rows]
         columns = [other.names[1].index(name) for name in self.names[1]]
-        theirs = other._hsic
-        self._add(
-            {
-                "cross": theirs["cross"][rows][:, columns],
-                "rows": theirs["rows"][rows],
-                "columns": theirs["columns"][columns],
-            }
-        )
+        self._add(self._in_order(other._hsic, rows, columns))
+
+    @staticmethod
+    def _in_order(hsic: Mapping[str, Tensor], rows: list[int], columns: list[int]) -> dict[str, Tensor]:
+        return {
+            "cross": hsic["cross"][rows][:, columns],
+            "rows": hsic["rows"][rows],
+            "columns": hsic["columns"][columns],
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state as plain values and tensors, for `torch.save`.
@@ -557,7 +737,7 @@ class MinibatchCKA:
             >>> similarity.update({"a": torch.arange(5.0)})
             >>> later.load_state_dict(similarity.state_dict())
             >>> later.compute()
-            tensor([[1.0000]], dtype=torch.float64)
+            tensor([[1.]], dtype=torch.float64)
         """
         fields = {"row_names", "column_names"}
         sums = {key: value for key, value in state.items() if key not in fields}
@@ -581,201 +761,47 @@ def _check_same_n(n: int, name: Hashable, ys: Mapping[Hashable, Any]) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class ModelComparison:
-    """CKA of all layers of several networks with each other, once for each draw of images.
+class PairedCKA(MinibatchCKA):
+    """CKA of fixed pairs of layers over minibatches: the first row with the first column, and so on.
 
-    Attributes:
-        layers: The layers that were read, by name of the network, in the order of the rows.
-        cka: CKA of all layers of all networks with each other, `[repeats, all layers, all layers]`; networks
-            in the order of `layers`. NaN in rows and columns of layers that were dead.
+    Like `MinibatchCKA`, with a number for each pair in place of a matrix: three sums of HSICs a pair. Figures 12
+    and G.1 compare each block of one network with the same block of another in this way.
 
     Example:
-        >>> layers = {"a": [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")],
-        ...           "b": [Layer("block 1", "block", 1, 0.0, "0")]}
-        >>> cka = np.array([[[1, 0.8, 0.4], [0.8, 1, 0.2], [0.4, 0.2, 1]],
-        ...                 [[1, 0.6, 0.2], [0.6, 1, 0], [0.2, 0, 1]]])
-        >>> comparison = ModelComparison(layers, cka)
-        >>> comparison.between("a", "b").shape
-        (2, 2, 1)
-        >>> comparison.mean("a", "b").round(6)
-        array([[0.3],
-               [0.1]])
-        >>> comparison.standard_error("a", "b").round(6)
-        array([[0.1],
-               [0.1]])
-        >>> comparison.depth("a")
-        array([0., 1.])
+        >>> images = torch.arange(24.0).reshape(8, 3).sin()
+        >>> similarity = PairedCKA()
+        >>> for batch in images.split(4):
+        ...     similarity.update({"1": batch, "2": batch**2}, {"1": 2 * batch, "2": batch**2 + 5})
+        >>> similarity.compute().round(decimals=6)
+        tensor([1., 1.], dtype=torch.float64)
     """
 
-    layers: dict[str, list[Layer]]
-    cka: Float64[np.ndarray, "repeats all all"] = field(repr=False)
+    @staticmethod
+    def _hsics(xs: CentredGrams, ys: CentredGrams | None) -> dict[str, Tensor]:
+        if ys is None or len(xs.names) != len(ys.names):
+            columns = 0 if ys is None else len(ys.names)
+            raise ValueError(f"got {len(xs.names)} rows and {columns} columns; expected as many: they make pairs.")
+        cross = xs.hsic_of_pairs(ys)
+        return {"cross": cross, "rows": xs.hsic_of_pairs(), "columns": ys.hsic_of_pairs()}
 
-    def between(self, a: str, b: str) -> Float64[np.ndarray, "repeats a b"]:
-        """CKA of each layer of network `a` with each layer of `b`, for each repeat.
+    @staticmethod
+    def _in_order(hsic: Mapping[str, Tensor], rows: list[int], columns: list[int]) -> dict[str, Tensor]:
+        if rows != columns:
+            raise ValueError("The pairs differ from those of the other accumulator. Merge what compared the same.")
+        return {key: value[rows] for key, value in hsic.items()}
+
+    def compute(self, on_dead: Literal["raise", "nan"] = "raise") -> Float64[Tensor, " pairs"]:
+        """Compute CKA of each pair from all updates so far.
+
+        Args:
+            on_dead: As in `MinibatchCKA.compute`.
+
+        Returns:
+            One number for each pair, on the CPU.
 
         Raises:
-            UnknownName: A network was not compared.
+            DeadLayerError: There are dead layers, and `on_dead` is "raise".
+            RuntimeError: There was no update.
         """
-        return self.cka[:, self._of(a), self._of(b)]
-
-    def mean(self, a: str, b: str) -> Float64[np.ndarray, "a b"]:
-        """Mean of `between` over the repeats. NaN where a layer was dead in any of them."""
-        return self.between(a, b).mean(axis=0)
-
-    def depth(self, model: str) -> Float64[np.ndarray, " layers"]:
-        """Relative depth of each layer of a network, from 0 (first) to 1 (last).
-
-        Raises:
-            UnknownName: The network was not compared.
-        """
-        self._of(model)
-        return np.array([layer.depth for layer in self.layers[model]], dtype=np.float64)
-
-    def standard_error(self, a: str, b: str) -> Float64[np.ndarray, "a b"]:
-        """Standard error of `mean`: the standard deviation over repeats (n - 1), divided by sqrt(repeats).
-
-        It tells how much the draw of images matters. One repeat tells nothing about that, so it gives NaN.
-        """
-        values = self.between(a, b)
-        if len(values) == 1:
-            return np.full(values.shape[1:], np.nan)
-        return values.std(axis=0, ddof=1) / math.sqrt(len(values))
-
-    def _of(self, model: str) -> slice:
-        if model not in self.layers:
-            raise unknown_name("model", model, self.layers)
-        names = list(self.layers)
-        start = sum(len(self.layers[name]) for name in names[: names.index(model)])
-        return slice(start, start + len(self.layers[model]))
-
-
-def compare_models(
-    models: Mapping[str, nn.Module],
-    images: ImageSet,
-    *,
-    number_of_images: int,
-    batch_size: int,
-    repeats: int,
-    seed: int,
-    layers: Mapping[str, Sequence[Layer]] | None = None,
-    device: str | torch.device = "cpu",
-) -> ModelComparison:
-    """Measure CKA of all layers of all networks with each other (Figures 1, 2 and B.1; Appendix A).
-
-    Each repeat draws its own images and splits them into the fewest minibatches of at most `batch_size`,
-    whose sizes differ by one at most. Every network runs once on each minibatch. Its activations become Gram
-    matrices as they arise, and are gone before the next layer; then all pairs of layers are one matrix
-    product.
-
-    Memory: twice (layers of all networks) x batch_size^2 x 8 bytes for the Grams, and one activation at a
-    time. Time: the Grams are most of it, and cost features x batch_size for each image.
-
-    Args:
-        models: Networks in evaluation mode, by name. They are moved to `device`. Each gets the images as its
-            own configuration asks for them.
-        images: Where to draw from.
-        number_of_images: Images in each repeat, drawn without replacement.
-        batch_size: Most images in a minibatch. HSIC is unbiased for any size; smaller ones add noise.
-        repeats: How many draws; repeat r is drawn with seed `seed + r`.
-        seed: Seed of the first draw.
-        layers: Which layers to read, by name of the network; all of its layers where a network is not in it.
-        device: Where the networks run.
-
-    Returns:
-        The comparison. A layer that was dead (showed all images of a repeat the same) has NaN in its rows and
-        columns there, with a warning that names it, and the run goes on.
-
-    Raises:
-        UnknownName: `layers` is for a network that is not in `models`.
-        ValueError: There are no networks, no repeats or no layers, too few images, minibatches of fewer than
-            4 images, NaN or infinite activations; the error names the network and the layer.
-
-    Example:
-        >>> from seelike import data
-        >>> from seelike.models import layers, load
-        >>> model = load("test_vit:random")
-        >>> comparison = compare_models(
-        ...     {"ViT": model},
-        ...     data.load("fashion-mnist/test"),
-        ...     number_of_images=8, batch_size=4, repeats=2, seed=0,
-        ...     layers={"ViT": layers(model, kinds=["block"])},
-        ... )
-        >>> comparison.mean("ViT", "ViT").diagonal().round(6)
-        array([1., 1., 1., 1., 1., 1.])
-    """
-    if not models:
-        raise ValueError("models is empty; expected at least one network.")
-    if repeats < 1:
-        raise ValueError(f"repeats is {repeats}; expected at least 1.")
-    for name in layers or {}:
-        if name not in models:
-            raise unknown_name("model", name, models)
-    read_from = {
-        name: list(layers[name]) if layers and name in layers else all_layers(model)
-        for name, model in models.items()
-    }
-    for name, chosen in read_from.items():
-        if not chosen:
-            raise ValueError(f"The list of layers of model {name!r} is empty; expected at least one layer.")
-    minibatches = _minibatches(number_of_images, batch_size)
-    prepare = {name: preprocessing(model) for name, model in models.items()}
-    for model in models.values():
-        model.to(device)
-
-    results: list[np.ndarray] = []
-    dead: dict[Hashable, None] = {}
-    description = f"CKA of {sum(map(len, read_from.values()))} layers"
-    with tqdm(total=repeats * len(minibatches), desc=description, unit="minibatch") as progress:
-        for repeat in range(repeats):
-            drawn = images.sample(number_of_images, seed + repeat)
-            similarity = MinibatchCKA()
-            for minibatch in minibatches:
-                # Opened once for all networks: each prepares them its own way.
-                pictures = [drawn[i] for i in minibatch]
-                grams: dict[tuple[str, str], Tensor] = {}
-                for name, model in models.items():
-                    batch = torch.stack([prepare[name](picture) for picture in pictures])
-                    grams |= _read_grams(name, model, read_from[name], batch)
-                similarity.update_grams(grams)
-                progress.update()
-            dead |= dict.fromkeys(similarity.dead())
-            results.append(similarity.compute(on_dead="nan").numpy())
-    if dead:
-        warnings.warn(
-            f"Dead layers: {', '.join(map(repr, dead))}. All images of a repeat look the same there, so their "
-            "CKA is NaN. Leave them out with layers=...",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return ModelComparison(layers=read_from, cka=np.stack(results))
-
-
-def _minibatches(number_of_images: int, batch_size: int) -> list[list[int]]:
-    if batch_size < 4 or number_of_images < 4:
-        raise ValueError(
-            f"number_of_images is {number_of_images} and batch_size {batch_size}; "
-            "unbiased HSIC needs at least 4 images in a minibatch."
-        )
-    parts = np.array_split(np.arange(number_of_images), math.ceil(number_of_images / batch_size))
-    if len(parts[-1]) < 4:
-        raise ValueError(
-            f"{number_of_images} images in minibatches of at most {batch_size} leave {len(parts[-1])} images in "
-            "some; unbiased HSIC needs at least 4. Choose a number_of_images that batch_size divides."
-        )
-    return [part.tolist() for part in parts]
-
-
-def _read_grams(
-    name: str, model: nn.Module, layers: Sequence[Layer], batch: Float[Tensor, "n channels height width"]
-) -> dict[tuple[str, str], Float64[Tensor, "n n"]]:
-    def reduce(layer: Layer, activation: Tensor) -> Tensor:
-        with _naming((name, layer.name)):
-            if activation.ndim == 0 or len(activation) != len(batch):
-                raise ValueError(
-                    f"got an activation of shape {list(activation.shape)} for {len(batch)} images; "
-                    "expected [n, ...] with the images first. Read another layer."
-                )
-            return gram(activation)
-
-    return {(name, layer): k for layer, k in read(model, layers, batch, reduce).items()}
+        self._check_computable(on_dead)
+        return self._hsic["cross"] / (self._hsic["rows"].sqrt() * self._hsic["columns"].sqrt())

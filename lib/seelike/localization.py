@@ -1,0 +1,831 @@
+"""Which part of the image a token is about: CKA of tokens with patches of pixels (Figures 9, 10, D.1 to D.3).
+
+Take n images. One token of one layer gives features [n, d], the raw pixels of one patch of the image features
+[n, p]. Their CKA, with the unbiased HSIC of `seelike.cka`, averaged over minibatches before the ratio, says
+how much of what tells the images apart in the patch tells them apart in the token. For each token, CKA with
+all patches is a heat map over the image. A token that has stayed at its place is most like its own patch.
+
+The tokens of a ResNet are the locations of its feature map, each with all its channels; the image is cut into
+as many patches as the map has locations.
+
+The pixels are those that the network sees: resized and normalised. CKA does not change with a shift of any
+pixel, nor with one scale for all. Normalising each colour by its own standard deviation does weigh the colours
+against each other: by some percent for the usual ones.
+
+**One matrix product.** HSIC is an inner product of U-centred Gram matrices, so all tokens against all patches
+are one matrix product of [t, n (n - 1) / 2] with [h w, n (n - 1) / 2]: the Grams are symmetric with a zero
+diagonal, so the part below it is all that is needed. U-centring comes along with the Gram. With K~ for K
+without its diagonal, r for its row sums and T for their total,
+
+    U(K)_ij = K_ij - x_i - x_j,    x_i = r_i / (n - 2) - T / (2 (n - 1) (n - 2)),    r = X (X'1) - diag(K),
+
+so one product gives it, and since the rows of U(K) sum to zero,
+
+    ||K~||^2 = ||U(K)||^2 + 2 (n - 2) sum_i x_i^2 + 2 (sum_i x_i)^2
+
+tells how much of the Gram U-centring has taken away, and so how much of U(K) is rounding.
+
+**The other form.** With features centred over the images, and k, l for the squared norms of their rows,
+
+    n (n - 3) HSIC = ||X'Y||_F^2 - n / (n - 2) k'l + sum k sum l / ((n - 1) (n - 2)),
+
+which needs no Grams. It takes d p multiplications where Grams take n / 2, so it pays for tokens and patches of
+very few numbers: with d = 64 and 2 x 2 grey pixels, in float64, it took 0.53 of the time at 512 images (0.46
+to 0.61 in five rounds on one core) and 0.25 at 1024 (0.18 to 0.31). But where few images differ at all, as in
+the black corners of Fashion-MNIST, k'l cancels against the rest, and such patches need Grams all the same. So
+Grams serve for all.
+
+**Dead patches and tokens.** The corners of Fashion-MNIST are black in nearly all images. Where a patch is the
+same in all images of every minibatch, U(K) is zero and CKA is 0 / 0. It is so, too, where one image alone
+differs from the rest, or a few that differ in different pixels: U-centring takes away what images have by
+themselves, and no two of them share anything. Such patches and tokens are called dead. They are NaN and are
+listed. What rounding would leave there, a CKA of anything between -1 and 1, never shows.
+
+**Standard errors.** The minibatches are put into 20 groups in turn. Leaving out one group at a time gives as
+many maps ("jackknife"); with m the mean of a statistic over these G maps,
+
+    error^2 = (G - 1) / G sum_g (statistic of map g - m)^2.
+
+It holds for a value of CKA, and for whatever is computed from a map, like the share of tokens that are near
+their own patch. (For a share of few tokens, which moves in steps, it is rough.)
+
+Source: Raghu et al. (2021), Section 7 and Appendix D.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor, nn
+
+from seelike.cka import float32_products_are_exact
+from seelike.data import ImageSet
+from seelike.models import Layer, read
+from seelike.models.layers import require_evaluation_mode
+from seelike.moments import check_state
+from seelike.streaming import HalvingBatch, Images, accumulate
+from seelike.tokens import as_tokens
+
+# Groups of minibatches for the jackknife: as many as the paper has repeats.
+_GROUPS = 20
+# Pairs of images that float32 adds up at a time; float64 adds up the sums.
+_SLICE = 2048
+# Numbers in the Grams that are made at a time. On the CPU they stay in cache.
+_NUMBERS_AT_A_TIME = {"cpu": 2**19, "other": 2**26}
+# Tokens that meet the patches' Grams at a time: each time, all of these are read.
+_TOKENS_AT_A_TIME = 64
+# What rounding leaves of a U-centred Gram whose exact value is zero, for each image, relative to the Gram.
+_ROUNDING = 16 * torch.finfo(torch.float64).eps
+
+
+class PatchGrams:
+    """The U-centred Grams of all patches of a minibatch of images: computed once, used for many layers.
+
+    Args:
+        images: The images as the network sees them, `[n, c, height, width]`, n >= 4.
+        grid: Into how many rows and columns of patches to cut them.
+
+    Raises:
+        ValueError: The sides do not divide by the grid, there are fewer than 4 images, or NaN or infinite
+            numbers.
+
+    Example:
+        >>> images = torch.arange(5 * 16.0).sin().reshape(5, 1, 4, 4)
+        >>> patches = PatchGrams(images, grid=(2, 2))
+        >>> one, other = TokenPatchCKA((2, 2)), TokenPatchCKA((2, 2))
+        >>> one.update(patches, images.reshape(5, 4, 4))
+        >>> other.update(patches, images.reshape(5, 1, 16))
+        >>> other.compute().shape
+        torch.Size([1, 2, 2])
+    """
+
+    def __init__(self, images: Float[Tensor, "n c height width"], grid: tuple[int, int]) -> None:
+        """Compute the Grams."""
+        self.grid = grid
+        self.n = len(images)
+        _check_enough_images(self.n)
+        features = patches(images, grid)
+        parts = list(_unit_grams(features, "images"))
+        self._units = torch.cat([units for units, _ in parts])
+        self._hsic = torch.cat([hsic for _, hsic in parts])
+
+
+def patches(
+    images: Float[Tensor, "n c height width"], grid: tuple[int, int]
+) -> Float[Tensor, "n patches numbers"]:
+    """Cut images into a grid of patches, row by row, each with all its pixels and colours.
+
+    Raises:
+        ValueError: The sides do not divide by the grid.
+
+    Example:
+        >>> patches(torch.arange(16.0).reshape(1, 1, 4, 4), (2, 2))[0, 1]
+        tensor([2., 3., 6., 7.])
+    """
+    (n, c, height, width), (h, w) = images.shape, grid
+    if h < 1 or w < 1 or height % h or width % w:
+        raise ValueError(
+            f"Images of {height} x {width} pixels cannot be cut into {h} x {w} equal patches. Resize the images "
+            f"to sides that are multiples of {h} and {w}, or choose a layer with another grid."
+        )
+    cut = images.reshape(n, c, h, height // h, w, width // w)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, h * w, -1)
+
+
+class TokenPatchCKA:
+    """CKA of every token with every patch of the image, over minibatches (Figures 9 and 10).
+
+    Each update is one minibatch, and each minibatch counts the same: keep their sizes nearly equal. Two
+    accumulators that saw different minibatches can be merged, and the state can be saved and loaded. An update
+    that fails changes nothing.
+
+    Args:
+        grid: Rows and columns of patches.
+
+    Example:
+        >>> images = torch.arange(12 * 16.0).square().sin().reshape(12, 1, 4, 4)
+        >>> similarity = TokenPatchCKA((2, 2))
+        >>> for batch in images.split(6):
+        ...     similarity.update(batch, 2 * patches(batch, (2, 2)) + 1)  # each token is its own patch
+        >>> maps = similarity.compute()
+        >>> maps.shape, maps.reshape(4, 4).diagonal()
+        (torch.Size([4, 2, 2]), tensor([1.0000, 1.0000, 1.0000, 1.0000], dtype=torch.float64))
+    """
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        """Start without minibatches."""
+        self.grid = grid
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all minibatches.
+
+        Example:
+            >>> similarity = TokenPatchCKA((1, 1))
+            >>> similarity.update(torch.eye(5)[:, None, :4, None], torch.eye(5)[:, None])
+            >>> similarity.reset()
+            >>> similarity.minibatches
+            0
+        """
+        self.minibatches = 0
+        # Sums of HSICs by group of minibatches: of tokens with patches, of tokens and of patches with themselves.
+        self._sums: dict[str, Tensor] = {}
+
+    def update(
+        self, images: Float[Tensor, "n c height width"] | PatchGrams, tokens: Float[Tensor, "m t d"]
+    ) -> None:
+        """Add a minibatch.
+
+        Args:
+            images: The images as the network sees them, n >= 4; or what `PatchGrams` made of them, where
+                several layers share them.
+            tokens: What a layer makes of the same images, of any floating dtype. Any tokens can be compared with
+                the patches; leave out CLS and registers where each token is to be compared with its own patch.
+
+        Raises:
+            ValueError: The numbers of images differ or are below 4, the sides do not divide by the grid, the
+                number of tokens is not that of the updates before, or there are NaN, infinite or huge numbers.
+
+        Example:
+            >>> similarity = TokenPatchCKA((2, 1))
+            >>> similarity.update(torch.arange(40.0).cos().reshape(10, 1, 2, 2), torch.rand(10, 3, 8))
+            >>> similarity.compute().shape
+            torch.Size([3, 2, 1])
+        """
+        n = images.n if isinstance(images, PatchGrams) else len(images)
+        if len(tokens) != n:
+            raise ValueError(
+                f"got {n} images and tokens of {len(tokens)}; expected the same images, in the same order."
+            )
+        if self.minibatches and tokens.shape[1] != self._sums["tokens"].shape[1]:
+            raise ValueError(
+                f"got {tokens.shape[1]} tokens, but {self._sums['tokens'].shape[1]} before. Use one TokenPatchCKA "
+                "for each layer."
+            )
+        grams = images if isinstance(images, PatchGrams) else PatchGrams(images, self.grid)
+        if grams.grid != self.grid:
+            raise ValueError(f"got the Grams of {grams.grid} patches; expected {self.grid}.")
+        cross, own = [], []
+        for units, hsic in _unit_grams(tokens, "tokens"):
+            cross.append(_products(units, grams._units.to(units.device)))
+            own.append(hsic)
+        token_hsic, patch_hsic = torch.cat(own).cpu(), grams._hsic.cpu()
+        sums = {
+            "cross": torch.cat(cross).cpu() * (token_hsic.sqrt()[:, None] * patch_hsic.sqrt()),
+            "tokens": token_hsic,
+            "patches": patch_hsic,
+        }
+        self._add({name: _first_group(value) for name, value in sums.items()}, minibatches=1)
+
+    def _add(self, sums: Mapping[str, Tensor], minibatches: int) -> None:
+        # The groups go on where they are here. So merged parts have the groups of the whole.
+        turned = {name: value.roll(self.minibatches % _GROUPS, dims=0) for name, value in sums.items()}
+        self._sums = {name: value + self._sums.get(name, 0) for name, value in turned.items()}
+        self.minibatches += minibatches
+
+    def compute(self) -> Float64[Tensor, "t h w"]:
+        """Compute CKA of each token with each patch from all minibatches so far.
+
+        Returns:
+            The heat map of each token, on the CPU. NaN in all of a token's map where the token is dead, and at a
+            patch that is dead: see `dead_tokens` and `dead_patches`.
+
+        Raises:
+            RuntimeError: There was no update.
+
+        Example:
+            >>> images = torch.arange(24.0).square().cos().reshape(6, 1, 2, 2)
+            >>> images[:, :, 0, 0] = 0  # black in all images
+            >>> similarity = TokenPatchCKA((2, 2))
+            >>> similarity.update(images, images.flatten(1)[:, None])
+            >>> similarity.compute().isnan()
+            tensor([[[ True, False],
+                     [False, False]]])
+        """
+        self._require_minibatches()
+        return self._cka({name: value.sum(dim=0) for name, value in self._sums.items()})
+
+    def replicates(self) -> Float64[Tensor, "groups t h w"]:
+        """Compute the map again and again, each time without one group of minibatches (for `jackknife`).
+
+        Returns:
+            One map for each group, at most 20; none where there is a single minibatch.
+
+        Raises:
+            RuntimeError: There was no update.
+
+        Example:
+            >>> similarity = TokenPatchCKA((1, 1))
+            >>> for _ in range(3):
+            ...     similarity.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
+            >>> similarity.replicates().shape
+            torch.Size([3, 5, 1, 1])
+        """
+        self._require_minibatches()
+        groups = min(self.minibatches, _GROUPS) if self.minibatches > 1 else 0
+        return self._cka({name: value.sum(dim=0) - value[:groups] for name, value in self._sums.items()})
+
+    def standard_error(self) -> Float64[Tensor, "t h w"]:
+        """Compute the standard error of `compute()`, over minibatches. NaN where there is only one.
+
+        Raises:
+            RuntimeError: There was no update.
+
+        Example:
+            >>> similarity = TokenPatchCKA((1, 1))
+            >>> for _ in range(2):
+            ...     similarity.update(torch.ones(6, 1, 2, 2) * torch.rand(6, 1, 1, 1), torch.rand(6, 5, 8))
+            >>> bool((similarity.standard_error() > 0).all())
+            True
+        """
+        return jackknife(self.replicates())
+
+    def _cka(self, sums: Mapping[str, Tensor]) -> Float64[Tensor, "*groups t h w"]:
+        # Roots before the product, which could overflow. What is dead divides 0 by 0.
+        norms = sums["tokens"].sqrt()[..., None] * sums["patches"].sqrt()[..., None, :]
+        return (sums["cross"] / norms).unflatten(-1, self.grid)
+
+    def _require_minibatches(self) -> None:
+        if self.minibatches == 0:
+            raise RuntimeError("There is nothing to compute: call update() first.")
+
+    def dead_tokens(self) -> tuple[int, ...]:
+        """List the dead tokens, as the head of this module defines them.
+
+        Raises:
+            RuntimeError: There was no update.
+
+        Example:
+            >>> similarity = TokenPatchCKA((1, 1))
+            >>> tokens = torch.rand(6, 3, 8)
+            >>> tokens[:, 1] = 0.5
+            >>> similarity.update(torch.rand(6, 1, 2, 2), tokens)
+            >>> similarity.dead_tokens()
+            (1,)
+        """
+        self._require_minibatches()
+        return tuple((self._sums["tokens"].sum(dim=0) == 0).nonzero().flatten().tolist())
+
+    def dead_patches(self) -> tuple[tuple[int, int], ...]:
+        """List the dead patches, as the head of this module defines them.
+
+        Returns:
+            Row and column of each: the black corners of Fashion-MNIST, say.
+
+        Raises:
+            RuntimeError: There was no update.
+
+        Example:
+            >>> images = torch.rand(6, 1, 4, 4)
+            >>> images[:, :, 2:, :2] = -0.5
+            >>> similarity = TokenPatchCKA((2, 2))
+            >>> similarity.update(images, torch.rand(6, 3, 8))
+            >>> similarity.dead_patches()
+            ((1, 0),)
+        """
+        self._require_minibatches()
+        dead = (self._sums["patches"].sum(dim=0) == 0).nonzero().flatten().tolist()
+        return tuple(divmod(place, self.grid[1]) for place in dead)
+
+    def merge(self, other: "TokenPatchCKA") -> None:
+        """Add the minibatches that another accumulator saw. It stays as it is.
+
+        Raises:
+            ValueError: The grids or the numbers of tokens differ.
+
+        Example:
+            >>> first, second = TokenPatchCKA((1, 1)), TokenPatchCKA((1, 1))
+            >>> first.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
+            >>> second.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
+            >>> first.merge(second)
+            >>> first.minibatches
+            2
+        """
+        if other.grid != self.grid:
+            raise ValueError(f"The grid of the other is {other.grid}, of this one {self.grid}.")
+        if not other.minibatches:
+            return
+        if self.minibatches and self._sums["tokens"].shape != other._sums["tokens"].shape:
+            raise ValueError(
+                f"The other has {other._sums['tokens'].shape[1]} tokens, this one "
+                f"{self._sums['tokens'].shape[1]}. Merge results of one layer."
+            )
+        self._add(other._sums, other.minibatches)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state as plain values and tensors, for `torch.save`.
+
+        Example:
+            >>> sorted(TokenPatchCKA((7, 7)).state_dict())
+            ['grid', 'minibatches', 'sums']
+        """
+        return {"grid": self.grid, "minibatches": self.minibatches, "sums": dict(self._sums)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state, in place of what was here. Later updates go on from it.
+
+        Raises:
+            ValueError: It is not such a state.
+
+        Example:
+            >>> similarity, later = TokenPatchCKA((1, 1)), TokenPatchCKA((1, 1))
+            >>> similarity.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
+            >>> later.load_state_dict(similarity.state_dict())
+            >>> later.minibatches
+            1
+        """
+        check_state(state, self)
+        self.grid = tuple(state["grid"])
+        self.minibatches, self._sums = state["minibatches"], dict(state["sums"])
+
+
+def _first_group(value: Tensor) -> Float64[Tensor, "groups *shape"]:
+    grouped = value.new_zeros(_GROUPS, *value.shape)
+    grouped[0] = value
+    return grouped
+
+
+def _check_enough_images(n: int) -> None:
+    if n < 4:
+        raise ValueError(
+            f"got {n} images; unbiased HSIC divides by n (n - 3) and needs at least 4 in a minibatch."
+        )
+
+
+def _unit_grams(features: Float[Tensor, "n t d"], what: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Make the U-centred Grams of some tokens or patches at a time, scaled to norm 1, and their HSICs."""
+    features = features.detach()
+    if features.device.type == "mps":  # Apple's GPUs have no float64.
+        features = features.cpu()
+    n, device = len(features), features.device
+    # float32 halves the time and the memory. Where it does not suffice, the few Grams are made again.
+    narrow = features.dtype != torch.float64 and float32_products_are_exact()
+    below = torch.tril_indices(n, n, offset=-1, device=device)
+    below = below[0] * n + below[1]
+    numbers = _NUMBERS_AT_A_TIME["cpu" if device.type == "cpu" else "other"]
+    for group in features.transpose(0, 1).split(_TOKENS_AT_A_TIME):
+        made = [_unit_gram_of(part, below, narrow) for part in group.split(max(1, numbers // n**2))]
+        units, hsic = (torch.cat(each) for each in zip(*made, strict=True))
+        if not bool(torch.isfinite(hsic).all()):
+            raise ValueError(
+                f"{what} contain NaN, infinite, huge or tiny numbers (beyond 1e70 or below 1e-70). CKA does not "
+                "change with their scale."
+            )
+        yield units, hsic
+
+
+def _unit_gram_of(features: Tensor, below: Tensor, narrow: bool) -> tuple[Tensor, Tensor]:
+    if not narrow:
+        return _unit_gram(features, below, torch.float64)[:2]
+    units, hsic, sure = _unit_gram(features, below, torch.float32)
+    if not bool(sure.all()):
+        again, hsic[~sure], _ = _unit_gram(features[~sure], below, torch.float64)
+        units[~sure] = again.float()
+    return units, hsic
+
+
+def _unit_gram(
+    features: Float[Tensor, "t n d"], below: Int64[Tensor, " pairs"], dtype: torch.dtype
+) -> tuple[Float[Tensor, "t slices slice"], Float64[Tensor, " t"], Bool[Tensor, " t"]]:
+    """Compute what is below the diagonal of U(K), scaled to norm 1; HSIC; and whether the dtype suffices."""
+    t, n, _ = features.shape
+    x = features.to(dtype)
+    # The first image first: what is the same in all images becomes exactly zero, and a large mean goes unrounded.
+    x = x - x[:, :1]
+    x = x - x.mean(dim=1, keepdim=True)
+    scale = x.abs().amax(dim=(1, 2))
+    x = x / torch.where(scale == 0, 1, scale)[:, None, None]
+    # Autocast would turn the products into float16 or bfloat16.
+    with torch.autocast(x.device.type, enabled=False):
+        rows = (x @ x.sum(dim=1)[:, :, None]).squeeze(2) - x.square().sum(dim=2)
+        shift = rows / (n - 2) - rows.sum(dim=1, keepdim=True) / (2 * (n - 1) * (n - 2))
+        gram = x.new_empty(t, n, n)
+        block = math.ceil(n / 4)
+        for i in range(0, n, block):  # Blocks of the lower triangle: 5/8 of the work.
+            shifts = shift[:, i:, None] + shift[:, None, i : i + block]
+            gram[:, i:, i : i + block] = torch.baddbmm(shifts, x[:, i:], x[:, i : i + block].mT, beta=-1)
+    pairs = gram.flatten(1).index_select(1, below)
+
+    norm = torch.linalg.vector_norm(pairs, dim=1, dtype=torch.float64) * math.sqrt(2)
+    shift = shift.double()
+    gram_norm = (norm.square() + 2 * (n - 2) * shift.square().sum(dim=1) + 2 * shift.sum(dim=1).square()).sqrt()
+    # Where the exact result is zero, rounding leaves noise, whose CKA would look like a value.
+    alive = ~(norm <= n * _ROUNDING * gram_norm)
+    width = min(_SLICE, len(below))
+    units = x.new_zeros(t, math.ceil(len(below) / width) * width)
+    units[:, : len(below)] = pairs * torch.where(alive, 1 / norm, 0).to(dtype)[:, None]
+    hsic = torch.where(alive, (norm * scale.double().square()).square() / (n * (n - 3)), 0)
+    hsic = torch.where(alive & (hsic == 0), torch.nan, hsic)
+    return units.unflatten(1, (-1, width)), hsic, (scale == 0) | (norm > 0.1 * gram_norm)
+
+
+def _products(a: Float[Tensor, "t slices slice"], b: Float[Tensor, "p slices slice"]) -> Float64[Tensor, "t p"]:
+    """Multiply all tokens with all patches. Each slice is added up in the dtype of the Grams, all in float64."""
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    with torch.autocast(a.device.type, enabled=False):
+        by_slice = a.to(dtype).transpose(0, 1) @ b.to(dtype).permute(1, 2, 0)
+    # Twice: the Grams are symmetric.
+    return 2 * by_slice.sum(dim=0, dtype=torch.float64)
+
+
+def jackknife(values: Float[Tensor, "groups *shape"]) -> Float64[Tensor, "*shape"]:
+    """Compute a standard error from what a statistic is without each group of images in turn.
+
+    Args:
+        values: The statistic of each of `TokenPatchCKA.replicates()`.
+
+    Returns:
+        sqrt((G - 1) / G sum (value - mean)^2); NaN where there is no value.
+
+    Example:
+        >>> jackknife(torch.tensor([[0.5], [0.7]]))
+        tensor([0.1000], dtype=torch.float64)
+    """
+    values = values.double()
+    groups = len(values)
+    if groups == 0:
+        return torch.full(values.shape[1:], torch.nan, dtype=torch.float64)
+    deviations = values - values.mean(dim=0)
+    return (deviations.square().sum(dim=0) * (groups - 1) / groups).sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPatchMaps:
+    """How alike each token of a layer and each patch of the image are.
+
+    Attributes:
+        cka: The heat map of each token over the patches. NaN where token or patch is dead.
+        replicates: The same without each group of minibatches in turn; none for a single minibatch.
+        minibatches: How many minibatches there were.
+        dead_tokens: Tokens without a map, because all images look the same there.
+        dead_patches: Row and column of such patches.
+
+    Example:
+        >>> own_place = torch.eye(9).double().reshape(9, 3, 3)
+        >>> maps = TokenPatchMaps(own_place, replicates=own_place.repeat(2, 1, 1, 1), minibatches=2)
+        >>> maps.estimate(within_one_cell)
+        (tensor(1., dtype=torch.float64), tensor(0., dtype=torch.float64))
+    """
+
+    cka: Float64[Tensor, "t h w"]
+    replicates: Float64[Tensor, "groups t h w"] = field(repr=False)
+    minibatches: int
+    dead_tokens: tuple[int, ...] = ()
+    dead_patches: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def standard_error(self) -> Float64[Tensor, "t h w"]:
+        """Standard error of `cka` over minibatches. NaN where there is only one."""
+        return jackknife(self.replicates)
+
+    def estimate(
+        self, statistic: Callable[[Tensor], Tensor]
+    ) -> tuple[Float64[Tensor, "*s"], Float64[Tensor, "*s"]]:
+        """Compute a statistic of the maps, and its standard error over minibatches.
+
+        Args:
+            statistic: Takes maps `[..., t, h, w]` and gives one result for each, like `within_one_cell`.
+
+        Returns:
+            The statistic and its standard error, NaN where there is a single minibatch.
+        """
+        return statistic(self.cka).double(), jackknife(statistic(self.replicates))
+
+
+def token_patch_cka(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    images: ImageSet | Tensor,
+    *,
+    minibatch: int = 1024,
+    batch_size: int = 64,
+    cache: str | Path | None = None,
+) -> dict[str, TokenPatchMaps]:
+    """Measure CKA of every spatial token of some layers with every patch of the image (Figures 9, 10, D.1 to D.3).
+
+    The images are split, in their order, into the fewest minibatches of at most `minibatch`, of equal size but
+    for the last. CLS and registers are left out. A feature map's locations are its tokens, and the image is cut
+    into as many patches. Layers of one grid share the patches and their Grams.
+
+    Memory: the tokens of a minibatch of all `layers` at a time, as wide as the network computes, and
+    `minibatch` x `minibatch` x 2 bytes for each patch of each grid. For ViT-B/16 and 1024 images 0.6 GB for
+    each layer, and 0.4 GB.
+
+    Args:
+        model: A network in evaluation mode.
+        layers: Layers of this network, from `seelike.models.layers`.
+        images: An image set, prepared as the network's configuration asks, or prepared images
+            `[n, channels, height, width]`. Their sides must be multiples of the layers' grids.
+        minibatch: Most images for one HSIC. HSIC is unbiased for any number; fewer add noise, and few minibatches
+            tell little about the standard error.
+        batch_size: Images in a forward pass. The result does not depend on it.
+        cache: Folder to keep the state in, so that a call that was stopped goes on where it was.
+
+    Returns:
+        The maps by name of layer, in the order of `layers`. A warning tells of dead patches and tokens.
+
+    Raises:
+        ValueError: There are no layers or too few images, the network is in training mode, a layer has no tokens,
+            the sides do not divide by its grid, or there are NaN or infinite activations.
+        torch.cuda.OutOfMemoryError: The tokens of a minibatch do not fit. Give fewer layers at a time, or a
+            smaller `minibatch`, which adds noise to the result.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.models import layers, load
+        >>> model = load("test_vit:random")
+        >>> last = layers(model, ["block 6"])
+        >>> images = data.load("fashion-mnist/test").sample(16, seed=0)
+        >>> with warnings.catch_warnings(action="ignore"):  # corners are black in all images
+        ...     maps = token_patch_cka(model, last, images, minibatch=8)
+        >>> maps["block 6"].cka.shape
+        torch.Size([100, 10, 10])
+        >>> share, error = maps["block 6"].estimate(within_one_cell)
+    """
+    if not layers:
+        raise ValueError("layers is empty; expected at least one layer, from seelike.models.layers.")
+    require_evaluation_mode(model)
+    forward = HalvingBatch(batch_size)
+    size = _minibatch_size(len(images), minibatch)
+    grids = _grids(model, layers, Images(images, model)[:1])
+    into = {name: TokenPatchCKA(grid) for name, grid in grids.items()}
+
+    def measure(batch: Tensor, first: int) -> dict[str, TokenPatchCKA]:
+        return _measure(model, layers, grids, batch, forward)
+
+    accumulate(
+        model,
+        images,
+        measure,
+        into,
+        batch_size=size,
+        what="CKA of tokens with patches",
+        settings=f"minibatches of {size}, {list(layers)}",
+        cache=cache,
+        # A smaller minibatch would be another estimate.
+        halve=False,
+    )
+    results = {
+        name: TokenPatchMaps(
+            similarity.compute(),
+            similarity.replicates(),
+            similarity.minibatches,
+            similarity.dead_tokens(),
+            similarity.dead_patches(),
+        )
+        for name, similarity in into.items()
+    }
+    dead = {
+        name: f"{len(maps.dead_tokens)} tokens and {len(maps.dead_patches)} patches of {name!r}"
+        for name, maps in results.items()
+        if maps.dead_tokens or maps.dead_patches
+    }
+    if dead:
+        warnings.warn(
+            f"Dead, because all images look the same there: {', '.join(dead.values())}. Their CKA is NaN. The "
+            "results list them as dead_tokens and dead_patches.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return results
+
+
+def _minibatch_size(images: int, most: int) -> int:
+    if most < 4 or images < 4:
+        raise ValueError(
+            f"There are {images} images and minibatch is {most}; unbiased HSIC needs at least 4 images in a "
+            "minibatch."
+        )
+    parts = math.ceil(images / most)
+    size = math.ceil(images / parts)
+    last = images - size * (parts - 1)
+    if last < 4:
+        raise ValueError(
+            f"{images} images in minibatches of at most {most} leave {last} for the last, and unbiased HSIC needs "
+            "at least 4. Give a larger `minibatch` or other images."
+        )
+    return size
+
+
+def _measure(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    grids: Mapping[str, tuple[int, int]],
+    images: Tensor,
+    forward: HalvingBatch,
+) -> dict[str, TokenPatchCKA]:
+    tokens = _read_tokens(model, layers, images, forward)
+    grams: dict[tuple[int, int], PatchGrams] = {}
+    parts = {}
+    for name, grid in grids.items():
+        if grid not in grams:
+            grams[grid] = PatchGrams(images, grid)
+        parts[name] = TokenPatchCKA(grid)
+        try:
+            # The tokens of a layer are gone as soon as they are compared.
+            parts[name].update(grams[grid], tokens.pop(name))
+        except ValueError as error:
+            raise ValueError(f"Layer {name!r}: {error}") from error
+    return parts
+
+
+def _read_tokens(
+    model: nn.Module, layers: Sequence[Layer], images: Tensor, forward: HalvingBatch
+) -> dict[str, Tensor]:
+    tokens: dict[str, Tensor] = {}
+    start = 0
+
+    def keep(layer: Layer, activation: Tensor) -> None:
+        part = _spatial_tokens(model, activation)
+        if layer.name not in tokens:
+            tokens[layer.name] = part.new_empty(len(images), *part.shape[1:])
+        tokens[layer.name][start : start + len(part)] = part
+
+    while start < len(images):
+        end = start + forward.size
+        fitted = False
+        with forward.or_half():
+            read(model, layers, images[start:end], keep)
+            fitted = True
+        if fitted:
+            start = end
+    return tokens
+
+
+def _spatial_tokens(model: nn.Module, activation: Tensor) -> Tensor:
+    prefix = getattr(model, "num_prefix_tokens", 0) if activation.ndim == 3 else 0
+    return as_tokens(activation)[:, prefix:]
+
+
+def _grids(model: nn.Module, layers: Sequence[Layer], image: Tensor) -> dict[str, tuple[int, int]]:
+    """Find the grid of each layer from one image, and whether the image can be cut so: before the long pass."""
+
+    def grid(layer: Layer, activation: Tensor) -> tuple[int, int]:
+        try:
+            tokens = _spatial_tokens(model, activation).shape[1]
+            if activation.ndim == 4:
+                height, width = activation.shape[2:]
+                found = (height, width)
+            else:
+                found = _square_patches(tokens, image)
+            patches(image, found)
+        except ValueError as error:
+            raise ValueError(f"Layer {layer.name!r}: {error}") from error
+        return found
+
+    return read(model, layers, image, grid)
+
+
+def _square_patches(tokens: int, images: Tensor) -> tuple[int, int]:
+    # The grid of square patches has the shape of the image.
+    height, width = images.shape[2:]
+    rows = round(math.sqrt(tokens * height / width))
+    if rows == 0 or rows * rows * width != tokens * height:
+        raise ValueError(
+            f"{tokens} spatial tokens make no grid of square patches of images of {height} x {width} pixels. Give "
+            "the tokens to TokenPatchCKA(grid) yourself."
+        )
+    return rows, tokens // rows
+
+
+def best_patch_distance(cka: Float[Tensor, "*maps t h w"]) -> Float64[Tensor, "*maps t"]:
+    """Compute how far the patch that each token is most like is from the token's own place.
+
+    Args:
+        cka: Maps of all spatial tokens, t = h w, row by row. Dead patches (NaN) are never the best.
+
+    Returns:
+        The distance in cells: the larger of the offsets in rows and in columns, so that all eight neighbours are
+        one cell away. NaN for a dead token.
+
+    Raises:
+        ValueError: There are not as many tokens as patches.
+
+    Example:
+        >>> cka = torch.tensor([[[0.9, 0.2, 0.1]], [[0.3, 0.1, 0.2]], [[0.8, 0.2, 0.1]]])  # a grid of 1 x 3
+        >>> best_patch_distance(cka)
+        tensor([0., 1., 2.], dtype=torch.float64)
+    """
+    rows, columns = _places(cka)
+    best = cka.nan_to_num(nan=-torch.inf).flatten(-2).argmax(dim=-1)
+    down = (best // cka.shape[-1] - rows).abs()
+    across = (best % cka.shape[-1] - columns).abs()
+    dead = cka.isnan().flatten(-2).all(dim=-1)
+    return torch.where(dead, torch.nan, torch.maximum(down, across).double())
+
+
+def within_one_cell(cka: Float[Tensor, "*maps t h w"], interior_only: bool = True) -> Float64[Tensor, "*maps"]:
+    """Compute the share of tokens whose best patch is their own or one of its neighbours (Figures 9 and 10).
+
+    A token that takes any patch for its best is within one cell with a chance of 9 / (h w). So compare shares of
+    equal grids, or their excess over that.
+
+    Args:
+        cka: Maps of all spatial tokens, t = h w, row by row.
+        interior_only: Only tokens that are not at the edge of the image, as in the paper, where tokens at the edge
+            are like the whole edge.
+
+    Returns:
+        The share, for each map. Dead tokens do not count; NaN where no token is left.
+
+    Raises:
+        ValueError: There are not as many tokens as patches, or no interior.
+
+    Example:
+        >>> cka = torch.eye(9).reshape(9, 3, 3)
+        >>> within_one_cell(cka), within_one_cell(cka.flip(0), interior_only=False)
+        (tensor(1., dtype=torch.float64), tensor(0.1111, dtype=torch.float64))
+    """
+    rows, columns = _places(cka)
+    h, w = cka.shape[-2:]
+    distance = best_patch_distance(cka)
+    if interior_only:
+        if h < 3 or w < 3:
+            raise ValueError(f"A grid of {h} x {w} has no interior. Use interior_only=False.")
+        distance = distance[..., (rows > 0) & (rows < h - 1) & (columns > 0) & (columns < w - 1)]
+    near = torch.where(distance.isnan(), torch.nan, (distance <= 1).double())
+    return near.nanmean(dim=-1)
+
+
+def mean_map(cka: Float[Tensor, "*maps t h w"]) -> Float64[Tensor, "*maps rows columns"]:
+    """Average the maps of all tokens, each shifted so that the token's own place is in the middle.
+
+    Args:
+        cka: Maps of all spatial tokens, t = h w, row by row.
+
+    Returns:
+        Mean CKA by offset of the patch from the token, `[2 h - 1, 2 w - 1]`; offset 0 is at [h - 1, w - 1]. An
+        offset's mean is over the tokens that have a patch there; NaN where all are dead.
+
+    Raises:
+        ValueError: There are not as many tokens as patches.
+
+    Example:
+        >>> mean_map(torch.tensor([[[0.9, 0.3]], [[0.1, 0.7]]]))
+        tensor([[0.1000, 0.8000, 0.3000]], dtype=torch.float64)
+    """
+    rows, columns = _places(cka)
+    h, w = cka.shape[-2:]
+    values, counts = cka.new_zeros(2, *cka.shape[:-3], 2 * h - 1, 2 * w - 1, dtype=torch.float64)
+    for token, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+        place = (..., slice(h - 1 - row, 2 * h - 1 - row), slice(w - 1 - column, 2 * w - 1 - column))
+        own = cka[..., token, :, :]
+        values[place] += own.nan_to_num()
+        counts[place] += ~own.isnan()
+    return values / counts
+
+
+def _places(cka: Tensor) -> tuple[Int64[Tensor, " t"], Int64[Tensor, " t"]]:
+    t, h, w = cka.shape[-3:]
+    if t != h * w:
+        raise ValueError(
+            f"got maps of {t} tokens over {h} x {w} patches; expected one token for each patch, row by row. Leave "
+            "out CLS and registers."
+        )
+    place = torch.arange(t, device=cka.device)
+    return place // w, place % w

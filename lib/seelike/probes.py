@@ -1,0 +1,750 @@
+"""Linear probes: what a layer knows about the class of an image (Figures 11, 13, D.4 and F.1 to F.3).
+
+A probe is ridge regression from the representation of an image, in one layer and at one token, to targets
+{-1, 1}^C, in closed form; it predicts the class of the largest output. `seelike.ridge` has the mathematics. Each
+token, and each way of pooling tokens, is a problem of its own, and all are solved at once.
+
+A ResNet has few channels early, which would put its early layers at a disadvantage. So the feature map [c, h, w]
+is cut into patches of k x k locations, and each patch flattened, with k such that c k^2 is near the c of the last
+stage. Then it is averaged over the grid of the last stage (Appendix A). What is left are tokens, as in a
+Transformer.
+
+Networks are read batch by batch. What is kept of the training images are sums for each layer and token (or the
+features, while there are fewer images than features); of the test images, who was right.
+
+Source: Raghu et al. (2021), Section 7 and Appendices A, D and F.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seelike.cka.memory import number_of_bytes
+from seelike.data import ImageSet
+from seelike.errors import unknown_name
+from seelike.models import Layer, read
+from seelike.models import layers as all_layers
+from seelike.models.layers import require_evaluation_mode
+from seelike.moments import Moments
+from seelike.ridge import (
+    STRENGTHS,
+    RidgeFit,
+    RidgePath,
+    RidgeSums,
+    check_strengths,
+    fit_held_out,
+    fit_leave_one_out,
+    held_out_part,
+    strongest_of_best,
+)
+from seelike.streaming import Images, accumulate, fingerprint
+from seelike.tokens import as_tokens
+
+TOKENS = ("cls", "first", "each", "mean", "mean of spatial", "mean but first")
+Labelled = ImageSet | tuple[Tensor, Any]
+
+# Numbers of features that are worked on at a time: on the CPU so many that they stay in cache.
+_CHUNK_ON_CPU, _CHUNK_ON_GPU = 2**20, 2**27
+
+
+class RidgeProbe:
+    """Linear probe by ridge regression, for one problem or many at once: an estimator as in scikit-learn.
+
+    Args:
+        alphas: Strengths to choose from, for each problem by itself.
+        held_out: None chooses by exact leave-one-out: the least squared error, as scikit-learn's
+            RidgeClassifierCV does. A share, such as 0.2, holds out so much of each class and chooses by accuracy
+            there (of equal ones the strongest); then all images are fitted with that strength.
+        seed: Of drawing the images that are held out.
+
+    Attributes:
+        classes_: The classes, sorted.
+        coef_: Weights `[..., classes, d]`.
+        intercept_: `[..., classes]`.
+        alpha_: The strength chosen for each problem, `[...]`.
+        n_features_in_: d.
+
+    Example:
+        >>> features = torch.tensor([[0.0], [1.0], [4.0], [5.0]])
+        >>> probe = RidgeProbe(alphas=[0.1, 1.0]).fit(features, ["cat", "cat", "dog", "dog"])
+        >>> probe.predict(torch.tensor([[1.5], [4.5]])).tolist()
+        ['cat', 'dog']
+        >>> many = RidgeProbe().fit(torch.rand(12, 50, 30, 8), torch.arange(30) % 3)
+        >>> many.coef_.shape, many.alpha_.shape
+        (torch.Size([12, 50, 3, 8]), torch.Size([12, 50]))
+    """
+
+    classes_: np.ndarray
+    coef_: Any
+    intercept_: Any
+    alpha_: Any
+    n_features_in_: int
+
+    def __init__(self, alphas: Any = STRENGTHS, held_out: Any = None, seed: Any = 0) -> None:
+        """Keep the parameters; `fit` checks them."""
+        self.alphas = alphas
+        self.held_out = held_out
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        """Show the parameters."""
+        return f"RidgeProbe({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Give the parameters by name; `deep` is there for scikit-learn.
+
+        Example:
+            >>> RidgeProbe(alphas=[1.0]).get_params()
+            {'alphas': [1.0], 'held_out': None, 'seed': 0}
+        """
+        return {"alphas": self.alphas, "held_out": self.held_out, "seed": self.seed}
+
+    def set_params(self, **parameters: Any) -> "RidgeProbe":
+        """Set parameters by name.
+
+        Raises:
+            UnknownName: There is no such parameter.
+
+        Example:
+            >>> RidgeProbe().set_params(held_out=0.2).held_out
+            0.2
+        """
+        for name, value in parameters.items():
+            if name not in self.get_params():
+                raise unknown_name("parameter of RidgeProbe", name, self.get_params())
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: Any, y: Any) -> "RidgeProbe":
+        """Fit each problem.
+
+        Args:
+            X: Features `[..., n, d]`, a tensor of any floating dtype or something that NumPy can read. The axes
+                before are problems of their own, such as layers and tokens.
+            y: Class of each image, `[n]`: integers, strings, or what else can be sorted.
+
+        Returns:
+            The estimator. Its attributes are tensors where `X` is one, else NumPy arrays.
+
+        Raises:
+            TypeError: `X` is sparse.
+            ValueError: Shapes do not fit, there are fewer than two classes or NaN or infinite numbers, or a
+                parameter is out of range.
+        """
+        strengths = check_strengths(self.alphas)
+        features = _as_features(X)
+        labels = _as_labels(y, features.shape[-2])
+        classes, places = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"The labels have {len(classes)} class; a probe needs at least 2 classes.")
+        indices = torch.from_numpy(places.reshape(-1)).to(features.device)
+        fit: Callable[[Tensor], RidgeFit]
+        if self.held_out is None:
+            fit = partial(fit_leave_one_out, labels=indices, num_classes=len(classes), strengths=strengths)
+        else:
+            held_out = held_out_part(indices.cpu(), float(self.held_out), self.seed).to(features.device)
+            fit = partial(
+                fit_held_out, labels=indices, num_classes=len(classes), strengths=strengths, held_out=held_out
+            )
+        problems = features.shape[:-2]
+        weights, intercept, strength = _over_problems(fit, features.reshape(-1, *features.shape[-2:]))
+        convert = _to_kind_of(X, torch.promote_types(features.dtype, torch.float32))
+        self.coef_ = convert(weights.mT.reshape(*problems, *weights.mT.shape[-2:]))
+        self.intercept_ = convert(intercept.reshape(*problems, -1))
+        self.alpha_ = convert(strength.reshape(problems)) if problems else float(strength)
+        self.classes_ = classes
+        self.n_features_in_ = features.shape[-1]
+        return self
+
+    def decision_function(self, X: Any) -> Any:
+        """Give the outputs of the regression.
+
+        Args:
+            X: Features `[..., n, d]` of the same problems.
+
+        Returns:
+            `[..., n, classes]`; with two classes `[..., n]`, positive for the second, as in scikit-learn.
+
+        Example:
+            >>> probe = RidgeProbe([1.0]).fit([[0.0], [1.0], [4.0], [5.0]], [0, 0, 1, 1])
+            >>> probe.decision_function([[2.5], [4.5]]).round(3)
+            array([0.   , 0.889])
+        """
+        outputs = self._outputs(X)
+        return _to_kind_of(X, outputs.dtype)(outputs[..., 1] if len(self.classes_) == 2 else outputs)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict classes.
+
+        Args:
+            X: Features `[..., n, d]` of the same problems.
+
+        Returns:
+            Classes as they were given to `fit`, a NumPy array `[..., n]`.
+        """
+        indices = self._outputs(X).argmax(dim=-1).cpu().numpy()
+        return self.classes_[indices]
+
+    def score(self, X: Any, y: Any) -> Any:
+        """Compute the accuracy. A class that `fit` has not seen counts as wrong.
+
+        Args:
+            X: Features `[..., n, d]` of the same problems.
+            y: Class of each image, `[n]`.
+
+        Returns:
+            The share of images that are classified rightly, for each problem.
+
+        Example:
+            >>> RidgeProbe().fit([[0.0], [1.0], [4.0], [5.0]], [0, 0, 1, 1]).score([[0.5], [9.0]], [0, 7])
+            0.5
+        """
+        predicted = self.predict(X)
+        accuracy = (predicted == _as_labels(y, predicted.shape[-1])).mean(axis=-1)
+        return float(accuracy) if accuracy.ndim == 0 else accuracy
+
+    def _outputs(self, X: Any) -> Float64[Tensor, "*problems n classes"]:
+        if not hasattr(self, "coef_"):
+            raise _not_fitted()
+        features = _as_features(X)
+        if features.shape[-1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {features.shape[-1]} features, but RidgeProbe is expecting {self.n_features_in_} features "
+                "as input, as it was fitted with."
+            )
+        coef, intercept = torch.as_tensor(self.coef_).double(), torch.as_tensor(self.intercept_).double()
+        problems = coef.shape[:-2]
+        if features.shape[:-2] != problems:
+            raise ValueError(
+                f"X has problems of shape {list(features.shape[:-2])}, but the probe was fitted for "
+                f"{list(problems)}. Give features of the same layers and tokens."
+            )
+        return features.double() @ coef.to(features.device).mT + intercept.to(features.device)[..., None, :]
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn what this is. Only scikit-learn asks, so it is there."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(),
+        )
+
+
+def _not_fitted() -> Exception:
+    return _of_sklearn("NotFittedError", ValueError)("This RidgeProbe is not fitted yet. Call fit(X, y) first.")
+
+
+def _of_sklearn(name: str, otherwise: type[Exception]) -> Any:
+    """What scikit-learn's users catch, where there is scikit-learn; seelike does not need it."""
+    try:
+        return getattr(import_module("sklearn.exceptions"), name)
+    except ImportError:
+        return otherwise
+
+
+def _to_kind_of(X: Any, dtype: torch.dtype) -> Callable[[Tensor], Any]:
+    return lambda tensor: tensor.to(dtype) if isinstance(X, Tensor) else tensor.to(dtype).numpy()
+
+
+def _as_features(X: Any) -> Float[Tensor, "*problems n d"]:
+    if hasattr(X, "toarray"):
+        raise TypeError("X is a sparse matrix; a probe takes dense features only. Convert it with X.toarray().")
+    if isinstance(X, Tensor):
+        features = X.detach()
+    else:
+        array = np.asarray(X)
+        if np.iscomplexobj(array):
+            raise ValueError(f"Complex data not supported: X is of dtype {array.dtype}.")
+        if array.dtype not in (np.float16, np.float32):
+            array = array.astype(np.float64)
+        features = torch.tensor(array)
+    if features.is_complex():
+        raise ValueError(f"Complex data not supported: X is of dtype {features.dtype}.")
+    if not features.is_floating_point():
+        features = features.double()
+    if features.ndim < 2:
+        raise ValueError(
+            f"Expected 2D array, got {features.ndim}D array instead: X must be features [..., n, d]. Reshape your "
+            "data: X.reshape(-1, 1) if each image has a single feature, X.reshape(1, -1) if it is a single image."
+        )
+    n, d = features.shape[-2:]
+    if n == 0:
+        raise ValueError(f"Found array with 0 sample(s) (shape={tuple(features.shape)}); expected at least one.")
+    if d == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={tuple(features.shape)}) while a minimum of 1 is required."
+        )
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("Input X contains NaN or infinity (inf). Look for what overflows before.")
+    return features
+
+
+def _as_labels(y: Any, n: int) -> np.ndarray:
+    if y is None:
+        raise ValueError("RidgeProbe requires y to be passed, but the target y is None.")
+    labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        warnings.warn(
+            f"A column-vector y was passed when a 1d array was expected: y is of shape {labels.shape}. It is "
+            "taken as y[:, 0].",
+            _of_sklearn("DataConversionWarning", UserWarning),
+            stacklevel=3,
+        )
+        labels = labels[:, 0]
+    if labels.shape != (n,):
+        raise ValueError(f"y is of shape {labels.shape}; expected the class of each of the {n} images, ({n},).")
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            raise ValueError("Input y contains NaN or infinity (inf).")
+        if (labels != np.floor(labels)).any():
+            raise ValueError("Unknown label type: continuous. y must be classes, not measurements.")
+    return labels
+
+
+def _over_problems(fit: Callable[[Tensor], RidgeFit], features: Float[Tensor, "problems n d"]) -> RidgeFit:
+    """Fit chunks of problems: on the CPU side by side, since one eigendecomposition hardly gains from a core."""
+    on_cpu = features.device.type == "cpu"
+    largest = _CHUNK_ON_CPU if on_cpu else _CHUNK_ON_GPU
+    chunks = features.split(max(1, largest // (features.shape[1] * features.shape[2])))
+    threads = torch.get_num_threads()
+    if on_cpu and threads > 1 and len(chunks) > 1:
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                fits = list(pool.map(fit, chunks))
+        finally:
+            # Each worker limits itself; what it also sets is the number for threads that come later.
+            torch.set_num_threads(threads)
+    else:
+        fits = [fit(chunk) for chunk in chunks]
+    return RidgeFit(*(torch.cat(parts) for parts in zip(*fits, strict=True)))
+
+
+def few_shot(images: ImageSet, per_class: int, seed: int) -> ImageSet:
+    """Draw the same number of images of each class, without replacement, in random order.
+
+    The same seed draws the same images on every platform. Of one seed, fewer images of a class are among more.
+
+    Args:
+        images: An image set with classes.
+        per_class: How many of each class; the paper draws 10.
+        seed: Seed of the generator, 0 or more.
+
+    Raises:
+        ValueError: The images have no classes, or a class has fewer images. The error names the classes.
+
+    Example:
+        >>> from seelike.data import load
+        >>> few = few_shot(load("fashion-mnist/test"), per_class=10, seed=0)
+        >>> few, np.bincount(few.labels).tolist()
+        (<ImageSet 'fashion-mnist/test': 100 images, 10 classes>, [10, 10, 10, 10, 10, 10, 10, 10, 10, 10])
+    """
+    if images.labels is None or images.class_names is None:
+        raise ValueError(f"{images.name} has no classes. Few-shot sampling draws from each class; give labels.")
+    if per_class < 1:
+        raise ValueError(f"per_class is {per_class}; expected 1 or more.")
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    if counts.min() < per_class:
+        few = [f"{name} ({n})" for name, n in zip(images.class_names, counts, strict=True) if n < per_class]
+        raise ValueError(
+            f"{len(few)} classes of {images.name} have fewer than {per_class} images: {', '.join(few[:5])}"
+            f"{', ...' if len(few) > 5 else ''}. Ask for at most {counts.min()} of each class."
+        )
+    order = np.random.default_rng(seed).permutation(len(images))
+    drawn = np.zeros(len(counts), dtype=np.int64)
+    chosen = []
+    for i in order:
+        if drawn[images.labels[i]] < per_class:
+            drawn[images.labels[i]] += 1
+            chosen.append(i)
+    return images.select(np.array(chosen, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class ProbeAccuracy:
+    """How well probes of one layer classify the test images.
+
+    Attributes:
+        layer: The layer.
+        tokens: Which tokens were probed, as `probe_layers` was asked.
+        accuracy: Share of the test images that are classified rightly: a single number `[]`, or for "each" one for
+            every token, `[t]`, prefix tokens (CLS, registers) first.
+        standard_error: Of the accuracy over test images, sqrt(p (1 - p) / (n - 1)). What other training images
+            would give is beyond it: repeat with other seeds.
+        average: For "each", the mean accuracy of the spatial tokens (Figure 11, left).
+        average_standard_error: Of the average, from the mean over tokens for each test image.
+        alpha: The strength that was chosen, of the shape of the accuracy.
+        num_prefix_tokens: How many of the tokens are not spatial.
+        grid: Rows and columns of the spatial tokens, for maps; None where they form no square.
+    """
+
+    layer: Layer
+    tokens: str
+    accuracy: Float64[Tensor, "..."]
+    standard_error: Float64[Tensor, "..."]
+    average: float
+    average_standard_error: float
+    alpha: Float64[Tensor, "..."]
+    num_prefix_tokens: int
+    grid: tuple[int, int] | None
+
+    @property
+    def map(self) -> Float64[Tensor, "rows columns"]:
+        """The accuracy of each spatial token at its place (Figure D.4)."""
+        if self.tokens != "each" or self.grid is None:
+            raise ValueError(f"There is a map only for each token of a grid; these are of {self.tokens!r}.")
+        return self.accuracy[self.num_prefix_tokens :].reshape(self.grid)
+
+
+def probe_layers(
+    model: nn.Module,
+    train: Labelled,
+    test: Labelled,
+    *,
+    tokens: str | Sequence[str] = "cls",
+    layers: Sequence[str] | None = None,
+    alphas: Sequence[float] = STRENGTHS,
+    held_out: Labelled | float = 0.2,
+    seed: int = 0,
+    batch_size: int = 64,
+    memory: str | int = "8GB",
+    cache: str | Path | None = None,
+) -> list[ProbeAccuracy]:
+    """Train linear probes on layers of a network, and test them (Figures 11, 13, D.4 and F.1 to F.3).
+
+    Args:
+        model: A network in evaluation mode.
+        train: Training images: an image set with classes, or prepared images `[n, channels, height, width]` with
+            their labels `[n]`. The paper takes 10 of each class: see `few_shot`.
+        test: Test images, in the same way, of classes that the training images have.
+        tokens: What is probed, in one pass also several: "cls", the CLS token; "first", whatever token comes
+            first; "each" token by itself; the "mean" of all, the "mean of spatial" tokens (without CLS and
+            registers), or the "mean but first" (Figure 11, right). A ResNet's tokens are its locations, with
+            patches flattened as the head of this module says.
+        layers: Names of layers; None takes the output of every block.
+        alphas: Strengths to choose from, for each layer and token by itself.
+        held_out: Images to choose the strength by, in the same way as `train`; or the share of the training
+            images of each class to hold out for it, and then the probes are trained on all of them.
+        seed: Of drawing the share that is held out.
+        batch_size: Most images in a forward pass. The result does not depend on it.
+        memory: What sums and weights may take, about: bytes, or text such as "8GB". Where they need more, the
+            images pass through the network once for each group of layers.
+        cache: Folder to keep the state in, so that a call that was stopped goes on where it was.
+
+    Returns:
+        Accuracies with standard errors: for each layer in firing order, one for each of `tokens`.
+
+    Raises:
+        UnknownName: There is no such layer, or no such choice of tokens.
+        ValueError: The network is in training mode or has no such token, images have no labels, test images are
+            of other classes, or there are too few images of a class.
+
+    Example:
+        >>> from seelike.data import load
+        >>> from seelike.models import load as load_model
+        >>> images = load("fashion-mnist/test")
+        >>> train = few_shot(images.select(np.arange(5000)), per_class=10, seed=0)
+        >>> test = images.select(np.arange(5000, 5100))
+        >>> probes = probe_layers(load_model("tiny/vit_7x7"), train, test, tokens=["cls", "each"])
+        >>> [(probe.layer.name, probe.tokens, list(probe.accuracy.shape)) for probe in probes[:2]]
+        [('block 1', 'cls', []), ('block 1', 'each', [50])]
+        >>> probes[-1].map.shape, bool(probes[-2].accuracy > 0.6)
+        (torch.Size([7, 7]), True)
+    """
+    require_evaluation_mode(model)
+    strengths, budget = check_strengths(alphas), number_of_bytes(memory)
+    kinds = (tokens,) if isinstance(tokens, str) else tuple(tokens)
+    for kind in kinds:
+        if kind not in TOKENS:
+            raise unknown_name("choice of tokens", kind, TOKENS)
+    chosen = all_layers(model, names=layers, kinds=["block"] if layers is None else None)
+    training = _labelled(train, "train")
+    classes = training.labels.unique()
+    if len(classes) < 2:
+        raise ValueError(f"train has images of {len(classes)} class; a probe needs at least 2 classes.")
+    parts = {"train": training.renumbered(classes), "test": _labelled(test, "test").renumbered(classes)}
+    refit = isinstance(held_out, float)
+    if isinstance(held_out, float):
+        left = held_out_part(parts["train"].labels, held_out, seed)
+        parts["held out"] = parts["train"].select(left)
+        parts["train"] = parts["train"].select(~left)
+    else:
+        parts["held out"] = _labelled(held_out, "held_out").renumbered(classes)
+    readings = _readings(model, chosen, kinds, parts["train"].images)
+    # What earlier passes saw is in the result of the later ones, and so in the key of what is kept of them.
+    settings = f"{kinds} {strengths.tolist()} {refit}"
+    if cache is not None:
+        shown = [Images(part.images, model).fingerprint() + fingerprint(part.labels) for part in parts.values()]
+        settings += f" {shown}"
+    rows: list[ProbeAccuracy] = []
+    for group in _groups(readings, len(classes), len(training.labels), budget):
+        names = [reading.layer.name for reading in group]
+        passes = {"batch_size": batch_size, "cache": cache, "settings": f"{settings} {names}"}
+        rows += _probe_group(model, group, parts, len(classes), strengths, refit, passes)
+    return rows
+
+
+@dataclass(frozen=True)
+class _LabelledImages:
+    images: ImageSet | Tensor
+    labels: Int64[Tensor, "n"]
+    what: str
+
+    def select(self, which: Tensor) -> "_LabelledImages":
+        places = which.nonzero()[:, 0]
+        if isinstance(self.images, ImageSet):
+            return _LabelledImages(self.images.select(places.numpy()), self.labels[places], self.what)
+        return _LabelledImages(self.images[places], self.labels[places], self.what)
+
+    def renumbered(self, classes: Tensor) -> "_LabelledImages":
+        unseen = self.labels[~torch.isin(self.labels, classes)].unique()
+        if len(unseen):
+            raise ValueError(
+                f"{self.what} has images of classes {unseen.tolist()[:5]}, of which train has none. No probe can "
+                "be right there: leave them out, or add such images to train."
+            )
+        return _LabelledImages(self.images, torch.searchsorted(classes, self.labels), self.what)
+
+
+def _labelled(given: Labelled, what: str) -> _LabelledImages:
+    images, labels = (given, given.labels) if isinstance(given, ImageSet) else given
+    if labels is None:
+        raise ValueError(f"{what} has no classes. Give an image set with classes, or (images, labels).")
+    numbers = torch.tensor(np.asarray(labels), dtype=torch.int64)
+    if numbers.shape != (len(images),):
+        raise ValueError(
+            f"{what} has {len(images)} images and labels of shape {list(numbers.shape)}; expected one for each."
+        )
+    return _LabelledImages(images, numbers, what)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the tokens that are probed are read off a layer: `[b, probes, d]`."""
+
+    layer: Layer
+    kinds: tuple[str, ...]
+    num_prefix_tokens: int
+    num_tokens: int
+    width: int
+    grid: tuple[int, int] | None
+    patch: int  # side of the patches that a feature map is cut into; 1 for none
+
+    def __call__(self, activation: Tensor) -> Float[Tensor, "b probes d"]:
+        if activation.ndim == 4:
+            assert self.grid is not None
+            activation = functional.adaptive_avg_pool2d(
+                functional.pixel_unshuffle(activation.float(), self.patch), self.grid
+            )
+        tokens = as_tokens(activation)
+        return torch.cat([self._read(kind, tokens) for kind in self.kinds], dim=1)
+
+    def _read(self, kind: str, tokens: Tensor) -> Tensor:
+        if kind == "each":
+            return tokens
+        if kind in ("cls", "first"):
+            return tokens[:, :1]
+        begin = {"mean": 0, "mean of spatial": self.num_prefix_tokens, "mean but first": 1}[kind]
+        return tokens[:, begin:].mean(dim=1, keepdim=True, dtype=torch.float32)
+
+    def split(self, values: Tensor) -> dict[str, Tensor]:
+        """Give every kind of tokens its part of the last axis."""
+        sizes = [self.num_tokens if kind == "each" else 1 for kind in self.kinds]
+        return dict(zip(self.kinds, values.split(sizes, dim=-1), strict=True))
+
+    def with_average(self, hits: Tensor) -> Float[Tensor, "b _"]:
+        """Add the average over the spatial tokens of "each", image by image; NaN without."""
+        each = self.split(hits).get("each", hits[:, :0])
+        return torch.cat([hits, each[:, self.num_prefix_tokens :].mean(dim=1, keepdim=True)], dim=1)
+
+
+def _readings(
+    model: nn.Module, chosen: Sequence[Layer], kinds: tuple[str, ...], images: ImageSet | Tensor
+) -> list[_Reading]:
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    if not chosen:
+        raise ValueError(f"{type(model).__name__} has no known blocks. Name the layers to probe.")
+    blocks = all_layers(model, kinds=["block"]) if any(x.kind == "block" for x in chosen) else []
+    read_at = {layer.name: layer for layer in [*chosen, *blocks[-1:]]}
+    shapes = read(model, list(read_at.values()), Images(images, model)[:1], lambda _, x: tuple(x.shape[1:]))
+    last = shapes[list(read_at)[-1]]
+    readings = []
+    for layer in chosen:
+        shape, is_map = shapes[layer.name], len(shapes[layer.name]) == 3
+        if not is_map and len(shape) != 2:
+            raise ValueError(
+                f"Layer {layer.name!r} has activations of shape {list(shape)} for each image; expected tokens "
+                "[t, d] or a feature map [c, h, w]. Read another layer."
+            )
+        target = last if is_map and len(last) == 3 else shape
+        patch = patch_side(shape, target) if is_map else 1
+        grid = (target[1], target[2]) if is_map else _grid(model, shape[0] - prefix)
+        own_prefix = 0 if is_map else prefix
+        num_tokens = target[1] * target[2] if is_map else shape[0]
+        width = shape[0] * patch**2 if is_map else shape[1]
+        if "cls" in kinds and not (own_prefix and getattr(model, "has_class_token", True)):
+            raise ValueError(
+                f"{type(model).__name__} has no CLS token at {layer.name!r}. Ask for tokens='mean', 'each' or "
+                "'first'."
+            )
+        if num_tokens < 2 and "mean but first" in kinds:
+            raise ValueError(f"Layer {layer.name!r} has {num_tokens} token; 'mean but first' needs at least 2.")
+        readings.append(_Reading(layer, kinds, own_prefix, num_tokens, width, grid, patch))
+    return readings
+
+
+def _grid(model: nn.Module, spatial: int) -> tuple[int, int] | None:
+    patches = getattr(model, "patch_embed", getattr(model, "stem", None))
+    grid = tuple(getattr(patches, "grid_size", None) or ())
+    if len(grid) == 2 and grid[0] * grid[1] == spatial:
+        return grid
+    side = math.isqrt(max(spatial, 0))
+    return (side, side) if side * side == spatial > 0 else None
+
+
+def patch_side(shape: Sequence[int], last: Sequence[int]) -> int:
+    """Give the side of the patches whose flattened width is nearest to the width of the last stage.
+
+    Patches tile the map, and leave at least as many of them as the last stage has locations.
+
+    Args:
+        shape: Channels, height and width of a feature map.
+        last: The same of the last stage.
+
+    Example:
+        >>> [patch_side(shape, (2048, 7, 7)) for shape in ((256, 56, 56), (512, 28, 28), (1024, 14, 14))]
+        [2, 2, 1]
+    """
+    channels, height, width = shape
+    fitting = [
+        side
+        for side in range(1, min(height, width) + 1)
+        if height % side == width % side == 0 and height // side >= last[1] and width // side >= last[2]
+    ]
+    return min(fitting or [1], key=lambda side: (abs(channels * side**2 - last[0]), side))
+
+
+def _groups(
+    readings: Sequence[_Reading], num_classes: int, num_images: int, memory: int
+) -> Iterator[list[_Reading]]:
+    """Split layers into groups whose sums, eigenvectors and weights stay within the memory, in bytes."""
+    group: list[_Reading] = []
+    taken = 0.0
+    for reading in readings:
+        probes = sum(reading.num_tokens if kind == "each" else 1 for kind in reading.kinds)
+        rank = min(num_images, reading.width)
+        # In float64: the sums of both parts of the images (or the features), the factorisation, the weights.
+        needed = 8.0 * probes * (rank + num_classes) * reading.width * 4
+        if group and taken + needed > memory:
+            yield group
+            group, taken = [], 0.0
+        group.append(reading)
+        taken += needed
+    if group:
+        yield group
+
+
+def _probe_group(
+    model: nn.Module,
+    group: Sequence[_Reading],
+    parts: Mapping[str, _LabelledImages],
+    num_classes: int,
+    strengths: Tensor,
+    refit: bool,
+    passes: Mapping[str, Any],
+) -> list[ProbeAccuracy]:
+    by_name = {reading.layer.name: reading for reading in group}
+    chosen = [reading.layer for reading in group]
+
+    def carry(part: str, measured: Callable[[str, Tensor, Tensor], dict[str, Any]], into: dict[str, Any]) -> None:
+        labels = parts[part].labels
+
+        def measure(batch: Tensor, first: int) -> dict[str, Any]:
+            def reduce(layer: Layer, activation: Tensor) -> dict[str, Any]:
+                own = labels[first : first + len(batch)].to(activation.device)
+                return measured(layer.name, by_name[layer.name](activation), own)
+
+            by_layer = read(model, chosen, batch, reduce)
+            return {name: value for values in by_layer.values() for name, value in values.items()}
+
+        accumulate(model, parts[part].images, measure, into, what=f"probes {part}", **passes)
+
+    def sums_of(name: str, features: Tensor, labels: Tensor) -> dict[str, Any]:
+        sums = RidgeSums(num_classes)
+        sums.update(features, labels)
+        return {name: sums}
+
+    sums = {name: RidgeSums(num_classes) for name in by_name}
+    carry("train", sums_of, sums)
+    paths = {name: each.path() for name, each in sums.items()}
+
+    def scores_of(name: str, features: Tensor, labels: Tensor) -> dict[str, Any]:
+        scores = Moments()
+        scores.update(_hits(paths[name], features, labels, strengths).double())
+        return {f"{name} score": scores, **(sums_of(name, features, labels) if refit else {})}
+
+    more = {name: RidgeSums(num_classes) for name in by_name} if refit else {}
+    scores = {f"{name} score": Moments() for name in by_name}
+    carry("held out", scores_of, {**scores, **more})
+    for name, each in more.items():
+        sums[name].merge(each)
+        paths[name] = sums[name].path()
+    alphas = {name: strongest_of_best(_number_of_hits(scores[f"{name} score"]), strengths) for name in by_name}
+    ridges = {name: path.at(alphas[name]) for name, path in paths.items()}
+
+    def accuracy_of(name: str, features: Tensor, labels: Tensor) -> dict[str, Any]:
+        predicted = ridges[name].predict(features.movedim(0, -2).to(ridges[name].mean.device))
+        hits = (predicted == labels.to(predicted.device)).movedim(-1, 0).double()
+        accuracy = Moments()
+        accuracy.update(by_name[name].with_average(hits))
+        return {name: accuracy}
+
+    accuracies = {name: Moments() for name in by_name}
+    carry("test", accuracy_of, accuracies)
+    return [row for name, reading in by_name.items() for row in _rows(reading, accuracies[name], alphas[name])]
+
+
+def _hits(path: RidgePath, features: Tensor, labels: Tensor, strengths: Tensor) -> Tensor:
+    device = path.mean.device
+    return path.hits(features.movedim(0, -2).to(device), labels.to(device), strengths.to(device))
+
+
+def _number_of_hits(hits: Moments) -> Tensor:
+    # Whole numbers: the rounding of a mean would decide between equal ones.
+    return (hits.mean * hits.count).round().cpu()
+
+
+def _rows(reading: _Reading, accuracy: Moments, alpha: Tensor) -> Iterator[ProbeAccuracy]:
+    mean, error = accuracy.mean.cpu(), accuracy.standard_error.cpu()
+    means, errors, alphas = (reading.split(values) for values in (mean[:-1], error[:-1], alpha))
+    for kind in reading.kinds:
+        if kind == "each":
+            values, average = (means[kind], errors[kind], alphas[kind]), (mean[-1], error[-1])
+        else:
+            values = (means[kind][0], errors[kind][0], alphas[kind][0])
+            average = values[:2]
+        yield ProbeAccuracy(
+            layer=reading.layer,
+            tokens=kind,
+            accuracy=values[0],
+            standard_error=values[1],
+            average=float(average[0]),
+            average_standard_error=float(average[1]),
+            alpha=values[2],
+            num_prefix_tokens=reading.num_prefix_tokens,
+            grid=reading.grid,
+        )

@@ -1,0 +1,857 @@
+"""Effective receptive fields: which pixels a place in the middle of the network answers to.
+
+Let z be the feature map of a layer, z_c its channel c at the centre location, and x the image, prepared as the
+network takes it: all derivatives are with respect to these normalised pixels. The field of the layer is
+
+    F(pixel) = mean over images, channels c, colours of  |d z_c(centre) / d x(colour, pixel)|,
+
+an image [H, W]. The centre of a side of n locations is location n // 2. The feature map of a ViT is the grid of
+its spatial tokens, without CLS and registers. The absolute value comes before the mean over channels, so
+each channel needs a backward pass. (One backward pass from the sum of the channels is cheap, but lets
+channels of opposite sign cancel: that is another quantity.)
+
+**Before and after the residual addition.** For output = skip + branch, with J for the derivative of a layer's
+centre, per channel,
+
+    J(output) = J(skip) + J(branch).
+
+J(skip) is that of the addition before, so one backward pass for each channel and addition, from the branch, gives
+the field of the branch ("before") and of the output ("after"). Where J(skip) is not at hand, or an activation
+follows the addition, the output is differentiated too. The MLP of a Transformer works on each token by itself.
+Then its J(branch) is d branch / d skip, [channels, channels] at the centre token, times J(skip): a matrix
+product in place of a backward pass through the whole network.
+
+**One forward pass for all channels.** The image is repeated along the batch, and row r is differentiated with
+respect to channel r: a chunk of channels takes one backward pass of the batch, and all chunks and layers share
+the forward pass. Weights take no gradient.
+
+**Fewer channels.** Each image may instead be asked for k of the D channels only. Images are drawn into random
+pairs; the U pairs get channels from shuffled lists of all D, one list after the other, so every channel is used
+equally often, and both images of a pair get the same channels. Each image is equally likely to get any channel:
+the mean of what is sampled has no bias. Its standard error is that of drawing channels, for these very images. In
+
+    |d z_c / d x| of image i  =  what the image adds + what the channel adds, b_c + what is left, e_ic
+
+the image's part is sampled whole, and the channel's part, too, except for the last, unfinished list of
+r = U k mod D channels. What is left is sampled in k of D places. With n images, g = n / U of them in a group,
+
+    variance = { [n k (1 - k/D) - g r (1 - r/D)] var(e) + g^2 r (1 - r/D) [var(b) + var(e) / g] } / (n k)^2.
+
+Within a pair, the mean of the two images at each sampled channel varies by var(b) + var(e) / 2, and what the
+two have not in common gives var(e): both are estimated without bias. (The variance among an image's channels,
+var(b) + var(e), would do for images that draw by themselves. Here it gives error bars that are too long, up to
+seven times at the centre of low layers.)
+
+Sources: Luo et al. (2016), Understanding the effective receptive field in deep convolutional neural networks;
+Raghu et al. (2021), Section 4, Figure 6 and Appendix C; for balanced samples Cochran (1977), Sampling techniques.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor, nn
+
+from seelike.data import ImageSet
+from seelike.models.layers import Layer, Residual, family, residuals
+from seelike.models.reading import hook, read
+from seelike.moments import check_state
+from seelike.streaming import HalvingBatch, Images, accumulate
+
+# Groups of images that `ReceptiveFields.jackknife` leaves out in turn: all that is kept of single images.
+_GROUPS = 8
+
+
+def radius(field: Float[Tensor, "height width"], grid: tuple[int, int] = (1, 1)) -> float:
+    """Measure the distance around the centre within which half of a field's mass lies.
+
+    Args:
+        field: Receptive field of a layer.
+        grid: Locations of the layer's feature map, (rows, columns), as `ReceptiveFields.grids` has it. The centre
+            is the middle of the centre location's share of the image. For even grids that is not the middle
+            of the image; (1, 1) stands for that.
+
+    Returns:
+        Radius in pixels. Mass counts at the middle of its pixel, and is interpolated linearly between the
+        distances at which pixels lie.
+
+    Raises:
+        ValueError: The field has no mass, or negative or infinite numbers.
+
+    Source:
+        The paper's Figure 6 shows fields; half of the mass is our measure of their size.
+
+    Example:
+        >>> radius(torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 2.0], [0.0, 0.0, 0.0]]))
+        0.5
+        >>> round(radius(torch.ones(200, 200)), 1)  # the disc of half the area: sqrt(200 * 200 / 2 / pi)
+        79.8
+    """
+    mass = _mass(field)
+    rows, columns = (
+        np.arange(pixels) - ((places // 2 + 0.5) * pixels / places - 0.5)
+        for pixels, places in zip(mass.shape, grid, strict=True)
+    )
+    # Rounded, so that distances equal on paper are equal here.
+    distances = np.hypot(rows[:, None], columns[None, :]).round(9)
+    steps, place = np.unique(distances, return_inverse=True)
+    within = np.cumsum(np.bincount(place.reshape(-1), weights=mass.reshape(-1)))
+    if steps[0] > 0:
+        steps, within = np.insert(steps, 0, 0.0), np.insert(within, 0, 0.0)
+    return float(np.interp(within[-1] / 2, within, steps))
+
+
+def centre_mass(field: Float[Tensor, "height width"], grid: tuple[int, int]) -> float:
+    """Divide the share of the mass that lies in the centre patch by that patch's share of the area.
+
+    Args:
+        field: Receptive field of a layer.
+        grid: How many patches the image is cut into, (rows, columns): for a ViT its token grid. The centre patch
+            is the one in row `rows // 2` and column `columns // 2`. A pixel that two patches share is divided.
+
+    Returns:
+        1 for a uniform field; up to rows x columns where all the mass is in the centre patch.
+
+    Raises:
+        ValueError: The field has no mass, or negative or infinite numbers.
+
+    Source:
+        Section 4: "ViT receptive fields also show strong dependence on their center patch".
+
+    Example:
+        >>> centre_mass(torch.ones(6, 6), (3, 3))
+        1.0
+        >>> field = torch.zeros(4, 4)
+        >>> field[2:, 2:] = 1
+        >>> centre_mass(field, (2, 2))
+        4.0
+    """
+    mass = _mass(field)
+    inside = [
+        np.clip(np.minimum(pixels + 1, last) - np.maximum(pixels, first), 0, 1)
+        for pixels, first, last in (
+            (np.arange(size), places // 2 * size / places, (places // 2 + 1) * size / places)
+            for size, places in zip(mass.shape, grid, strict=True)
+        )
+    ]
+    share = inside[0] @ mass @ inside[1] / mass.sum()
+    return float(share * grid[0] * grid[1])
+
+
+def growth(radii: Sequence[float]) -> float:
+    """Divide the largest growth from one block to the next by the whole growth.
+
+    Args:
+        radii: Radius of the field after each block, in the order of the blocks; at least two.
+
+    Returns:
+        1 / (number of steps) where the fields grow evenly; 1 where they grow in one jump, or more than 1 where
+        they shrink as well.
+
+    Raises:
+        ValueError: There are fewer than two, or the last is not larger than the first.
+
+    Source:
+        Section 4: ResNet fields "grow gradually", ViT's "become much more global midway through the network".
+
+    Example:
+        >>> growth([1.0, 2.0, 8.0, 9.0])
+        0.75
+    """
+    if len(radii) < 2:
+        raise ValueError(f"got {len(radii)} radii; growth needs those of two blocks or more.")
+    whole = radii[-1] - radii[0]
+    if not whole > 0:
+        raise ValueError(f"the radius goes from {radii[0]} to {radii[-1]}; there is no growth to take a share of.")
+    return float(max(np.diff(radii)) / whole)
+
+
+def _mass(field: Tensor) -> Float64[np.ndarray, "height width"]:
+    mass = field.detach().double().cpu().numpy()
+    if not (np.isfinite(mass).all() and (mass >= 0).all() and mass.sum() > 0):
+        raise ValueError("this is no receptive field: expected finite numbers, none negative and not all zero.")
+    return mass
+
+
+def balanced_channels(
+    width: int, channels: int, groups: int, random: np.random.Generator
+) -> Int64[np.ndarray, "groups channels"]:
+    """Draw channels for each group of images, every channel equally often.
+
+    The channels come from shuffled lists of all of them, one list after the other. No group has one twice.
+
+    Args:
+        width: Channels of the layer.
+        channels: How many each group gets, at most `width`.
+        groups: How many groups.
+        random: Source of randomness.
+
+    Returns:
+        Channels, one row for each group. Over all rows, two channels differ in use by one at most.
+
+    Example:
+        >>> balanced_channels(6, 2, 3, np.random.default_rng(0))
+        array([[3, 2],
+               [5, 4],
+               [0, 1]])
+    """
+    rows = np.empty((groups, channels), dtype=np.int64)
+    left = np.empty(0, dtype=np.int64)
+    for row in rows:
+        missing = channels - len(left)
+        if missing > 0:
+            fresh = random.permutation(width).astype(np.int64)
+            others = fresh[~np.isin(fresh, left)][:missing]
+            row[:] = np.concatenate([left, others])
+            left = fresh[~np.isin(fresh, others)]
+        else:
+            row[:], left = left[:channels], left[channels:]
+    return rows
+
+
+class ReceptiveField:
+    """Running receptive field of one layer: the mean over images, and its standard error.
+
+    What is kept are float64 sums. Two accumulators that saw different images can be merged, and the state can be
+    saved and loaded.
+
+    Args:
+        width: Channels of the layer.
+
+    Example:
+        >>> receptive_field = ReceptiveField(width=2)
+        >>> gradients = torch.tensor([[1.0, -3.0], [2.0, 0.0]]).reshape(1, 2, 1, 1, 2)
+        >>> receptive_field.update(gradients)
+        >>> receptive_field.compute(), receptive_field.standard_error
+        (tensor([[1.5000, 1.5000]], dtype=torch.float64), tensor([[0., 0.]], dtype=torch.float64))
+    """
+
+    def __init__(self, width: int) -> None:
+        """Start without images."""
+        self.width = width
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images.
+
+        Example:
+            >>> receptive_field = ReceptiveField(width=1)
+            >>> receptive_field.update(torch.ones(1, 1, 3, 4, 4))
+            >>> receptive_field.reset()
+            >>> receptive_field.count
+            0
+        """
+        self._channels = 0
+        self._images = [0] * _GROUPS
+        self._sums = torch.zeros(_GROUPS, 1, 1, dtype=torch.float64)
+        # Groups of images that share channels: all, and those of two images or more.
+        self._samples, self._shared = 0, 0
+        self._channel_variance = torch.zeros(1, 1, dtype=torch.float64)
+        self._rest_variance = torch.zeros(1, 1, dtype=torch.float64)
+
+    @property
+    def count(self) -> int:
+        """How many images there were."""
+        return sum(self._images)
+
+    def update(self, gradients: Float[Tensor, "b channels colours height width"], group: int = 0) -> None:
+        """Add images for which the same channels were differentiated.
+
+        Args:
+            gradients: d z_c(centre) / d x of b images, for all channels, or for a random sample of them.
+            group: Which of the groups that `ReceptiveFields.jackknife` leaves out in turn these images are in.
+
+        Raises:
+            ValueError: The number of channels or pixels is not that of the images before.
+
+        Example:
+            >>> receptive_field = ReceptiveField(width=64)
+            >>> receptive_field.update(torch.randn(2, 4, 3, 28, 28))  # two images, the same four channels
+            >>> receptive_field.update(torch.randn(2, 4, 3, 28, 28))  # two others, other four channels
+            >>> receptive_field.count, receptive_field.standard_error.shape
+            (4, torch.Size([28, 28]))
+        """
+        images, channels, _, height, width = gradients.shape
+        self._require_alike(channels, (height, width))
+        # float32 holds a magnitude as exactly as the derivative; float64 adds them up.
+        if gradients.dtype != torch.float64:
+            gradients = gradients.float()
+        magnitudes = gradients.abs().mean(dim=2)
+        part = ReceptiveField(self.width)
+        part._channels = channels
+        part._images[group % _GROUPS] = images
+        part._sums = torch.zeros(_GROUPS, height, width, dtype=torch.float64)
+        part._sums[group % _GROUPS] = _to_float64(magnitudes.mean(dim=1, dtype=_widest(magnitudes))).sum(dim=0)
+        part._channel_variance = torch.zeros(height, width, dtype=torch.float64)
+        part._rest_variance = part._channel_variance
+        if channels < self.width:
+            magnitudes = _to_float64(magnitudes)
+            common = magnitudes.mean(dim=0)
+            # One channel alone has no variance: NaN.
+            part._samples = 1
+            part._channel_variance = common.var(dim=0) if channels > 1 else torch.full_like(common[0], torch.nan)
+            if images > 1:
+                rest = (magnitudes - common).square().sum(dim=(0, 1))
+                rest -= channels * (magnitudes - common).mean(dim=1).square().sum(dim=0)
+                part._shared = 1
+                freedom = (images - 1) * (channels - 1)
+                part._rest_variance = rest.clamp(min=0) / freedom if freedom else torch.full_like(rest, torch.nan)
+        self.merge(part)
+
+    def _require_alike(self, channels: int, pixels: tuple[int, ...]) -> None:
+        if self.count and (channels != self._channels or pixels != tuple(self._sums.shape[1:])):
+            raise ValueError(
+                f"got gradients of {channels} channels for {list(pixels)} pixels, but of {self._channels} for "
+                f"{list(self._sums.shape[1:])} before. Measure all images in the same way, or reset() first."
+            )
+        if not 1 <= channels <= self.width:
+            raise ValueError(f"got gradients of {channels} channels; the layer has {self.width}.")
+
+    def compute(self) -> Float64[Tensor, "height width"]:
+        """Give the field: the mean over all images.
+
+        Raises:
+            RuntimeError: There were no images.
+
+        Example:
+            >>> receptive_field = ReceptiveField(width=1)
+            >>> receptive_field.update(torch.tensor([1.0, -3.0]).reshape(2, 1, 1, 1, 1))
+            >>> float(receptive_field.compute())
+            2.0
+        """
+        self._require_images()
+        return self._sums.sum(dim=0) / self.count
+
+    @property
+    def standard_error(self) -> Float64[Tensor, "height width"]:
+        """Standard error of the field for having only a sample of the channels; zero with all channels.
+
+        It says how far the field of these very images may be, not that of other images. With k channels and n
+        images, n / 2 (k - 1) are its degrees of freedom for Student's t. NaN where each image had but one
+        channel. For one image without another of the same channels, the variance among its channels is all there
+        is to go by.
+
+        Raises:
+            RuntimeError: There were no images.
+        """
+        self._require_images()
+        if self._channels == self.width:
+            return torch.zeros_like(self._channel_variance)
+        n, k, groups = self.count, self._channels, self._samples
+        size, unfinished = n / groups, groups * k % self.width
+        of_channels = size * unfinished * (1 - unfinished / self.width)
+        of_rest = n * k * (1 - k / self.width) - of_channels
+        variance = size * of_channels * self._channel_variance / groups
+        if self._shared:
+            variance = variance + of_rest * self._rest_variance / self._shared
+        else:  # No two images share channels, so what is left cannot be told from what the channels add.
+            variance = variance + of_rest * self._channel_variance / groups
+        return variance.sqrt() / (n * k)
+
+    def without(self, group: int) -> Float64[Tensor, "height width"]:
+        """Give the field without one of the groups of images.
+
+        Raises:
+            RuntimeError: There are no other images.
+        """
+        left = self.count - self._images[group]
+        if left == 0:
+            raise RuntimeError("There is nothing to compute: all images are in the group that is left out.")
+        return (self._sums.sum(dim=0) - self._sums[group]) / left
+
+    @property
+    def groups(self) -> list[int]:
+        """The groups that have images."""
+        return [group for group, images in enumerate(self._images) if images]
+
+    def _require_images(self) -> None:
+        if not self.count:
+            raise RuntimeError("There is nothing to compute: call update() first.")
+
+    def merge(self, other: "ReceptiveField") -> None:
+        """Add the images that another accumulator saw. It stays as it is.
+
+        Raises:
+            ValueError: The numbers of channels or pixels differ.
+
+        Example:
+            >>> first, second = ReceptiveField(width=1), ReceptiveField(width=1)
+            >>> first.update(torch.full((1, 1, 1, 1, 1), 1.0))
+            >>> second.update(torch.full((1, 1, 1, 1, 1), -3.0))
+            >>> first.merge(second)
+            >>> float(first.compute())
+            2.0
+        """
+        if other.width != self.width:
+            raise ValueError(f"got the field of a layer of {other.width} channels; this one has {self.width}.")
+        if not other.count:
+            return
+        self._require_alike(other._channels, tuple(other._sums.shape[1:]))
+        # Not in place: the tensors may be those of another accumulator, or of a state that was saved.
+        self._channels = other._channels
+        self._images = list(map(operator.add, self._images, other._images))
+        self._sums = self._sums + other._sums
+        self._samples += other._samples
+        self._shared += other._shared
+        self._channel_variance = self._channel_variance + other._channel_variance
+        self._rest_variance = self._rest_variance + other._rest_variance
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state as plain values and tensors, for `torch.save`.
+
+        Example:
+            >>> ReceptiveField(width=64).state_dict()["width"]
+            64
+        """
+        return {
+            "width": self.width,
+            "channels": self._channels,
+            "images": list(self._images),
+            "sums": self._sums,
+            "samples": self._samples,
+            "shared": self._shared,
+            "channel_variance": self._channel_variance,
+            "rest_variance": self._rest_variance,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state, in place of what was here. Later updates go on from it.
+
+        Raises:
+            ValueError: It is not such a state.
+
+        Example:
+            >>> receptive_field, later = ReceptiveField(width=1), ReceptiveField(width=1)
+            >>> receptive_field.update(torch.ones(1, 1, 1, 1, 1))
+            >>> later.load_state_dict(receptive_field.state_dict())
+            >>> float(later.compute())
+            1.0
+        """
+        check_state(state, self)
+        for key, value in state.items():
+            setattr(self, key if key == "width" else f"_{key}", value)
+        self._images = list(self._images)
+
+
+def _widest(x: Tensor) -> torch.dtype:
+    # Apple's GPUs have no float64.
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def _to_float64(x: Tensor) -> Tensor:
+    return x.detach().to(_widest(x)).cpu().double()
+
+
+@dataclass(frozen=True)
+class ReceptiveFields:
+    """Receptive fields of several layers, each `[H, W]` over the pixels of the image, by the layer's name.
+
+    Attributes:
+        after: Field of each layer as it is: for the output of a residual addition, after it.
+        before: Field of the branch alone, for the layers that are outputs of a residual addition.
+        after_error: Standard error of `after` for having only a sample of the channels; zero with all.
+        before_error: The same of `before`.
+        grids: Locations of each layer's feature map, (rows, columns).
+    """
+
+    after: dict[str, Tensor]
+    before: dict[str, Tensor]
+    after_error: dict[str, Tensor]
+    before_error: dict[str, Tensor]
+    grids: dict[str, tuple[int, int]]
+    _accumulators: dict[str, dict[str, ReceptiveField]] = field(repr=False)
+
+    def jackknife(self, statistic: Callable[["ReceptiveFields"], float]) -> tuple[float, float]:
+        """Compute a statistic of the fields and its standard error over images.
+
+        Eight groups of the images (fewer where there are fewer images) are left out in turn. Unlike `after_error`
+        this says how far the statistic would vary with other images, and with other channels where they are a
+        sample.
+
+        Args:
+            statistic: Any function of the fields. It is called with all images, and without each group. Then
+                `after_error` and `before_error` are empty.
+
+        Returns:
+            The statistic of all images, and its standard error; NaN where the images are one group.
+
+        Source:
+            Tukey (1958); with groups Wolter (2007), Introduction to variance estimation, chapter 4.
+
+        Example:
+            >>> from seelike.models import layers, load
+            >>> model = load("tiny/vit_7x7:random")
+            >>> fields = effective_receptive_field(model, layers(model, ["block 1"]), torch.randn(2, 1, 28, 28))
+            >>> value, error = fields.jackknife(lambda fields: centre_mass(fields.after["block 1"], (7, 7)))
+            >>> value > 1, error >= 0
+            (True, True)
+        """
+        left_out = next(iter(self._accumulators["after"].values())).groups
+        whole = statistic(self)
+        if len(left_out) < 2:
+            return whole, float("nan")
+        values = []
+        for group in left_out:
+            after, before = (
+                {name: each.without(group) for name, each in self._accumulators[kind].items()}
+                for kind in ("after", "before")
+            )
+            values.append(statistic(replace(self, after=after, before=before, after_error={}, before_error={})))
+        return whole, float(np.sqrt((len(values) - 1) * np.var(values)))
+
+
+def effective_receptive_field(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    images: ImageSet | Tensor,
+    channels: Literal["all"] | int = "all",
+    *,
+    seed: int = 0,
+    batch_size: int = 32,
+    cache: str | Path | None = None,
+) -> ReceptiveFields:
+    """Measure the effective receptive fields of layers, after and before the residual addition.
+
+    It takes about one backward pass for each image, channel and residual addition: with all channels of a ViT-L/16
+    and 32 images 27 PFLOP. Asking consecutive residual additions together is cheapest, because each is then
+    differentiated once. Weights take no gradient meanwhile; afterwards `requires_grad` is as it was.
+
+    Args:
+        model: A network in evaluation mode, not compiled.
+        layers: Layers of this network, from `seelike.models.layers`, whose activations lie on a grid: tokens
+            `[b, t, channels]` of a ViT or Mixer, or maps `[b, channels, h, w]`. Those that are outputs of a
+            residual addition have a field before it as well.
+        images: An image set, prepared as the network's configuration asks, or prepared images
+            `[n, colours, H, W]`. The paper takes 32.
+        channels: "all" for the exact field; or how many channels to differentiate for each image, in random
+            pairs of images, for an unbiased estimate with standard errors. With 2 or more, errors are finite.
+            Layers of no more channels are exact.
+        seed: Of the choice of channels.
+        batch_size: Rows of a backward pass: images times channels. Out of memory, it is halved, with one
+            warning. The result does not depend on it.
+        cache: Folder to keep the state in, so that a call that was stopped goes on where it was.
+
+    Returns:
+        The fields. Derivatives are with respect to the prepared (normalised) pixels.
+
+    Raises:
+        ValueError: The network is in training mode or compiled; a layer is not on a grid; a field is zero
+            everywhere, NaN or infinite; `channels` is neither "all" nor 1 or more; `layers` is empty or has a
+            layer twice.
+        UnknownName: A layer is not of this network.
+        RuntimeError: A layer did not fire.
+
+    Source:
+        Section 4, "Effective Receptive Fields"; Figures 6, C.1 to C.4.
+
+    Example:
+        >>> from seelike.models import layers, load
+        >>> model = load("tiny/vit_7x7:random")
+        >>> sublayers = layers(model, ["embedding", "block 1/after attention", "block 1"])
+        >>> fields = effective_receptive_field(model, sublayers, torch.randn(2, 1, 28, 28))
+        >>> list(fields.after), list(fields.before), fields.after["block 1"].shape
+        (['embedding', 'block 1/after attention', 'block 1'], ['block 1/after attention', 'block 1'], \
+torch.Size([28, 28]))
+        >>> round(radius(fields.after["embedding"], fields.grids["embedding"]), 2) < 3  # its own patch of 4 x 4
+        True
+    """
+    if channels != "all" and not (isinstance(channels, int) and channels >= 1):
+        raise ValueError(f"channels is {channels!r}; expected 'all', or how many for each image, 1 or more.")
+    _require_uncompiled(model)
+    # Tensors that are made in inference mode cannot be differentiated.
+    with torch.inference_mode(False):
+        number = len(images)
+        random = np.random.default_rng(seed)
+        if channels != "all":
+            images = _reordered(images, random.permutation(number))
+        prepared = Images(images, model)
+        plan = _Plan.of(model, layers, prepared[:1])
+        # Images that share channels, and the channels they share. Layers of one width share them too, so that
+        # the derivatives of skip and branch are those of the same channels.
+        group = 1 if channels == "all" else 2
+        groups = -(-number // group)
+        widths = sorted({place.width for place in plan.places.values()})
+        chosen = {
+            width: np.arange(width)[None].repeat(groups, axis=0)
+            if channels == "all" or channels >= width
+            else balanced_channels(width, channels, groups, random)
+            for width in widths
+        }
+        # A chunk of channels no larger than the narrowest layer leaves no row empty.
+        narrowest = min(rows.shape[1] for rows in chosen.values())
+        rows = HalvingBatch(batch_size)
+
+        def measure(batch: Tensor, first: int) -> dict[str, ReceptiveField]:
+            if first % group or (len(batch) % group and first + len(batch) != number):
+                raise RuntimeError("Out of memory: two images, of one channel each, are too much for one pass.")
+            parts = plan.accumulators()
+            done = 0
+            while done < len(batch):
+                chunk = -(-narrowest // -(-narrowest // rows.size))
+                some = batch[done : done + max(rows.size // chunk // group, 1) * group]
+                shares = np.arange(first + done, first + done + len(some)) // group
+                found = None
+                with rows.or_half():
+                    found = _measure(model, plan, some, shares, chosen, chunk)
+                if found is not None:
+                    for name, part in parts.items():
+                        part.merge(found[name])
+                    done += len(some)
+            return parts
+
+        with _frozen(model):
+            together = max(batch_size // narrowest // group, 1) * group
+            accumulators = accumulate(
+                model,
+                images,
+                measure,
+                plan.accumulators(),
+                batch_size=together,
+                what="receptive fields",
+                settings=f"{[layer.name for layer in layers]} channels={channels} seed={seed}",
+                cache=cache,
+                gradients=True,
+            )
+    return _result(plan, accumulators)
+
+
+def _require_uncompiled(model: nn.Module) -> None:
+    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
+    if compiled or hasattr(model, "_orig_mod"):
+        raise ValueError(
+            f"{type(model).__name__} is compiled, which hides its layers. Give the network that was compiled "
+            "(torch.compile leaves it as it is; model.compile() changes it: load it again)."
+        )
+
+
+def _reordered(images: ImageSet | Tensor, order: np.ndarray) -> ImageSet | Tensor:
+    if isinstance(images, ImageSet):
+        return replace(images, labels=None, class_names=None, places=images.places[order])
+    return images[torch.from_numpy(order)]
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the centre location is in a layer's activation."""
+
+    layer: Layer
+    width: int
+    grid: tuple[int, int]
+    prefix: int | None  # tokens before those of the grid; None for maps [b, channels, h, w]
+
+    @property
+    def index(self) -> tuple[Any, ...]:
+        row, column = self.grid[0] // 2, self.grid[1] // 2
+        if self.prefix is None:
+            return (slice(None), slice(None), row, column)
+        return (slice(None), self.prefix + row * self.grid[1] + column)
+
+
+def _place(model: nn.Module, layer: Layer, shape: Sequence[int], pixels: tuple[int, int]) -> _Place:
+    if len(shape) == 4:
+        return _Place(layer, shape[1], (shape[2], shape[3]), None)
+    # Inside token mixing, the last axis holds no channels but mixtures of tokens.
+    mixed = family(model) == "mixer" and layer.kind == "hidden"
+    patches: Any = getattr(model, "patch_embed", getattr(model, "stem", None))
+    if len(shape) == 3 and not mixed and hasattr(patches, "dynamic_feat_size"):
+        rows, columns = patches.dynamic_feat_size(pixels)
+        # What comes before the CLS token and registers are put in front has none.
+        prefixes = {0, getattr(model, "num_prefix_tokens", 0)}
+        if (prefix := shape[1] - rows * columns) in prefixes:
+            return _Place(layer, shape[2], (rows, columns), prefix)
+    raise ValueError(
+        f"Layer {layer.name!r} gives {list(shape)} for one image, which is no feature map on a grid that is known "
+        "here. Expected maps [b, channels, h, w], or tokens [b, t, channels] of a timm ViT or Mixer."
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to differentiate: the layers asked for, in firing order, and the branches of residual additions."""
+
+    layers: list[Layer]
+    places: dict[str, _Place]
+    residuals: dict[str, Residual]  # by the name of their output
+    asked: list[str]  # names in the order of the caller
+
+    @classmethod
+    def of(cls, model: nn.Module, layers: Sequence[Layer], image: Tensor) -> "_Plan":
+        if not layers:
+            raise ValueError("layers is empty; expected one or more of seelike.models.layers(model).")
+        names = {layer.name for layer in layers}
+        known = residuals(model) if family(model) != "other" else []
+        additions = {each.output.name: each for each in known if each.output.name in names}
+        branches = [each.branch for each in additions.values() if each.branch.name not in names]
+        shapes = read(model, [*layers, *branches], image, lambda layer, activation: list(activation.shape))
+        pixels = (image.shape[2], image.shape[3])
+        places = {layer.name: _place(model, layer, shapes[layer.name], pixels) for layer in (*layers, *branches)}
+        in_order = sorted(layers, key=lambda layer: layer.depth)
+        return cls(in_order, places, additions, [layer.name for layer in layers])
+
+    def accumulators(self) -> dict[str, ReceptiveField]:
+        after = {f"after {name}": ReceptiveField(self.places[name].width) for name in self.asked}
+        before = {f"before {name}": ReceptiveField(self.places[name].width) for name in self.residuals}
+        return after | before
+
+    def chained(self, name: str) -> bool:
+        """Whether a layer's derivative is that of a layer asked for before, plus that of the branch."""
+        addition = self.residuals.get(name)
+        return addition is not None and addition.activation is None and addition.skip.name in self.places
+
+    def needed_later(self) -> set[str]:
+        return {addition.skip.name for name, addition in self.residuals.items() if self.chained(name)}
+
+
+class _Graph:
+    """A forward pass of images, each repeated along the batch, to be differentiated again and again.
+
+    Args:
+        model: The network.
+        places: Layers of which the centre is kept.
+        images: `[b, colours, H, W]`.
+        copies: Rows for each image, which are the channels that one backward pass takes.
+    """
+
+    def __init__(self, model: nn.Module, places: Mapping[str, _Place], images: Tensor, copies: int) -> None:
+        self.images, self.copies = len(images), copies
+        self.pixels = images.detach().repeat_interleave(copies, dim=0).requires_grad_()
+        self.centres: dict[str, Tensor] = {}
+        self.activations: dict[str, Tensor] = {}
+
+        def keep(layer: Layer, activation: Any) -> None:
+            # A copy: what comes next may write in place, and a view would then be differentiated after that.
+            self.centres[layer.name] = activation[places[layer.name].index].clone()
+            self.activations[layer.name] = activation
+
+        modules = dict(model.named_modules(remove_duplicate=False))
+        with ExitStack() as hooks:
+            for place in places.values():
+                hooks.callback(hook(modules[place.layer.module], place.layer, keep).remove)
+            model(self.pixels)
+
+    def derivative(self, name: str, channels: Tensor) -> Tensor:
+        """Differentiate channels `[b, k]` at a layer's centre by the pixels: `[b, k, colours, H, W]`."""
+        found = None
+        for start, chunk in self._chunks(name, self.pixels, channels):
+            if found is None:
+                found = chunk.new_empty(*channels.shape, *chunk.shape[2:])
+            found[:, start : start + chunk.shape[1]] = chunk
+        assert found is not None
+        return found
+
+    def derivative_by_centre(self, name: str, source: _Place, channels: Tensor) -> Tensor | None:
+        """Differentiate channels `[b, k]` of a layer by another layer at the centre: `[b, k, source channels]`.
+
+        None where the layer depends on other locations of the source too.
+        """
+        chunks = []
+        for _, chunk in self._chunks(name, self.activations[source.layer.name], channels):
+            centre = chunk.flatten(0, 1)[source.index]
+            if torch.count_nonzero(chunk) != torch.count_nonzero(centre):
+                return None
+            chunks.append(centre.unflatten(0, chunk.shape[:2]))
+        return torch.cat(chunks, dim=1)
+
+    def _chunks(self, name: str, source: Tensor, channels: Tensor) -> Iterator[tuple[int, Tensor]]:
+        centre = self.centres[name]
+        for start in range(0, channels.shape[1], self.copies):
+            chunk = channels[:, start : start + self.copies]
+            chosen = centre.new_zeros(self.images, self.copies, centre.shape[1])
+            chosen[:, : chunk.shape[1]].scatter_(2, chunk[..., None], 1)
+            gradient = None
+            if centre.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    centre, source, chosen.flatten(0, 1), retain_graph=True, allow_unused=True
+                )
+            if gradient is None:
+                gradient = torch.zeros_like(source)
+            # Derivatives are added up along the residual stream: in float32 or wider.
+            wide = gradient if gradient.dtype == torch.float64 else gradient.float()
+            yield start, wide.unflatten(0, (self.images, self.copies))[:, : chunk.shape[1]]
+
+
+def _measure(
+    model: nn.Module,
+    plan: _Plan,
+    images: Tensor,
+    shares: np.ndarray,
+    chosen: Mapping[int, np.ndarray],
+    chunk: int,
+) -> dict[str, ReceptiveField]:
+    """Measure images that fit into one forward pass; `shares` says which of them share channels."""
+    accumulators = plan.accumulators()
+    graph = _Graph(model, plan.places, images, chunk)
+
+    def add(name: str, derivative: Tensor) -> None:
+        for share in np.unique(shares):
+            accumulators[name].update(derivative[torch.from_numpy(shares == share)], group=int(share))
+
+    later = plan.needed_later()
+    kept: dict[str, Tensor] = {}
+    for layer in plan.layers:
+        name, width = layer.name, plan.places[layer.name].width
+        channels = torch.from_numpy(chosen[width][shares]).to(images.device)
+        addition = plan.residuals.get(name)
+        skip = kept.pop(addition.skip.name) if addition is not None and plan.chained(name) else None
+        if addition is not None:
+            branch = _of_branch(graph, plan, addition, skip, channels)
+            add(f"before {name}", branch)
+        derivative = graph.derivative(name, channels) if addition is None or skip is None else skip.add_(branch)
+        add(f"after {name}", derivative)
+        if name in later:
+            kept[name] = derivative
+    return accumulators
+
+
+def _of_branch(graph: _Graph, plan: _Plan, addition: Residual, skip: Tensor | None, channels: Tensor) -> Tensor:
+    # The MLP after attention or token mixing: what it reads is the stream, which no module overwrites.
+    if addition.kind == "mlp" and skip is not None and channels.shape[1] == skip.shape[1]:
+        source = plan.places[addition.skip.name]
+        if channels.shape[1] == source.width:
+            own = graph.derivative_by_centre(addition.branch.name, source, channels)
+            if own is not None:
+                return (own @ skip.flatten(2)).view_as(skip)
+    return graph.derivative(addition.branch.name, channels)
+
+
+def _result(plan: _Plan, accumulators: Mapping[str, ReceptiveField]) -> ReceptiveFields:
+    for name, accumulator in accumulators.items():
+        found = accumulator.compute()
+        if not bool(torch.isfinite(found).all()):
+            raise ValueError(
+                f"The receptive field {name!r} has NaN or infinite numbers. Use a wider dtype: model.float()."
+            )
+        if not bool(found.any()):
+            raise ValueError(
+                f"The receptive field {name!r} is zero everywhere: no pixel reaches the centre of this layer. Is "
+                "the network cut by a detach(), or a branch closed by a norm that starts at zero (timm's ResNets "
+                "without training)? Leave this layer out, or open it."
+            )
+    after = {name: accumulators[f"after {name}"] for name in plan.asked}
+    before = {name: accumulators[f"before {name}"] for name in plan.asked if name in plan.residuals}
+    return ReceptiveFields(
+        after={name: each.compute() for name, each in after.items()},
+        before={name: each.compute() for name, each in before.items()},
+        after_error={name: each.standard_error for name, each in after.items()},
+        before_error={name: each.standard_error for name, each in before.items()},
+        grids={name: plan.places[name].grid for name in plan.asked},
+        _accumulators={"after": after, "before": before},
+    )
