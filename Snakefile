@@ -15,7 +15,7 @@ LIBRARY = sorted(
     for path in Path("lib/seelike").rglob("*")
     if path.is_file() and "__pycache__" not in path.parts and path.name not in ("train.py", "train.toml")
 )
-PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md"] + sorted(
+PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md", "benchmarks/results/README.md"] + sorted(
     str(path)
     for path in Path("book").rglob("*")
     if path.is_file() and not {"__pycache__", "tools"} & set(path.parts)
@@ -74,6 +74,8 @@ rule render:
         "build/book/_toc.yml",
         "build/assets",
         executed=EXECUTED,
+        # Its docstrings are the reference.
+        library=LIBRARY,
         script="book/tools/render.py",
         extension="book/tools/sphinx_extension.py",
     output: "build/html/index.html"

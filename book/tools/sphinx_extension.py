@@ -48,10 +48,71 @@ def number_by_section(app: Sphinx, env: BuildEnvironment) -> list[str]:
     return changed
 
 
+def escaped(text: str) -> str:
+    """Keep Sphinx from taking plain text for markup. Names between backticks stay code.
+
+    Example:
+        >>> escaped("||z|| of `*tokens`")
+        '\\\\|\\\\|z\\\\|\\\\| of `*tokens`'
+    """
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*_|\\])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def module_text(lines: list[str]) -> list[str]:
+    """Turn the plain text that heads a module of the library into markup: its formulas stay as they are.
+
+    Args:
+        lines: Paragraphs, with formulas indented.
+
+    Returns:
+        The same in reStructuredText.
+
+    Example:
+        >>> module_text(["With x_1:", "", "    m = x_1 * 2"])
+        ['With x\\\\_1:', '', '::', '', '    m = x_1 * 2', '']
+    """
+    marked_up: list[str] = []
+    for paragraph in "\n".join(lines).strip("\n").split("\n\n"):
+        if paragraph.startswith("    "):
+            marked_up += ["::", "", *paragraph.split("\n"), ""]
+        else:
+            marked_up += [*escaped(paragraph).split("\n"), ""]
+    return marked_up
+
+
+def object_text(lines: list[str]) -> list[str]:
+    """Make the docstring of a function or class ready for Napoleon.
+
+    Example:
+        >>> object_text(["Returns:", "    Sums: |x|.", "", "Example:", "    >>> 2 * 3"])
+        ['Returns:', '    : Sums: \\\\|x\\\\|.', '', 'Example:', '    >>> 2 * 3']
+    """
+    lines = list(lines)
+    example = next((number for number, line in enumerate(lines) if line.strip() == "Example:"), len(lines))
+    for number, line in enumerate(lines[:example]):
+        if number and lines[number - 1].strip() == "Returns:":
+            # Else Napoleon takes what stands before the first colon for a type: the annotation has that.
+            text = line.lstrip()
+            line = f"{line[: -len(text)]}: {text}"
+        # The names of arguments and attributes are escaped by Napoleon itself.
+        name, colon, text = line.partition(": ")
+        lines[number] = name + colon + escaped(text) if colon else escaped(line)
+    return lines
+
+
+def plain_docstrings(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Make docstrings of the library, which are plain text, ready for Sphinx."""
+    lines[:] = module_text(lines) if what == "module" else object_text(lines)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("config-inited", serve_assets)
     app.connect("html-page-context", drop_thebe, priority=900)
+    # Before Napoleon reads the sections.
+    app.connect("autodoc-process-docstring", plain_docstrings, priority=400)
     # After Sphinx's own numbering, which counts through the whole book.
     app.connect("env-get-updated", number_by_section, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

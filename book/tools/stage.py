@@ -152,7 +152,7 @@ def stage(executed: Iterable[Path]) -> dict[Path, bytes]:
     keys = citations.keys_by_url(BIBLIOGRAPHY)
     contents = Path("_toc.yml").read_text()
     sources = [Path("_config.yml"), Path("_toc.yml"), Path("CONTRIBUTING.md"), *Path("book").glob("*.*")]
-    sources.append(Path("book/tools/sphinx_extension.py"))
+    sources += [Path("book/tools/sphinx_extension.py"), Path("benchmarks/results/README.md")]
     pages = {path: path.read_bytes() for path in sources}
     pages |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
 
