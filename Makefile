@@ -26,7 +26,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo "Variables:"
 	@printf "  %-18s%s\n" "PROFILE=$(PROFILE)" "tiny, colab or paper: which models, and how many images"
-	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'"
+	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'; use double quotes inside"
 	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks that run at the same time"
 	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "notebooks that share the GPUs at the same time, at colab and paper"
 	@printf "  %-18s%s\n" "DEVICE=, ROUNDS=" "for make bench: cpu or cuda, and how often to time each piece of work"

@@ -13,7 +13,7 @@ EXECUTED = expand("build/executed/{profile}/{notebook}.ipynb", profile=PROFILE, 
 LIBRARY = sorted(
     str(path)
     for path in Path("lib/seelike").rglob("*")
-    if path.is_file() and "__pycache__" not in path.parts and path.name not in ("train.py", "train.toml")
+    if path.is_file() and "__pycache__" not in path.parts and path.name != "train.py"
 )
 PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md", "benchmarks/results/README.md"] + sorted(
     str(path)
@@ -50,13 +50,13 @@ rule notebook:
     threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
     resources: gpu=0 if PROFILE == "tiny" else 1
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable} {input.runner} {input.notebook} {output} {params.options}"
+        "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner} {input.notebook} {output} {params.options}"
 
 
 rule assets:
     input: "package.json", "package-lock.json", "book/tools/widgets.js", script="book/tools/assets.py"
     output: directory("build/assets")
-    shell: "{sys.executable} {input.script}"
+    shell: "{sys.executable:q} {input.script}"
 
 
 rule stage:
@@ -66,7 +66,7 @@ rule stage:
         script="book/tools/stage.py",
         parts=["book/tools/citations.py", "book/tools/scoreboard.py"],
     output: "build/book/_toc.yml"
-    shell: "{sys.executable} {input.script} {input.executed}"
+    shell: "{sys.executable:q} {input.script} {input.executed}"
 
 
 rule render:
@@ -79,4 +79,4 @@ rule render:
         script="book/tools/render.py",
         extension="book/tools/sphinx_extension.py",
     output: "build/html/index.html"
-    shell: "{sys.executable} {input.script} {input.executed}"
+    shell: "{sys.executable:q} {input.script} {input.executed}"

@@ -31,8 +31,8 @@
 import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
-    repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {repository}"')
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in

@@ -158,7 +158,7 @@ def test_the_summary_counts_verdicts():
     verdicts = ["holds", "holds", "does not hold", "undecided", "not testable"]
     rows = scoreboard.rows("04", executed(*(claim_cell(verdict=verdict) for verdict in verdicts)), "tiny")
     assert scoreboard.summary(rows) == (
-        "Of 5 claims tested at the `tiny` profile: **2 hold**, **1 does not hold**, **1 is undecided**, "
+        "Of 5 claims at the `tiny` profile: **2 hold**, **1 does not hold**, **1 is undecided**, "
         "**1 is not testable**."
     )
 

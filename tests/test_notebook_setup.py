@@ -184,7 +184,7 @@ def folder(tmp_path):
 def test_a_profile_gives_way_to_a_small_folder_and_says_so(shown, folder):
     run = start({"images": str(folder)})
     assert (run.number_of_images, run.batch_size) == (12, 12)
-    assert "Every repeat uses all 12 images" in shown[0]["text/plain"]
+    assert "Every repeat uses 12 of the 12 images" in shown[0]["text/plain"]
     assert f"minibatch of {profiles.PROFILES['tiny'].batch_size} is cut to the 12 images" in shown[0]["text/plain"]
 
 

@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import seelike
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PYPROJECT["urls"]["Repository"]
@@ -99,6 +101,26 @@ def test_the_install_cell_does_nothing_where_the_library_is(notebook):
     # No IPython here: anything but the check would fail.
     finished = subprocess.run([sys.executable, "-c", cell.source], capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+
+
+@each_notebook
+def test_where_the_library_is_missing_it_is_installed_and_the_set_up_works(notebook, monkeypatch):
+    cells = nbformat.read(notebook, as_version=4)
+    commands = []
+
+    class Shell:
+        def run_line_magic(self, name, line):
+            commands.append(f"%{name} {line}")
+
+    namespace = {"get_ipython": Shell}
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        exec(tagged(cells, "remove-cell")[0].source, namespace)
+    assert commands == [f'%pip install -q "seelike @ git+{REPOSITORY}"']
+    exec(tagged(cells, "parameters")[0].source, namespace)
+    # What the cells before have left must not be taken for parameters.
+    namespace.pop("__builtins__")
+    assert seelike.start(namespace).profile == "tiny"
 
 
 @each_notebook

@@ -32,6 +32,7 @@ OTHERS = (
     "_config.yml",
     "_toc.yml",
     "CONTRIBUTING.md",
+    "benchmarks/results/README.md",
     "requirements.lock",
     "package.json",
     "package-lock.json",

@@ -56,6 +56,23 @@ def test_a_stopped_run_goes_on_to_the_same_weights(garments, tmp_path, monkeypat
     assert len(json.loads((tmp_path / "stopped" / "mixer.json").read_text())["curve"]) == 2
 
 
+def test_a_run_of_another_configuration_is_not_gone_on_with(garments, tmp_path, monkeypatch):
+    images = few(garments, 128)
+    monkeypatch.setitem(TINY, "mixer", {**TINY["mixer"], "epochs": 2})
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train("mixer", images, images, output=tmp_path, work=tmp_path / "work")
+    monkeypatch.setitem(TINY, "mixer", {**TINY["mixer"], "epochs": 1, "seed": 7})
+    with pytest.raises(ValueError, match="another configuration"):
+        train.train("mixer", images, images, output=tmp_path, work=tmp_path / "work")
+    assert not (tmp_path / "mixer.json").exists()
+
+
 def test_augmentation_moves_mirrors_and_erases_but_makes_no_new_values(garments):
     images = train.normalise(few(garments, 64).images)
     augmented = train.augment(images, torch.Generator().manual_seed(1))

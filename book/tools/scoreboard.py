@@ -10,7 +10,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from seelike.claims import CLAIM_MIME, SIGNS, Verdict
+from seelike.claims import CLAIM_MIME, SIGNS, Verdict, with_uncertainty
 from seelike.display import escape_markdown
 
 # After the number of claims, one or several.
@@ -117,7 +117,7 @@ def summary(scores: Sequence[Row]) -> str:
     parts = [f"**{n} {_VERBS[verdict][n > 1]}**" for verdict in SIGNS if (n := counts[verdict])]
     profiles = " and ".join(f"`{profile}`" for profile in sorted({row.profile for row in scores}))
     claims = "claim" if len(scores) == 1 else "claims"
-    return f"Of {len(scores)} {claims} tested at the {profiles} profile: {', '.join(parts)}."
+    return f"Of {len(scores)} {claims} at the {profiles} profile: {', '.join(parts)}."
 
 
 def number(row: Row) -> str:
@@ -130,9 +130,7 @@ def number(row: Row) -> str:
     """
     if row.statistic is None:
         return "not measured"
-    if row.uncertainty is None:
-        return f"{row.statistic:.3f}"
-    return f"{row.statistic:.3f} ± {row.uncertainty:.3f}"
+    return with_uncertainty(row.statistic, row.uncertainty)
 
 
 def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> str:

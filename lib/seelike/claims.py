@@ -292,16 +292,26 @@ def _claim(claim_id: str) -> Claim:
     return CLAIMS[claim_id]
 
 
-def _number(result: Result) -> str:
-    """The statistic with its uncertainty, both to the digits that the uncertainty leaves."""
-    if result.uncertainty is None:
-        return f"{result.statistic:.3f} (one repeat, uncertainty not known)"
+def with_uncertainty(statistic: float, uncertainty: float | None) -> str:
+    """Write a number with its uncertainty, both to the digits that the uncertainty leaves.
+
+    Example:
+        >>> with_uncertainty(0.31142, 0.02487), with_uncertainty(0.00012, 0.00002), with_uncertainty(0.25, None)
+        ('0.311 ± 0.025', '0.00012 ± 0.00002', '0.250')
+    """
+    if uncertainty is None:
+        return f"{statistic:.3f}"
     # Three decimals at least, and one significant digit of the uncertainty where that needs more. Repeats that
     # agree but for rounding have an uncertainty near 1e-17, which is as good as zero.
-    decimals = 3 if result.uncertainty < 1e-9 else max(3, math.ceil(-math.log10(result.uncertainty)))
-    return (
-        f"{result.statistic:.{decimals}f} ± {result.uncertainty:.{decimals}f} (95 %, {len(result.values)} repeats)"
-    )
+    decimals = 3 if uncertainty < 1e-9 else max(3, math.ceil(-math.log10(uncertainty)))
+    return f"{statistic:.{decimals}f} ± {uncertainty:.{decimals}f}"
+
+
+def _number(result: Result) -> str:
+    assert result.statistic is not None
+    if result.uncertainty is None:
+        return f"{with_uncertainty(result.statistic, None)} (one repeat, uncertainty not known)"
+    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {len(result.values)} repeats)"
 
 
 def _verdict(result: Result) -> str:

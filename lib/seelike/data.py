@@ -538,7 +538,7 @@ def _decode(path: Path) -> Image.Image:
     # As in `_problem`: the kinds of errors are many, and a long run has to say which file stopped it.
     try:
         with Image.open(path) as image:
-            return _grey_or_rgb(ImageOps.exif_transpose(image))
+            return grey_or_rgb(ImageOps.exif_transpose(image))
     except Exception as error:
         raise ValueError(
             f"The image file {path} cannot be decoded ({error}), though it looked whole when it was loaded. "
@@ -546,12 +546,24 @@ def _decode(path: Path) -> Image.Image:
         ) from error
 
 
-def _grey_or_rgb(image: Image.Image) -> Image.Image:
-    # Pillow would clip 16-bit grey levels at 255, and show whatever colour is stored under transparent parts.
+def grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to 8 bits a channel, grey or RGB: transparent parts lie on white.
+
+    Pillow itself would clip 16-bit grey levels at 255, and show whatever colour is stored under transparent parts.
+
+    Raises:
+        ValueError: The pixels are floating-point numbers, whose black and white are not known.
+
+    Example:
+        >>> grey_or_rgb(Image.new("LA", (1, 1), (0, 0))).getpixel((0, 0))
+        255
+    """
+    if image.mode == "F":
+        raise ValueError("The image has floating-point pixels of unknown range. Save it with 8 bits a channel.")
     if image.mode.startswith("I"):
-        return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+        levels = np.asarray(image).astype(np.float64) / 257
+        return Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
     grey = image.mode in ("1", "L", "LA")
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        with_alpha = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha)
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("L" if grey else "RGB")

@@ -246,10 +246,10 @@ def _amounts(given: Mapping[str, Any], profile: Profile, images: data.ImageSet) 
                 f"Set number_of_images to {available} or less, or give more images."
             )
         number = available
-    if number == available:
+    if number > available / 2:
         notes.append(
-            f"Every repeat uses all {available:,} images. The uncertainties then only show how the images "
-            "fall into minibatches. With half of the images in each repeat, or fewer, they would tell more."
+            f"Every repeat uses {number:,} of the {available:,} images, so that repeats share most of them. The "
+            "uncertainties are then too small. Half of the images in each repeat, or fewer, would be better."
         )
     if number < batch_size:
         if given["batch_size"] is not None:

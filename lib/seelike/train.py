@@ -184,6 +184,7 @@ def train(
 
     Raises:
         UnknownName: The table has no such network.
+        ValueError: A run of another configuration was stopped, and its state is still in `work`.
     """
     if name not in TINY:
         raise unknown_name("tiny model", name, TINY)
@@ -195,7 +196,7 @@ def train(
     training, test = training.to(device), test.to(device)
 
     state_file = work / f"{name}.pt"
-    progress = _resume(state_file, model, optimiser, generator)
+    progress = _resume(state_file, configuration, model, optimiser, generator)
     while progress.epochs_done < configuration["epochs"]:
         started = time.perf_counter()
         loss = _epoch(model, optimiser, generator, training, configuration["epochs"], progress, name)
@@ -204,7 +205,7 @@ def train(
         progress.seconds += time.perf_counter() - started
         progress.curve.append({"epoch": progress.epochs_done, "loss": loss, "accuracy": test_accuracy})
         print(f"{name}: epoch {progress.epochs_done}, loss {loss:.3f}, accuracy {test_accuracy:.4f}", flush=True)
-        _keep(state_file, model, optimiser, generator, progress)
+        _keep(state_file, configuration, model, optimiser, generator, progress)
 
     reached = _write(output, name, model, test, progress, device)
     state_file.unlink(missing_ok=True)
@@ -250,6 +251,7 @@ def _epoch(
 
 def _keep(
     file: Path,
+    configuration: dict[str, Any],
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -257,6 +259,7 @@ def _keep(
 ) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     state = {
+        "configuration": configuration,
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
         "generator": generator.get_state(),
@@ -269,14 +272,24 @@ def _keep(
 
 
 def _resume(
-    file: Path, model: nn.Module, optimiser: torch.optim.Optimizer, generator: torch.Generator
+    file: Path,
+    configuration: dict[str, Any],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
 ) -> Progress:
     if not file.exists():
         return Progress()
-    state = torch.load(file, weights_only=True)
+    state = torch.load(file, weights_only=True, map_location="cpu")
+    # Epochs set the learning rates, so not even a longer run can go on from a shorter one.
+    if state.get("configuration") != configuration:
+        raise ValueError(
+            f"{file} is of a run with another configuration: {state.get('configuration')}; now it is "
+            f"{configuration}. Remove the file to begin anew, or put the configuration back to go on."
+        )
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    generator.set_state(state["generator"].cpu())
+    generator.set_state(state["generator"])
     return Progress(**state["progress"])
 
 

@@ -552,6 +552,7 @@ class _Protocol:
             raise ValueError(f"forward_batch is {self.forward_batch}; expected 1 or more, or None.")
         for model, _ in readings:
             require_evaluation_mode(model)
+            Images(images, model)  # an error if they are none
         devices = {str(parameter.device) for model, _ in readings for parameter in model.parameters()}
         if len(devices) > 1:
             raise ValueError(f"The networks are on {' and '.join(sorted(devices))}; move them to one device.")

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from seelike.data import grey_or_rgb
 from seelike.errors import unknown_name
 from seelike.models.tiny import TINY, build
 
@@ -106,7 +107,7 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "channels height width"]:
         """Convert, resize, crop and normalise one image."""
-        return self.transform(_convert(image, self.mode))
+        return self.transform(grey_or_rgb(image).convert(self.mode))
 
 
 def preprocessing(model: nn.Module) -> Preprocessing:
@@ -141,20 +142,6 @@ def preprocessing(model: nn.Module) -> Preprocessing:
             config[key] = (float(np.mean(config[key])),) * channels
     transform = timm.data.create_transform(**{**config, "input_size": size}, is_training=False)
     return Preprocessing("L" if channels == 1 else "RGB", transform)
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("The image has floating-point pixels of unknown range. Save it with 8 bits a channel.")
-    if image.mode.startswith("I"):
-        # Pillow clips 16 bits at 255, which makes nearly every pixel white.
-        levels = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert(mode)
 
 
 def _random(name: str) -> nn.Module:
