@@ -15,10 +15,10 @@
 # # Section 3: How to compare two layers
 #
 # **Question.** Two layers see the same images. One has 3,000 numbers for each image, the other 50,000, and no neuron
-# of the one belongs to a neuron of the other. How alike are they?
+# of one corresponds to a neuron of the other. How alike are they?
 #
-# The paper answers with one number between 0 and 1, *centered kernel alignment* (CKA). Everything in Section 4 is made
-# of it, so this page builds it by hand, breaks it, and mends it.
+# The paper answers with one number, *centered kernel alignment* (CKA): 1 for layers that are alike, 0 for unrelated ones.
+# Everything in Section 4 is made of it, so this page builds it by hand, breaks it, and mends it.
 #
 # | | |
 # |---|---|
@@ -36,7 +36,7 @@ if importlib.util.find_spec("seelike") is None:
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in
-# `papermill notebooks/03_background.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+# `.venv/bin/papermill notebooks/03_background.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
 profile = "tiny"  # "tiny", "colab" or "paper"
@@ -62,19 +62,30 @@ run = seelike.start(globals())
 # Show *n* images to a network and stop at one layer. Each image leaves a row of numbers there: all tokens and channels,
 # laid flat. The layer is then a matrix $X$ of shape $n \times p$: one point in $p$-dimensional space for each image.
 #
-# We take the first network of this run and read the tokens that enter its first block and those that leave its last.
+# We take the first network of this run, and of it what enters the first block and what leaves the last. (Of an
+# architecture whose blocks are not known here, we take the first and the last layer.)
+
+# %%
+from seelike.models import family, layers
+
+name, network = next(iter(run.models.items()))
+known = family(network) != "other"
+ends = layers(network, kinds=["embedding", "block"] if known else None)
+first, last = ends[0], ends[-1]
+first.name, last.name
+
+# %% [markdown]
+# Now we read both, on some images.
 
 # %%
 import torch
 
-from seelike.models import layers, preprocessing, read
+from seelike.models import preprocessing, read
 
-name, network = next(iter(run.models.items()))
 sample = run.images.sample(min(512, run.number_of_images), seed=run.seed)
 pixels = torch.cat(list(sample.batches(preprocessing(network), batch_size=64))).to(
     run.device
 )
-first, *_, last = layers(network, kinds=["embedding", "block"])
 features = {
     layer: x.float().cpu()
     for layer, x in read(network, [first, last], pixels).items()
@@ -213,7 +224,8 @@ plt.show()
 #
 # [Song et al. (2012)](https://jmlr.org/papers/v13/song12a.html) leave the diagonal out. Call the corrected Gram matrix
 # $U(K)$: set the diagonal of $K$ to zero, take from every entry its row's and its column's sum over $n - 2$, add the total
-# over $(n - 1)(n - 2)$, and set the diagonal to zero again. Then
+# over $(n - 1)(n - 2)$, and set the diagonal to zero again. The diagonal compares each image with itself, which says nothing of
+# two layers; the corrections make every row sum to zero again, as centring did. Then
 #
 # $$\text{HSIC}(K, L) = \frac{\langle U(K),\, U(L)\rangle}{n\,(n - 3)}.$$
 
@@ -263,14 +275,15 @@ print(f"library {float(hsic(torch.tensor(x), torch.tensor(y))):.12f}")
 # We cut the images into minibatches of different sizes, and compare both ways, and the plain form, with all images at once.
 
 # %%
-from seelike.cka import MinibatchCKA
+from seelike.cka import MinibatchCKA, minibatches
 
 early, late = (x.flatten(1) for x in features.values())
 whole = cka(early, late)
-sizes = [size for size in (8, 16, 32, 64, 128, 256) if size <= len(early)]
+n = len(early)
+sizes = [size for size in (8, 16, 32, 64, 128, 256) if size <= n] or [n]
 rows = []
 for size in sizes:
-    batches = list(zip(early.split(size), late.split(size), strict=True))
+    batches = [(early[part], late[part]) for part in minibatches(n, size)]
     streaming = MinibatchCKA()
     for x, y in batches:
         streaming.update({"early": x}, {"late": y})
@@ -340,7 +353,7 @@ for size, row in zip(sizes, rows, strict=True):
 # ## Summary
 #
 # - A Gram matrix keeps which images lie near which, and forgets the neurons.
-# - CKA is the cosine of two centred Gram matrices. It ignores turning, scaling and moving, and nothing else.
+# - CKA is the cosine of two centred Gram matrices. It ignores turning and mirroring, scaling and moving, and nothing else.
 # - The plain form rises with the width of a layer. The unbiased form does not, and may go below zero.
 # - Average HSIC over minibatches first, divide afterwards.
 #

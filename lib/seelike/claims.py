@@ -73,7 +73,7 @@ CLAIMS: dict[str, Claim] = {
         Claim(
             id="resnet_stages",
             figure="Figure 1",
-            statement="A ResNet falls into stages of similar layers, and a ViT does not.",
+            statement="A ResNet falls into stages more than a ViT does.",
             statistic="mean CKA within minus between stages, ResNets minus ViTs; "
             "a ViT is cut at the same relative depths as the ResNet",
             paper="Figure 1: 'the ResNet models show clear stages in similarity structure'. "
@@ -92,7 +92,7 @@ CLAIMS: dict[str, Claim] = {
         Claim(
             id="last_third_matches_no_resnet_layer",
             figure="Figure 2",
-            statement="The last third of a ViT matches no layer of a ResNet.",
+            statement="The last third of a ViT is less like any layer of a ResNet than its middle third.",
             statistic="highest CKA of a ViT layer with any ResNet layer, mean over the middle third of the "
             "ViT minus mean over its last third",
             paper="Section 4: 'the final third of ViT layers is less similar to all ResNet layers'. "
@@ -240,6 +240,8 @@ def record_difference(
 ) -> None:
     """Test a claim that one group of networks has a larger statistic than another, and record it.
 
+    Where a group is empty, or a statistic is NaN for dead layers, the claim is recorded as not testable.
+
     Args:
         claim_id: A name in `CLAIMS`.
         larger: The statistic of each network that should have more of it, `[repeats]` each; they are averaged.
@@ -248,7 +250,7 @@ def record_difference(
 
     Raises:
         UnknownName: There is no such claim.
-        ValueError: A value is not a finite number.
+        ValueError: A value is infinite.
 
     Example:
         >>> vits, resnets = [np.array([0.80, 0.84]), np.array([0.60, 0.62])], [np.array([0.40, 0.40])]
@@ -263,8 +265,16 @@ def record_difference(
     if len(larger) == 0 or len(smaller) == 0:
         why = "It compares ViTs with ResNets, and this run does not have both."
         not_testable(claim_id, why, figure_name=figure_name)
+        return
+    difference = np.mean(larger, axis=0) - np.mean(smaller, axis=0)
+    if np.isnan(difference).any():
+        why = (
+            "Some layers are dead: they show every image the same, and their CKA is not defined. The warning "
+            "under the measurement names them."
+        )
+        not_testable(claim_id, why, figure_name=figure_name)
     else:
-        record(claim_id, np.mean(larger, axis=0) - np.mean(smaller, axis=0), figure_name=figure_name)
+        record(claim_id, difference, figure_name=figure_name)
 
 
 def not_testable(claim_id: str, why: str, *, figure_name: str | None = None) -> None:

@@ -47,6 +47,7 @@ from seelike.cka.comparison import (
     compare_heads,
     compare_models,
     compare_pairs,
+    minibatches,
 )
 from seelike.cka.estimators import (
     CentredGrams,
@@ -76,5 +77,6 @@ __all__ = [
     "float32_products_are_exact",
     "gram",
     "hsic",
+    "minibatches",
     "u_center",
 ]

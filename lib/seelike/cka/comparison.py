@@ -545,7 +545,7 @@ class _Protocol:
         """Measure all repeats; give the accumulator of each."""
         memory = number_of_bytes(self.memory)
         number = 10 * self.batch_size if self.number_of_images is None else self.number_of_images
-        minibatches = _minibatches(number, self.batch_size)
+        parts = minibatches(number, self.batch_size)
         if self.repeats < 1:
             raise ValueError(f"repeats is {self.repeats}; expected at least 1.")
         if self.forward_batch is not None and self.forward_batch < 1:
@@ -559,7 +559,7 @@ class _Protocol:
         draws = [_draw(images, number, self.seed + repeat) for repeat in range(self.repeats)]
 
         sums: list[A] = []
-        steps = [(repeat, minibatch) for repeat in range(self.repeats) for minibatch in minibatches]
+        steps = [(repeat, minibatch) for repeat in range(self.repeats) for minibatch in parts]
         saved, done = None, 0
         if self.cache is not None:
             saved = Saved(self.cache, what, self._fingerprint(what, readings, images))
@@ -578,9 +578,7 @@ class _Protocol:
         layers = sum(len(each) for _, each in readings)
         begun_with, last_save = done, time.monotonic()
         with tqdm(total=len(steps) * layers, initial=done * layers, desc=what, unit="layer") as progress:
-            passes = GramPasses(
-                readings, images, n=minibatches[0].stop, memory=memory, forward_batch=self.forward_batch
-            )
+            passes = GramPasses(readings, images, n=parts[0].stop, memory=memory, forward_batch=self.forward_batch)
             try:
                 for repeat, minibatch in steps[done:]:
                     part = empty()
@@ -622,7 +620,16 @@ def _draw(images: ImageSet | Tensor, number: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(len(images))[:number].astype(np.int64)
 
 
-def _minibatches(number_of_images: int, batch_size: int) -> list[slice]:
+def minibatches(number_of_images: int, batch_size: int) -> list[slice]:
+    """Split images into the fewest minibatches of at most `batch_size`, whose sizes differ by one at most.
+
+    Raises:
+        ValueError: A minibatch would have fewer than the 4 images that unbiased HSIC needs.
+
+    Example:
+        >>> minibatches(13, 5)
+        [slice(0, 5, None), slice(5, 9, None), slice(9, 13, None)]
+    """
     if batch_size < 4 or number_of_images < 4:
         raise ValueError(
             f"number_of_images is {number_of_images} and batch_size {batch_size}; "

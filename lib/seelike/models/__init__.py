@@ -10,7 +10,7 @@ Example:
 """
 
 from seelike.models.layers import Layer, Residual, family, layers, residuals
-from seelike.models.loading import available, load, preprocessing
+from seelike.models.loading import available, load, preprocessing, recorded_accuracy
 from seelike.models.reading import read
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "load",
     "preprocessing",
     "read",
+    "recorded_accuracy",
     "residuals",
 ]
