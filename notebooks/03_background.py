@@ -245,6 +245,10 @@ def corrected(K):
     return U - np.diag(np.diag(U))
 
 
+# %% [markdown]
+# Here is $U(K)$ of the four toy images.
+
+# %%
 U = corrected(K)
 print(U.round(3))
 print("every row sums to zero:", np.allclose(U.sum(axis=1), 0))
@@ -281,6 +285,11 @@ early, late = (x.flatten(1) for x in features.values())
 whole = cka(early, late)
 n = len(early)
 sizes = [size for size in (8, 16, 32, 64, 128, 256) if size <= n] or [n]
+
+# %% [markdown]
+# For each size, one row holds all three ways.
+
+# %%
 rows = []
 for size in sizes:
     batches = [(early[part], late[part]) for part in minibatches(n, size)]
@@ -296,7 +305,7 @@ for size in sizes:
 # %% [markdown]
 # The line is the answer from all images at once.
 
-# %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network. Averaging HSIC first and dividing afterwards comes nearest.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch, 8 to 256. The mean of plain CKAs lies far above the horizontal line of the full batch for small minibatches and comes down as they grow. The mean of unbiased CKAs lies a little above the line at small minibatches. Averaged HSIC lies nearest to it."}}
+# %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network. For small minibatches, averaging HSIC first and dividing afterwards comes nearest.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch, 8 to 256. The mean of plain CKAs lies far above the horizontal line of the full batch for small minibatches and comes down as they grow. The mean of unbiased CKAs lies a little above the line at small minibatches. Averaged HSIC lies nearest to it there."}}
 figure, axes = plt.subplots(figsize=(5, 3.2))
 axes.axhline(whole, color="black", linewidth=1, label=f"all {len(early)} at once")
 labels = ["mean HSIC, then divide", "mean of unbiased CKAs", "mean of plain CKAs"]
@@ -344,8 +353,8 @@ for size, row in zip(sizes, rows, strict=True):
 # 1. Both change. Each image counts the same, so a copy doubles its weight: CKA describes a *set of images* as much as
 #    two layers.
 # 2. By less than a millionth, at the `tiny` profile. Rounding the features to float32 near 1,000 costs that much; the library loses
-#    nothing more, because it subtracts the mean of the batch before it multiplies. Multiplying first would give 0.44
-#    in place of 0.71.
+#    nothing more, because it subtracts the mean of the batch before it multiplies. Multiplying first, as `corrected` does,
+#    would be far off in float32.
 # 3. Four. With three the factor $n - 3$ is zero, and the library says so.
 #
 # </details>

@@ -62,7 +62,8 @@ run = seelike.start(globals())
 #
 # The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
 # attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a ResNet the
-# convolutions and norms of each bottleneck. Here is the first block of the first network.
+# convolutions and norms of each bottleneck. Here is the first block of the first network. (Of an architecture whose blocks
+# are not known here, it is the first half.)
 
 # %%
 from seelike.models import layers
@@ -74,7 +75,8 @@ for layer in layers(run.models[name]):
 
 # %% [markdown]
 # The networks differ in how many such places they have. That is why this page speaks of *relative depth*: 0 is the
-# first place, 1 the last.
+# first place, 1 the last. They also differ in size, and the tiny ones in how well they do: their records of training
+# say how many of the 10,000 test images of Fashion-MNIST they get right.
 
 # %%
 from seelike.models import recorded_accuracy
@@ -85,7 +87,9 @@ for name, network in run.models.items():
         f"{name}: {len(layers(network))} layers to read, {parameters / 1e6:.2f} million parameters"
     )
     if accuracy := recorded_accuracy(name):
-        print(f"    {accuracy[0]:.1%} ± {accuracy[1]:.1%} of the test images right")
+        print(
+            f"    {accuracy[0]:.1%} of the test images right (standard error {accuracy[1]:.1%})"
+        )
 
 # %% [markdown]
 # ## Predict
@@ -97,7 +101,8 @@ for name, network in run.models.items():
 # ## Measure
 #
 # One call shows every image once to every network and compares all layers of all networks. It is repeated on new draws of
-# images, so that every number comes with an error.
+# images, so that every number comes with an error. A layer that shows every image the same has no CKA: a warning names it,
+# its rows and columns stay empty, and a claim that needs it is not tested.
 
 # %%
 from seelike.cka import compare_models
@@ -125,11 +130,17 @@ from seelike.models import preprocessing, read
 
 name, network = next(iter(run.models.items()))
 first, *_, last = comparison.layers[name]
-images = list(run.images.sample(run.number_of_images, seed=run.seed))
+sample = run.images.sample(run.number_of_images, seed=run.seed)
+
+# %% [markdown]
+# As in Section 3, the HSICs of the minibatches are added up first and divided afterwards.
+
+# %%
+prepare = preprocessing(network)
 sums = np.zeros(3)
-for part in minibatches(len(images), run.batch_size):
-    pixels = torch.stack([preprocessing(network)(image) for image in images[part]])
-    x, y = read(network, [first, last], pixels).values()
+for part in minibatches(len(sample), run.batch_size):
+    pixels = [prepare(sample[i]) for i in range(part.start, part.stop)]
+    x, y = read(network, [first, last], torch.stack(pixels)).values()
     sums += [hsic(x, y), hsic(x, x), hsic(y, y)]
 by_hand = sums[0] / np.sqrt(sums[1] * sums[2])
 
@@ -270,7 +281,8 @@ if between:
 # %% [markdown]
 # ### Which ViT layer is like the middle of the ResNet?
 #
-# For each pair of networks we look up the ViT layer with the highest CKA, and ask how far it lies below the middle.
+# For each pair of networks and each repeat we look up the ViT layer with the highest CKA, and ask how far it lies below the
+# middle.
 
 # %%
 best_match = []
@@ -279,7 +291,10 @@ for vit, resnet in between:
     depth = structure.depth_of_best_match(
         similarity, comparison.depth(vit), comparison.depth(resnet)
     )
-    print(f"the middle of {resnet} is most like depth {depth.mean():.2f} of {vit}")
+    print(
+        f"the middle of {resnet} is most like depth {depth.mean():.2f} of {vit} "
+        f"(from {depth.min():.2f} to {depth.max():.2f} over the repeats)"
+    )
     best_match.append(depth)
 
 # %% [markdown]
@@ -309,14 +324,17 @@ if highest:
     display(plots.depth_lines(highest, y_label="highest CKA"))
 
 # %% [markdown]
-# The claim compares the middle third of these lines with the last.
+# The claim compares the middle third of these lines with the last; beside it stands how alike the last third still is.
 
 # %%
 falls = []
 for vit, resnet in between:
     similarity, depth = comparison.between(vit, resnet), comparison.depth(vit)
     falls.append(structure.row_maximum_middle_minus_last_third(similarity, depth))
-    print(f"{vit} in {resnet}: {falls[-1].mean():+.3f}")
+    last_third = similarity.max(axis=2)[:, depth > 2 / 3].mean()
+    print(
+        f"{vit} in {resnet}: {falls[-1].mean():+.3f}, last third {last_third:.3f}"
+    )
 claims.record_difference(
     "last_third_matches_no_resnet_layer",
     falls,
@@ -345,7 +363,7 @@ plots.states(figures, "Networks", alt)
 #
 # **The paper found** that a ViT's map is nearly uniform, with a clear grid and bright corners, and that a ResNet's falls into
 # stages. Between the two, the lower half of the ResNet's layers is like the lowest quarter of the ViT's, and the ViT's last
-# third is like nothing in the ResNet.
+# third is less like all of them.
 #
 # **Here we see**, at the `tiny` profile, one part of each.
 #
@@ -353,17 +371,19 @@ plots.states(figures, "Networks", alt)
 #   the residual stream alone. There the 7 x 7 ViT is more uniform than either ResNet, and the 14 x 14 ViT is about level with the
 #   wider one. What darkens the map of a tiny ViT, and draws its grid, is its branches.
 # - The stages of the ResNets show, but only just: on average the step between them is hardly larger than in a ViT that is
-#   cut at the same depths, and the 14 x 14 ViT has a larger one than the wide ResNet.
+#   cut at the same depths. One pair is even the other way round: the 14 x 14 ViT has a step of 0.075, the wide ResNet one
+#   of 0.061.
 # - Both claims about the pair hold. The middle of a ResNet is most like a layer in the lower half of a ViT, and
-#   the last third of a ViT is less like the ResNet than its middle third. Less is not unlike: its layers still reach a CKA of
-#   some 0.8 with a ResNet layer. And the first of the two looks for the largest of many nearly equal numbers: the place of such
-#   a maximum can jump.
+#   the last third of a ViT is less like the ResNet than its middle third. Less is not unlike: its layers still reach, on average, a
+#   CKA of some 0.8 with a ResNet layer. And the first of the two looks for the largest of many nearly equal numbers: the place of such
+#   a maximum can jump from one draw of images to the next, as the ranges above show.
 #
 # **Why.** These networks have eight to thirteen blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
 # resolution to lose. They were trained for three to eight passes over 60,000 grey garments, not on 300 million
 # photographs. They do not do equally well, either: the ViTs are two to eight points of accuracy behind the ResNets, as
-# the list under *The layers* shows, so that part of the difference may be one of training. The draw of images hardly matters (the intervals are narrow), but each kind of network is here twice, each trained
-# once: another training could move every number by more than its interval.
+# the list under *The layers* shows, so part of what differs between the maps may come from that and not from the
+# architecture. The intervals speak of the draw of images only. Each kind of network is here twice, each trained once:
+# another training could move every number by more than its interval.
 #
 # A map says nothing of how much of it was learned. The first exercise looks at networks before training, and finds that a
 # uniform ViT map is there from the start: a new ViT hands its embedding on almost unchanged.
@@ -379,8 +399,9 @@ plots.states(figures, "Networks", alt)
 # <details><summary>Answers</summary>
 #
 # 1. None of its claims does: the mean off the diagonal is 0.904 for the new ViT and 0.815 for the new ResNet, the first third is like
-#    the last with 0.908 and 0.745, and the residual stream of the ViT has 1.000. The bright map, with its grid, is there from the
-#    start. So a map that looks like the paper's is no sign of what was learned.
+#    the last with 0.908 and 0.745, and the step between stages is -0.005 and 0.050. The residual stream of the ViT alone has
+#    1.000: its bright map, with its grid, is there from the start. So a map that looks like the paper's is no sign of what
+#    was learned.
 # 2. Hardly: there is no bright diagonal. The two residual streams are alike at almost any pair of depths, and the branches of both
 #    are dark lines again.
 # 3. It depends on the photographs, and that is the point. CKA compares layers *on a set of images*. The paper found no meaningful

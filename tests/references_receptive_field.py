@@ -1,5 +1,7 @@
 """Receptive fields from the definition: by central differences, and by one backward pass for each channel."""
 
+from itertools import permutations
+
 import numpy as np
 import torch
 
@@ -74,16 +76,11 @@ def radius(field, middle):
     raise AssertionError
 
 
-def standard_error_by_counting(magnitudes, channels, pairs):
-    """Standard deviation of the estimate over all ways to draw, for one list of channels shared by `pairs` groups.
-
-    `magnitudes` are [pairs, width] sums of the images of a group; every order of the list is gone through.
-    """
-    from itertools import permutations
-
-    width = magnitudes.shape[1]
-    estimates = [
-        sum(magnitudes[pair, list(order[pair * channels : (pair + 1) * channels])].sum() for pair in range(pairs))
-        for order in permutations(range(width))
-    ]
-    return np.std(estimates), np.mean(estimates)
+def all_draws(magnitudes, channels):
+    """Every way to pair the images and to deal channels, each once, to the pairs: lists of (images, channels)."""
+    images, width = magnitudes.shape[:2]
+    for order in permutations(range(images)):
+        pairs = [order[start : start + 2] for start in range(0, images, 2)]
+        if pairs == sorted(map(tuple, map(sorted, pairs))):
+            for dealt in permutations(range(width), len(pairs) * channels):
+                yield [(pair, dealt[u * channels : (u + 1) * channels]) for u, pair in enumerate(pairs)]

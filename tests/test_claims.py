@@ -129,3 +129,11 @@ def test_record_difference_averages_both_groups(capsys):
 def test_a_missing_group_makes_a_claim_not_testable(groups, capsys):
     claims.record_difference("uniform_layers", *groups)
     assert "not testable" in capsys.readouterr().out
+
+
+def test_a_dead_layer_makes_a_claim_not_testable(capsys):
+    claims.record_difference("uniform_layers", [np.array([0.8, 0.9])], [np.ones(2), np.array([0.4, np.nan])])
+    said = capsys.readouterr().out
+    assert "not testable. Some layers are dead" in said
+    with pytest.raises(ValueError, match="finite numbers"):
+        claims.record_difference("uniform_layers", [np.array([0.8, np.inf])], [np.ones(2)])

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from seelike.errors import UnknownName
-from seelike.models import available, layers, load, loading, preprocessing, read
+from seelike.models import available, layers, load, loading, preprocessing, read, recorded_accuracy
 from seelike.models.tiny import PIXEL_MEAN, PIXEL_STD, TINY, build
 
 SMALL = {"img_size": 32, "in_chans": 1, "num_classes": 7}
@@ -230,3 +230,11 @@ def test_preprocessing_feeds_the_network():
     model = load("test_resnet:random")
     image = preprocessing(model)(Image.new("L", (300, 200), 40))
     assert read(model, layers(model)[:1], image[None])["embedding"].shape[0] == 1
+
+
+def test_accuracy_is_told_of_the_tiny_networks_as_they_were_trained():
+    for name in TINY:
+        accuracy, standard_error = recorded_accuracy(f"tiny/{name}")
+        assert standard_error == pytest.approx((accuracy * (1 - accuracy) / 10_000) ** 0.5, rel=1e-6)
+    for name in ("tiny/resnet:random", "resnet", "resnet18", "tiny/none"):
+        assert recorded_accuracy(name) is None

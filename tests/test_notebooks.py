@@ -1,6 +1,7 @@
 """Every notebook runs from its first cell to its last, on fewer images than any profile has."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,40 @@ def test_notebook_runs(notebook, tmp_path):
     executed = nbformat.read(output, as_version=4)
     code = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in code)
+
+
+def printed(notebook):
+    """What an executed notebook printed and showed, as text."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+
+
+# 90 images leave 2 after minibatches of 8, and 6 are fewer than the smallest minibatch.
+@pytest.mark.notebook
+@pytest.mark.parametrize("number_of_images", [90, 6])
+def test_section_3_takes_any_number_of_images(number_of_images, tmp_path):
+    output = tmp_path / "out.ipynb"
+    notebook = ROOT / "notebooks" / "03_background.ipynb"
+    finished = run(notebook, output, tmp_path, models="tiny/resnet", number_of_images=number_of_images)
+    assert finished.returncode == 0, finished.stderr
+    row = rf"^ +{min(number_of_images, 8)}( +[+-][\d.]+){{3}}$"
+    assert re.search(row, printed(nbformat.read(output, as_version=4)), re.MULTILINE)
+
+
+# The blocks of a ConvNeXt are not known, and the branches of a new ResNet are dead: their last scale is 0.
+@pytest.mark.notebook
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_on_unknown_architectures_and_dead_layers(notebook, tmp_path):
+    output = tmp_path / "out.ipynb"
+    models = "convnext_atto:random,tiny/vit_7x7,resnet18:random"
+    small = {"number_of_images": 10, "batch_size": 6, "repeats": 2}
+    finished = run(notebook, output, tmp_path, models=models, **small)
+    assert finished.returncode == 0, finished.stderr
+    if notebook.stem == "04_representation_structure":
+        text = printed(nbformat.read(output, as_version=4))
+        assert "not testable. Some layers are dead" in text
+        by_hand, in_the_map = re.search(r"by hand (\S+), in the map (\S+)", text).groups()
+        assert by_hand == in_the_map
 
 
 @pytest.mark.notebook

@@ -1,7 +1,6 @@
 """Estimate HSIC and CKA from features or Gram matrices; `seelike.cka` has the mathematics."""
 
 import math
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -14,16 +13,16 @@ import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
-# Features that are centred and multiplied at a time. float32 adds up over a slice, float64 over slices: so a few
-# huge features drown only their own slice (CKA errs by some 5e-7 where one feature is 10,000 times the others). A
-# slice also stays in cache.
-SLICE = 4096
+# Features that are centred and multiplied at a time, and the numbers in such a slice, whichever is more. float32
+# adds up over a slice, float64 over slices: so a few huge features drown only their own slice (CKA errs by 2e-7 at
+# most where one feature is 10,000 times the others). A slice also stays in cache.
+SLICE = 2048
+_SLICE_NUMBERS = 2**20
 # Gram matrices of more images are made by all threads together: their products are long, and one for each thread
 # would take much memory. So are those of fewer multiplications: handing them to workers costs as much.
 _SMALL_GRAM = 512
 _WORTH_WORKERS = 2**27
 _MOST_WORKERS = 16
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 # Numbers of all Grams together that are turned into float64 at a time, to multiply them: 16 MB.
 _CHUNK = 2**21
 # Below so many images the products cost no more than reading the features, and float64 comes free.
@@ -145,7 +144,6 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     Many short products that are shared among threads wait at the end of each; on a machine that others use, too,
     that takes far longer than the products. So the features are shared instead, and each thread has one wait.
     """
-    before = torch.get_num_threads()
     all_ready = threading.Barrier(threads)
 
     def begin() -> None:
@@ -156,49 +154,33 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         workers.submit(int)
     workers.submit(int).result()
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
     return workers
-
-
-if hasattr(os, "register_at_fork"):  # A forked process has none of its parent's threads.
-    os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
 def _lower_triangle(features: Float[Tensor, "n d"], dtype: torch.dtype) -> Float64[Tensor, "n n"]:
     """Multiply the centred features with themselves; what is above the diagonal has no meaning."""
     n, d = features.shape
     products = torch.zeros(n, n, dtype=torch.float64, device=features.device)
-    block = max(64, math.ceil(n / 8))
-    # Slices of one width, so that all products of a layer have one shape: the last is filled up with zeros.
-    number = max(1, math.ceil(d / SLICE))
-    width = math.ceil(d / number)
+    block = max(32, math.ceil(n / 8))
+    width = min(d, max(SLICE, _SLICE_NUMBERS // n))
     average = torch.full((1, n), 1 / n, dtype=dtype, device=features.device)
-    centred = torch.empty(n, width, dtype=dtype, device=features.device)
+    buffer = torch.empty(n, width, dtype=dtype, device=features.device)
     of_slice = torch.zeros(n, n, dtype=dtype, device=features.device)
     # Autocast would turn the products into float16 or bfloat16.
     with torch.autocast(features.device.type, enabled=False):
-        for part in features.split(max(1, width), dim=1):
+        for part in features.split(width, dim=1):
             part = part.to(dtype)
             if dtype == torch.float64:
                 # Equal numbers less one of them are zero, less their average need not be: a constant gives zero.
                 # In float32 it need not, since then float32 does not suffice.
                 part = part - part[:1]
-            torch.sub(part, average @ part, out=centred[:, : part.shape[1]])
-            centred[:, part.shape[1] :] = 0
+            centred = torch.sub(part, average @ part, out=buffer[:, : part.shape[1]])
             # The matrix is symmetric: compute the lower triangle in blocks, at best 9/16 of the work.
             for i in range(0, n, block):
-                _multiply(centred[i:], centred[i : i + block], out=of_slice[i:, i : i + block])
+                torch.mm(centred[i:], centred[i : i + block].T, out=of_slice[i:, i : i + block])
             products += of_slice
     return products
-
-
-def _multiply(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], out: Float[Tensor, "n m"]) -> None:
-    if _HAS_ONEDNN and a.dtype == torch.float32 and a.device.type == "cpu":
-        # Float32 products of oneDNN use all that the processor has. Those of MKL do not on AMD's: 98 against
-        # 209 GFLOP/s on one core with AVX-512.
-        out.copy_(torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""))
-    else:
-        torch.mm(a, b.T, out=out)
 
 
 def _float32_suffices(k: Float64[Tensor, "n n"]) -> bool:
@@ -208,10 +190,10 @@ def _float32_suffices(k: Float64[Tensor, "n n"]) -> bool:
     n = len(k)
     diagonal = k.diag()
     rows = k.sum(dim=1) - diagonal
-    flat = k.flatten()
-    off_diagonal = float(flat @ flat) - float(diagonal @ diagonal)
-    centred = off_diagonal - 2 / (n - 2) * float(rows @ rows) + float(rows.sum()) ** 2 / ((n - 1) * (n - 2))
-    return centred > 0.01 * off_diagonal and 1e-20 < float(diagonal.max()) < 1e30
+    off_diagonal = k.flatten() @ k.flatten() - diagonal @ diagonal
+    centred = off_diagonal - 2 / (n - 2) * (rows @ rows) + rows.sum() ** 2 / ((n - 1) * (n - 2))
+    largest = diagonal.max()
+    return bool((centred > 0.01 * off_diagonal) & (largest > 1e-20) & (largest < 1e30))
 
 
 def _u_center(k: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
@@ -219,10 +201,10 @@ def _u_center(k: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
     centred = k.clone()
     centred.fill_diagonal_(0)
     # Where the exact result is zero, rounding leaves noise, whose CKA would look like a value.
-    rounding = n * _ROUNDING * float(torch.linalg.vector_norm(centred))
+    rounding = n * _ROUNDING * torch.linalg.vector_norm(centred)
     rows = centred.sum(dim=1, keepdim=True) / (n - 2)
     centred.sub_(rows).sub_(rows.T - rows.sum() / (n - 1)).fill_diagonal_(0)
-    return centred if float(torch.linalg.vector_norm(centred)) > rounding else centred.zero_()
+    return centred.mul_(torch.linalg.vector_norm(centred) > rounding)
 
 
 def u_center(k: Float[Tensor, "n n"]) -> Float64[Tensor, "n n"]:

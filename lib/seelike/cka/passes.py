@@ -24,7 +24,6 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -188,7 +187,7 @@ class _Size:
         return self.width * self.dtype.itemsize
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Piece:
     """Features of a reading, from `start` to `stop`; `last` where they are the last of it."""
 
@@ -230,7 +229,7 @@ class _Network:
         finally:
             pictures.close()
         # Of one image, layouts are ambiguous, and networks may take other ways.
-        self._two = self._trace(2)
+        self._two, self._three = self._trace(2), self._trace(3)
 
     def _trace(self, n: int) -> list[int]:
         def note(layer: Layer, activation: Tensor) -> None:
@@ -245,23 +244,10 @@ class _Network:
             read_until_last(self.model, self.layers, self._some[:n], note)
         return live.trace
 
-    @cached_property
-    def _three(self) -> list[int]:
-        return self._trace(3)
-
-    def fits(self, n: int, available: int) -> bool:
-        """Tell whether there is room for a forward pass of n images."""
-        # As if nothing were the same for more images: where that fits, three images need not be tried.
-        most = max(self._two, default=0) * n // 2 + self._beside(n)
-        return most <= available or self.bytes_of_pass(n) <= available
-
     def bytes_of_pass(self, n: int) -> int:
         """Tell what a forward pass of n images takes, with the images and the largest copy of features."""
-        return (peak(self._two, self._three, n) if n > 2 else max(self._two, default=0)) + self._beside(n)
-
-    def _beside(self, n: int) -> int:
         copied = max((size.bytes for size in self.sizes.values() if size.copied), default=0)
-        return n * (copied + self._some[0].nbytes)
+        return peak(self._two, self._three, n) + n * (copied + self._some[0].nbytes)
 
     def bytes_of_small_pass(self, n: int) -> int:
         """Tell it for a batch whose blocks the allocator keeps for itself, with images prepared ahead."""
@@ -354,7 +340,7 @@ class GramPasses:
         memory: int,
         forward_batch: int | None = None,
     ) -> None:
-        """Run each network on a few images, to see what that takes, and plan the passes."""
+        """Run each network on a few images, and plan the passes."""
         self._images, self._n, self._forward_batch = images, n, forward_batch
         self._names = [reading.name for _, readings in models for reading in readings]
         self._networks = [_Network(model, readings, images) for model, readings in models]
@@ -369,8 +355,8 @@ class GramPasses:
         n = self._n
         pairs = n * (n - 1) // 2
         one_gram, all_grams = 4 * pairs, 4 * pairs * len(self._names)
-        # For a Gram matrix: a few in float64, a slice of features and its copy, the places above the diagonal.
-        work = 5 * 8 * n * n + 2 * 4 * n * SLICE + 8 * pairs
+        # A few matrices in float64, slices of features, the places above the diagonal, chunks of the last product.
+        work = 7 * 8 * n * n + 3 * 4 * max(n * SLICE, 2**20) + 8 * pairs + 32_000_000
         available = memory - used - work - _RESERVE
         needed = one_gram + max(map(self._least, self._networks))
         if available < needed:
@@ -384,7 +370,7 @@ class GramPasses:
         self._available = available - (one_gram if self._on_disk else all_grams)
         at_once = self._forward_batch is None or self._forward_batch >= n
         for network in self._networks:
-            if at_once and network.fits(n, self._available):
+            if at_once and network.bytes_of_pass(n) <= self._available:
                 network.batch.size = n
             else:
                 self._plan_passes(network, _FORWARD_BATCH)
@@ -400,14 +386,13 @@ class GramPasses:
     def _plan_passes(self, network: _Network, batch: int) -> None:
         batch = min(self._forward_batch or batch, self._n)
         if self._forward_batch is None:
-            limit = min(self._available // 8, self._available - self._slice(network))
+            limit = min(self._available // 4, self._available - self._slice(network))
             while batch > 1 and network.bytes_of_small_pass(batch) > limit:
                 batch //= 2
         capacity = self._available - network.bytes_of_small_pass(batch)
         links, stream = network.chain()
         kept = self._n * stream[0].nbytes if stream is not None else 0
-        # It leaves less to the buffer, so that there are more passes, but each is over one link.
-        if links and capacity - kept < max(self._slice(network), capacity / len(links)):
+        if kept > min(capacity / 3, capacity - self._slice(network)):
             links, kept = [], 0
         network.batch.size = batch
         network.segments = self._segments(network, links, capacity - kept)
