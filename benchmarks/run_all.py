@@ -64,7 +64,8 @@ def surroundings(results: dict[str, dict]) -> list[str]:
     for name, result in results.items():
         versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
         threads = f"{result['threads']} thread{'s' * (result['threads'] > 1)}"
-        ran_on.setdefault(f"{result['device']}, {threads}, {result['date']}; {versions}.", []).append(name)
+        where = f"{result['device']}, {threads}, {result['date']}; {versions}. {result.get('note', '')}".strip()
+        ran_on.setdefault(where, []).append(name)
     return [f"{', '.join(f'`{name}`' for name in names)}: {where}  " for where, names in ran_on.items()]
 
 

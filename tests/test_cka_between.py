@@ -133,7 +133,8 @@ def test_the_result_does_not_depend_on_the_budget_or_the_forward_batch(make, fre
     for options in ({"memory": least}, {"memory": 2 * least}, {"forward_batch": 5, "memory": "64GB"}):
         passes.clear()
         result = cka_between(model, model, IMAGES, **options, **PROTOCOL).between("a", "b")
-        np.testing.assert_allclose(result, whole, atol=1e-6, err_msg=str(options))
+        # Convolutions of another number of images round otherwise: the activations differ, not their CKA.
+        np.testing.assert_allclose(result, whole, atol=1e-5, err_msg=str(options))
         assert max(passes) <= 12
     # Asked for five images at a time, twelve take three passes.
     assert passes[-1] == 2
@@ -323,6 +324,14 @@ def test_subsets_of_heads_are_concatenated_heads():
     handle.remove()
     np.testing.assert_allclose(result.between(subsets), expected, atol=1e-6)
     np.testing.assert_allclose(result.mean(subsets), expected.mean(axis=0), atol=1e-6)
+
+
+def test_heads_are_the_same_in_passes():
+    model, other = vit(), resnet()
+    subsets = [[0], [1, 2]]
+    expected = compare_heads(model, other, IMAGES, **PROTOCOL).between(subsets)
+    found = compare_heads(model, other, IMAGES, forward_batch=5, **PROTOCOL).between(subsets)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("subset", [[], [0, 0], [3]])

@@ -1,6 +1,7 @@
 """Estimate HSIC and CKA from features or Gram matrices; `seelike.cka` has the mathematics."""
 
 import math
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -144,6 +145,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     Many short products that are shared among threads wait at the end of each; on a machine that others use, too,
     that takes far longer than the products. So the features are shared instead, and each thread has one wait.
     """
+    before = torch.get_num_threads()
     all_ready = threading.Barrier(threads)
 
     def begin() -> None:
@@ -154,8 +156,12 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         workers.submit(int)
     workers.submit(int).result()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
     return workers
+
+
+if hasattr(os, "register_at_fork"):  # A forked process has none of its parent's threads.
+    os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
 def _lower_triangle(features: Float[Tensor, "n d"], dtype: torch.dtype) -> Float64[Tensor, "n n"]:

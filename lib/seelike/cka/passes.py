@@ -187,7 +187,7 @@ class _Size:
         return self.width * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Piece:
     """Features of a reading, from `start` to `stop`; `last` where they are the last of it."""
 
@@ -386,13 +386,14 @@ class GramPasses:
     def _plan_passes(self, network: _Network, batch: int) -> None:
         batch = min(self._forward_batch or batch, self._n)
         if self._forward_batch is None:
-            limit = min(self._available // 4, self._available - self._slice(network))
+            limit = min(self._available // 8, self._available - self._slice(network))
             while batch > 1 and network.bytes_of_small_pass(batch) > limit:
                 batch //= 2
         capacity = self._available - network.bytes_of_small_pass(batch)
         links, stream = network.chain()
         kept = self._n * stream[0].nbytes if stream is not None else 0
-        if kept > min(capacity / 3, capacity - self._slice(network)):
+        # It leaves less to the buffer, so that there are more passes, but each is over one link.
+        if links and capacity - kept < max(self._slice(network), capacity / len(links)):
             links, kept = [], 0
         network.batch.size = batch
         network.segments = self._segments(network, links, capacity - kept)
