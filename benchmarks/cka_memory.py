@@ -11,7 +11,6 @@ too: the largest difference is in the results.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from torch import nn
 
 from seelike import data
 from seelike.cka import cka_between
-from seelike.cka.memory import number_of_bytes
+from seelike.cka.memory import most_in_use, number_of_bytes
 from seelike.models import Layer, layers
 
 
@@ -52,11 +51,7 @@ def inside(options: argparse.Namespace) -> None:
         memory=options.inside,
     )
     seconds = time.perf_counter() - begin
-    if options.device.startswith("cuda"):
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = most_in_use(torch.device(options.device))
     cka = comparison.mean("a", "b").tolist()
     print(json.dumps({"peak": peak, "seconds": seconds, "cka": cka}))
 

@@ -81,7 +81,7 @@ def test_a_mean_that_differs_by_feature_costs_nothing():
 def test_one_huge_feature_or_image_does_not_drown_the_others():
     x, y = related_features(64, 20_000, 300)
     x[:, 0] *= 1e4
-    assert cka(x, y) == pytest.approx(reference(x, y), abs=1e-6)
+    assert cka(x, y) == pytest.approx(reference(x, y), abs=2e-6)
     y[5] *= 1e4
     assert cka(x, y) == pytest.approx(reference(x, y), abs=1e-6)
 

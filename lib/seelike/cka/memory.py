@@ -48,15 +48,27 @@ def in_use(device: torch.device) -> int:
     """Tell how many bytes are in use now: of the GPU by tensors, else of the machine by the whole process."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
+    return _of_status("VmRSS") if _STATUS.exists() else most_in_use(device)  # the most is an upper bound
+
+
+def most_in_use(device: torch.device) -> int:
+    """Tell how many bytes were in use at most so far: of the GPU by tensors, else by the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     if _STATUS.exists():
-        resident = re.search(r"VmRSS:\s*(\d+) kB", _STATUS.read_text())
-        assert resident is not None
-        return int(resident[1]) * 1024
+        # What getrusage gives counts the parent in, on Linux: the memory that it had when it began this process.
+        return _of_status("VmHWM")
     import resource  # Not there on Windows.
     import sys
 
-    # The most that it was so far. Apple counts bytes, others kilobytes.
+    # Apple counts bytes, others kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _of_status(entry: str) -> int:
+    found = re.search(rf"{entry}:\s*(\d+) kB", _STATUS.read_text())
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 class LiveBytes(TorchDispatchMode):

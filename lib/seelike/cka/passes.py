@@ -356,7 +356,7 @@ class GramPasses:
         pairs = n * (n - 1) // 2
         one_gram, all_grams = 4 * pairs, 4 * pairs * len(self._names)
         # A few matrices in float64, slices of features, the places above the diagonal, chunks of the last product.
-        work = 7 * 8 * n * n + 3 * 4 * max(n * SLICE, 2**20) + 8 * pairs + 32_000_000
+        work = 7 * 8 * n * n + 3 * 4 * n * SLICE + 8 * pairs + 32_000_000
         available = memory - used - work - _RESERVE
         needed = one_gram + max(map(self._least, self._networks))
         if available < needed:
