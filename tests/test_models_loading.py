@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from seelike.errors import UnknownName
-from seelike.models import available, layers, load, loading, preprocessing, read, recorded_accuracy
+from seelike.models import available, layers, load, loading, preprocessing, read, training_record, training_records
 from seelike.models.tiny import PIXEL_MEAN, PIXEL_STD, TINY, build
 
 SMALL = {"img_size": 32, "in_chans": 1, "num_classes": 7}
@@ -233,8 +233,11 @@ def test_preprocessing_feeds_the_network():
 
 
 def test_accuracy_is_told_of_the_tiny_networks_as_they_were_trained():
-    for name in TINY:
-        accuracy, standard_error = recorded_accuracy(f"tiny/{name}")
-        assert standard_error == pytest.approx((accuracy * (1 - accuracy) / 10_000) ** 0.5, rel=1e-6)
+    for record in training_records():
+        binomial = (record.accuracy * (1 - record.accuracy) / record.test_images) ** 0.5
+        assert record.standard_error == pytest.approx(binomial, rel=1e-6)
+        model = build(record.name)
+        assert record.parameters == sum(p.numel() for p in model.parameters())
+        assert len(record.curve) == record.configuration["epochs"]
     for name in ("tiny/resnet:random", "resnet", "resnet18", "tiny/none"):
-        assert recorded_accuracy(name) is None
+        assert training_record(name) is None

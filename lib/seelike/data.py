@@ -24,6 +24,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from seelike import textures
 from seelike.errors import unknown_name
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -43,9 +44,11 @@ FOLDER_VARIABLE = "SEELIKE_FASHION_MNIST"
 HUB_REPOSITORY = "zalando-datasets/fashion_mnist"
 HUB_FILE = "fashion_mnist/train-00000-of-00001.parquet"
 
-_NAMES = ("fashion-mnist", "fashion-mnist/test", "fashion-mnist/train")
+_SETS = ("fashion-mnist", "fashion-mnist-rotated", "fashion-mnist-inverted", "digits", "textures")
+_NAMES = tuple(f"{name}{split}" for name in _SETS for split in ("", "/test", "/train"))
 _TRAIN_IN_FOLDER = "fashion-mnist/train@"
 _PACKAGED = Path(__file__).parent / "fashion_mnist"
+_DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _OTHER_SOURCES = (
     "Other ways: install Debian's package dataset-fashion-mnist; or name a folder that holds "
@@ -244,6 +247,11 @@ def load(images: str | Path) -> ImageSet:
       Hugging Face hub (30 MB, kept in its cache; needs pyarrow).
     - "fashion-mnist/train@FOLDER": the same, from a folder that holds train-images-idx3-ubyte and
       train-labels-idx1-ubyte, with or without .gz.
+    - "fashion-mnist-rotated" and "fashion-mnist-inverted", each with /test or /train: the same images, turned left by
+      90 degrees, or with black and white exchanged.
+    - "digits/test" (500) and "digits/train" (1,297): handwritten digits of the UCI repository (Alpaydin and Kaynak
+      1998), 8 x 8 pixels of 17 grey levels enlarged to 28 x 28; part of the package.
+    - "textures/test" (2,000) and "textures/train" (20,000): made by `seelike.textures`.
 
     Anything else is a folder (one called fashion-mnist is "./fashion-mnist"). All files with the extensions of
     `EXTENSIONS` are its images, in sorted order, at any depth; hidden files and folders are passed over.
@@ -278,6 +286,9 @@ def load(images: str | Path) -> ImageSet:
         return _fashion_mnist_train()
     if name.startswith(_TRAIN_IN_FOLDER):
         return _fashion_mnist_from_folder("train", Path(name.removeprefix(_TRAIN_IN_FOLDER)))
+    if name in _NAMES:
+        source, _, split = name.partition("/")
+        return _OTHER_SETS[source](split or "test")
     return _images_of_folder(name)
 
 
@@ -399,14 +410,58 @@ def _verified_fashion_mnist(
                 f"The {what} in {path} are not those of fashion-mnist/{split}: expected {wanted.number:,} with "
                 f"sha256 {expected}, found {len(array):,} with sha256 {found}. Get the file again."
             )
+    return _in_memory(f"fashion-mnist/{split}", pixels, labels, list(FASHION_MNIST_CLASSES))
+
+
+# What networks are finetuned on
+
+
+def _rotated(split: str) -> ImageSet:
+    return _changed("fashion-mnist-rotated", split, lambda levels: np.rot90(levels, axes=(1, 2)))
+
+
+def _inverted(split: str) -> ImageSet:
+    return _changed("fashion-mnist-inverted", split, lambda levels: 255 - levels)
+
+
+def _changed(name: str, split: str, change: Callable[[np.ndarray], np.ndarray]) -> ImageSet:
+    garments = load(f"fashion-mnist/{split}")
+    assert isinstance(garments.stored, np.ndarray)
+    stored = np.ascontiguousarray(change(garments.stored))
+    return replace(garments, name=f"{name}/{split}", stored=_read_only(stored))
+
+
+def _digits(split: str) -> ImageSet:
+    with np.load(_DIGITS) as content:
+        levels, labels = content["levels"], content["labels"]
+    # Each writer's digits lie together: the last images are of writers who wrote none of the first.
+    kept = slice(-500, None) if split == "test" else slice(None, -500)
+    grown = [Image.fromarray(each * 15).resize((28, 28), Image.Resampling.BICUBIC) for each in levels[kept]]
+    return _in_memory(f"digits/{split}", np.stack(grown), labels[kept], [str(digit) for digit in range(10)])
+
+
+def _textures(split: str) -> ImageSet:
+    # Seed and number are part of what the name means.
+    levels, labels = textures.textures(2_000, seed=1) if split == "test" else textures.textures(20_000, seed=0)
+    return _in_memory(f"textures/{split}", levels, labels, list(textures.CLASSES))
+
+
+def _in_memory(name: str, levels: np.ndarray, labels: np.ndarray, class_names: list[str]) -> ImageSet:
     return ImageSet(
-        name=f"fashion-mnist/{split}",
+        name=name,
         labels=_read_only(labels.astype(np.int64)),
-        class_names=list(FASHION_MNIST_CLASSES),
-        stored=_read_only(pixels),
-        places=_read_only(np.arange(len(pixels), dtype=np.int64)),
+        class_names=class_names,
+        stored=_read_only(levels),
+        places=_read_only(np.arange(len(levels), dtype=np.int64)),
     )
 
+
+_OTHER_SETS = {
+    "fashion-mnist-rotated": _rotated,
+    "fashion-mnist-inverted": _inverted,
+    "digits": _digits,
+    "textures": _textures,
+}
 
 # Folders
 

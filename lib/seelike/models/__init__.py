@@ -10,18 +10,21 @@ Example:
 """
 
 from seelike.models.layers import Layer, Residual, family, layers, residuals
-from seelike.models.loading import available, load, preprocessing, recorded_accuracy
+from seelike.models.loading import available, load, preprocessing
 from seelike.models.reading import read
+from seelike.models.records import TrainingRecord, training_record, training_records
 
 __all__ = [
     "Layer",
     "Residual",
+    "TrainingRecord",
     "available",
     "family",
     "layers",
     "load",
     "preprocessing",
     "read",
-    "recorded_accuracy",
     "residuals",
+    "training_record",
+    "training_records",
 ]

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from seelike.errors import unknown_name
 from seelike.models.loading import input_size
+from seelike.models.without_skips import BlockWithoutSkips
 
 Family = Literal["vit", "resnet", "mixer", "other"]
 
@@ -95,16 +96,19 @@ class _Place(NamedTuple):
 
 _OUTPUT = _Place("", "block", "")
 _SHORTCUT = _Place("shortcut", "shortcut", "downsample")
+_TRANSFORMER = (
+    _Place("attention norm", "norm", "norm1"),
+    _Place("attention", "attention", "drop_path1"),
+    _Place("after attention", "residual", "norm2", side="input"),
+    _Place("mlp norm", "norm", "norm2"),
+    _Place("mlp hidden", "mlp hidden", "mlp.drop1"),
+    _Place("mlp", "mlp", "drop_path2"),
+    _OUTPUT,
+)
 _BLOCKS: dict[type[nn.Module], tuple[_Place, ...]] = {
-    vision_transformer.Block: (
-        _Place("attention norm", "norm", "norm1"),
-        _Place("attention", "attention", "drop_path1"),
-        _Place("after attention", "residual", "norm2", side="input"),
-        _Place("mlp norm", "norm", "norm2"),
-        _Place("mlp hidden", "mlp hidden", "mlp.drop1"),
-        _Place("mlp", "mlp", "drop_path2"),
-        _OUTPUT,
-    ),
+    vision_transformer.Block: _TRANSFORMER,
+    # "after attention" is there what the attention gave, and the output what the MLP gave.
+    BlockWithoutSkips: _TRANSFORMER,
     # The one drop_path of a Mixer block takes both branches, after the tokens are transposed back.
     mlp_mixer.MixerBlock: (
         _Place("token mixing norm", "norm", "norm1"),
@@ -262,7 +266,8 @@ def residuals(model: nn.Module) -> list[Residual]:
         model: A network of a known family.
 
     Returns:
-        Two for each Transformer or Mixer block, one for each ResNet block, in firing order.
+        Two for each Transformer or Mixer block, one for each ResNet block, in firing order; none for a block
+        without skip connections.
 
     Raises:
         ValueError: The architecture is not known here.
@@ -273,12 +278,18 @@ def residuals(model: nn.Module) -> list[Residual]:
         >>> first.skip.name, first.branch.name, first.output.name
         ('embedding', 'block 1/attention', 'block 1/after attention')
     """
-    if _architecture(model) is None:
+    architecture = _architecture(model)
+    if architecture is None:
         raise ValueError(
             f"The residual connections of {type(model).__name__} with these blocks are not known. Known are "
             "the standard blocks of timm's VisionTransformer, MlpMixer, ResNetV2 and ResNet (with ReLU). "
             "layers(model) lists any network by its modules."
         )
+    without_skips = {
+        number
+        for number, path in enumerate(_block_paths(model, architecture), start=1)
+        if isinstance(model.get_submodule(path), BlockWithoutSkips)
+    }
     embedding, *rest = layers(model)
     found: list[Residual] = []
     stream, skip, branch = embedding, None, embedding
@@ -288,8 +299,9 @@ def residuals(model: nn.Module) -> list[Residual]:
         elif layer.kind in ("attention", "token mixing", "mlp", "branch"):
             branch = layer
         elif layer.kind in ("residual", "block"):
-            activated = type(model.get_submodule(layer.module)) in _LAST_ACTIVATION
-            found.append(Residual(skip or stream, branch, layer, "relu" if activated else None))
+            if layer.block not in without_skips:
+                activated = type(model.get_submodule(layer.module)) in _LAST_ACTIVATION
+                found.append(Residual(skip or stream, branch, layer, "relu" if activated else None))
             stream, skip = layer, None
     return found
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from seelike.data import grey_or_rgb
 from seelike.errors import unknown_name
+from seelike.models.records import CHECKPOINTS
 from seelike.models.tiny import TINY, build
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
 
 
@@ -142,28 +142,6 @@ def preprocessing(model: nn.Module) -> Preprocessing:
             config[key] = (float(np.mean(config[key])),) * channels
     transform = timm.data.create_transform(**{**config, "input_size": size}, is_training=False)
     return Preprocessing("L" if channels == 1 else "RGB", transform)
-
-
-def recorded_accuracy(name: str) -> tuple[float, float] | None:
-    """Tell how well a tiny network of this package does, from the record of its training.
-
-    Args:
-        name: A name that `load` takes.
-
-    Returns:
-        Its accuracy on the 10,000 test images of Fashion-MNIST, and the standard error of that; None for any other
-        network.
-
-    Example:
-        >>> accuracy, standard_error = recorded_accuracy("tiny/resnet")
-        >>> accuracy > 0.8, standard_error < 0.005, recorded_accuracy("resnet18")
-        (True, True, None)
-    """
-    record = CHECKPOINTS / f"{name.removeprefix('tiny/')}.json"
-    if not name.startswith("tiny/") or not record.exists():
-        return None
-    content = json.loads(record.read_text())
-    return content["accuracy"], content["accuracy_standard_error"]
 
 
 def _random(name: str) -> nn.Module:

@@ -7,19 +7,30 @@ import tomllib
 from collections import OrderedDict
 from functools import partial
 from importlib import resources
+from itertools import count
 from typing import Any
 
 from timm.layers import GroupNormAct, StdConv2d
 from timm.models.mlp_mixer import MlpMixer
 from timm.models.resnetv2 import ResNetV2
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from seelike.errors import unknown_name
+from seelike.models.without_skips import BlockWithoutSkips
 
-TINY: dict[str, dict[str, Any]] = tomllib.loads(
-    resources.files("seelike.models").joinpath("tiny.toml").read_text()
-)
+
+def _table() -> dict[str, dict[str, Any]]:
+    """Read the table, and put what a network takes over from another into its own entry."""
+    found: dict[str, dict[str, Any]] = {}
+    entries = tomllib.loads(resources.files("seelike.models").joinpath("tiny.toml").read_text())
+    for name, entry in entries.items():
+        taken_over = found[entry.pop("like")] if "like" in entry else {}
+        found[name] = {**taken_over, **entry}
+    return found
+
+
+TINY = _table()
 IMAGE_SIZE = 28
 NUM_CLASSES = 10
 # Mean and standard deviation of the pixels of Fashion-MNIST's training images, in [0, 1].
@@ -54,6 +65,7 @@ def build(name: str) -> nn.Module:
         "architecture": f"tiny/{key}",
         "input_size": (1, IMAGE_SIZE, IMAGE_SIZE),
         "num_classes": NUM_CLASSES,
+        "classifier": "head.fc" if configuration["architecture"] == "resnetv2" else "head",
         "mean": (PIXEL_MEAN,),
         "std": (PIXEL_STD,),
         "interpolation": "bilinear",
@@ -64,6 +76,12 @@ def build(name: str) -> nn.Module:
 
 def _vit(configuration: dict[str, Any]) -> VisionTransformer:
     gap = configuration["pooling"] == "gap"
+    numbers = count(1)
+
+    def block(**options: Any) -> Block:
+        without_skips = next(numbers) == configuration.get("without_skips")
+        return (BlockWithoutSkips if without_skips else Block)(**options)
+
     return VisionTransformer(
         img_size=IMAGE_SIZE,
         patch_size=configuration["patch_size"],
@@ -76,6 +94,8 @@ def _vit(configuration: dict[str, Any]) -> VisionTransformer:
         global_pool="avg" if gap else "token",
         # The paper averages the tokens of the last layer as they are: normalise each, then average.
         fc_norm=False,
+        weight_init=configuration.get("initialisation", ""),
+        block_fn=block,
     )
 
 
