@@ -510,7 +510,7 @@ def test_select_takes_images_in_order_with_their_labels():
 
 def test_rotated_and_inverted_garments_are_those_of_fashion_mnist():
     garments, rotated, inverted = (
-        load(f"fashion-mnist{change}/test") for change in ("", "-rotated", "-inverted")
+        data.load(f"fashion-mnist{change}/test") for change in ("", "-rotated", "-inverted")
     )
     for i in (0, 1234, 9999):
         upright = np.array(garments[i])
@@ -522,18 +522,21 @@ def test_rotated_and_inverted_garments_are_those_of_fashion_mnist():
 
 
 def test_digits_are_split_without_overlap_and_all_ten_are_in_both_parts():
-    training, test = load("digits/train"), load("digits")
+    training, test = data.load("digits/train"), data.load("digits")
     assert (len(training), len(test)) == (1297, 500)
     for part in (training, test):
         assert set(part.labels) == set(range(10))
         assert part[0].size == (28, 28)
     # A zero is dark in the middle, a one is bright there.
-    middle = [np.mean([np.array(test[i])[12:16, 12:16] for i in np.flatnonzero(test.labels == digit)]) for digit in (0, 1)]
+    middle = [
+        np.mean([np.array(test[i])[12:16, 12:16] for i in np.flatnonzero(test.labels == digit)])
+        for digit in (0, 1)
+    ]
     assert middle[0] < 60 < 120 < middle[1]
 
 
 def test_textures_are_the_same_every_time_and_differ_between_the_parts():
-    first, again, training = load("textures/test"), load("textures"), load("textures/train")
+    first, again, training = data.load("textures/test"), data.load("textures"), data.load("textures/train")
     assert (first.stored == again.stored).all()
     assert np.bincount(training.labels).min() > 1800
     assert not (training.stored[:2000] == first.stored).all(axis=(1, 2)).any()

@@ -101,22 +101,29 @@ def test_finetuning_begins_with_all_weights_but_the_classifier(garments, tmp_pat
     monkeypatch.setitem(TINY, name, {**TINY[name], "epochs": 0})
     train.train(name, digits, digits, output=tmp_path, work=tmp_path / "work")
     finetuned = load_file(tmp_path / f"{name}.safetensors")
-    assert {key for key in trained if not torch.equal(trained[key], finetuned[key])} == {"head.weight", "head.bias"}
+    assert {key for key in trained if not torch.equal(trained[key], finetuned[key])} == {
+        "head.weight",
+        "head.bias",
+    }
 
 
 def test_bfloat16_trains_and_is_not_resumed_in_float32(garments, tmp_path, monkeypatch):
     monkeypatch.setitem(TINY, "mixer", {**TINY["mixer"], "epochs": 2})
-    images, work = few(garments, 256), tmp_path / "work"
+
+    def run(precision):
+        images = few(garments, 256)
+        train.train("mixer", images, images, output=tmp_path, work=tmp_path / "work", precision=precision)
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(train, "_write", stop)
-        train.train("mixer", images, images, output=tmp_path, work=work, precision="bfloat16")
+        with pytest.raises(KeyboardInterrupt):
+            run("bfloat16")
     with pytest.raises(ValueError, match="float32"):
-        train.train("mixer", images, images, output=tmp_path, work=work)
-    train.train("mixer", images, images, output=tmp_path, work=work, precision="bfloat16")
+        run("float32")
+    run("bfloat16")
     record = json.loads((tmp_path / "mixer.json").read_text())
     assert record["precision"] == "bfloat16"
     assert record["curve"][1]["loss"] < record["curve"][0]["loss"]

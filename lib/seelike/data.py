@@ -247,8 +247,8 @@ def load(images: str | Path) -> ImageSet:
       Hugging Face hub (30 MB, kept in its cache; needs pyarrow).
     - "fashion-mnist/train@FOLDER": the same, from a folder that holds train-images-idx3-ubyte and
       train-labels-idx1-ubyte, with or without .gz.
-    - "fashion-mnist-rotated" and "fashion-mnist-inverted", each with /test or /train: the same images, turned left by
-      90 degrees, or with black and white exchanged.
+    - "fashion-mnist-rotated" and "fashion-mnist-inverted", each with /test or /train: the same images, turned left
+      by 90 degrees, or with black and white exchanged.
     - "digits/test" (500) and "digits/train" (1,297): handwritten digits of the UCI repository (Alpaydin and Kaynak
       1998), 8 x 8 pixels of 17 grey levels enlarged to 28 x 28; part of the package.
     - "textures/test" (2,000) and "textures/train" (20,000): made by `seelike.textures`.

@@ -26,8 +26,6 @@ CLASSES = ("stripes", "waves", "zigzag", "circles", "chequers", "dots", "bricks"
 SIDE = 28
 NOISE = 0.25
 
-Places = Float64[np.ndarray, "n side side"]
-
 
 def textures(n: int, seed: int) -> tuple[UInt8[np.ndarray, "n 28 28"], Int64[np.ndarray, "n"]]:
     """Make textures and their classes.
@@ -59,37 +57,37 @@ class _Draw:
     """What is random about n textures of one class."""
 
     def __init__(self, draw: np.random.Generator, n: int) -> None:
-        def between(low: float, high: float) -> Places:
+        def between(low: float, high: float) -> Float64[np.ndarray, "n side side"]:
             return draw.uniform(low, high, size=(n, 1, 1))
 
         y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-        angle = between(0, 2 * np.pi)
-        self.u = x * np.cos(angle) + y * np.sin(angle) + between(0, 20)
-        self.v = y * np.cos(angle) - x * np.sin(angle) + between(0, 20)
-        self.distance = np.hypot(x - between(-10, 10), y - between(-10, 10))
+        angle = between(0.0, 2 * np.pi)
+        self.u = x * np.cos(angle) + y * np.sin(angle) + between(0.0, 20.0)
+        self.v = y * np.cos(angle) - x * np.sin(angle) + between(0.0, 20.0)
+        self.distance = np.hypot(x - between(-10.0, 10.0), y - between(-10.0, 10.0))
         self.period = between(3.5, 8.0)
         self.k = 2 * np.pi / self.period
-        self.phase = between(0, 2 * np.pi)
+        self.phase = between(0.0, 2 * np.pi)
         self.along = 2 * np.pi / (self.period * between(1.5, 2.5))
 
 
-def _from_the_middle(place: Places) -> Places:
-    """Give the distance from the middle of the cell, in cells, where a cell goes from one whole number to the next."""
+def _from_the_middle(place: Float64[np.ndarray, "n side side"]) -> Float64[np.ndarray, "n side side"]:
+    """Give the distance from the middle of the cell, where cells go from one whole number to the next."""
     return np.abs(place - np.floor(place) - 0.5)
 
 
-def _dots(t: _Draw) -> Places:
+def _dots(t: _Draw) -> Float64[np.ndarray, "n side side"]:
     return 6 * (0.32 - np.hypot(_from_the_middle(t.u / t.period), _from_the_middle(t.v / t.period)))
 
 
-def _bricks(t: _Draw) -> Places:
+def _bricks(t: _Draw) -> Float64[np.ndarray, "n side side"]:
     row = np.floor(t.u / t.period)
     across = 8 * (0.42 - _from_the_middle(t.u / t.period))
     along = 14 * (0.45 - _from_the_middle(t.v / (2 * t.period) + row % 2 / 2))
     return np.minimum(across, along)
 
 
-_FORMULAS: dict[str, Callable[[_Draw], Places]] = {
+_FORMULAS: dict[str, Callable[[_Draw], Float64[np.ndarray, "n side side"]]] = {
     "stripes": lambda t: np.sin(t.k * t.u + t.phase),
     "waves": lambda t: np.sin(t.k * t.u + t.phase + 2.2 * np.sin(t.along * t.v)),
     "zigzag": lambda t: np.sin(t.k * t.u + t.phase + 2.2 * 2 / np.pi * np.arcsin(np.sin(t.along * t.v))),

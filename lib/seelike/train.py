@@ -5,8 +5,8 @@
 
 The table says on which images each is trained, on how many of them, for how long, and from which weights. Each run
 leaves NAME.safetensors (float16) and NAME.json (configuration, learning curve, accuracy, seconds, device) in the
-output folder. A run that was stopped goes on after its last whole epoch. The same seed, device, precision and number
-of threads give the same weights.
+output folder. A run that was stopped goes on after its last whole epoch. The same seed, device, precision and
+number of threads give the same weights.
 """
 
 import argparse
@@ -42,6 +42,7 @@ ERASED_SIDE = 8  # pixels
 ERASED_SHARE = 0.25  # of the images
 
 PARTS = 10  # of the test images
+CLASSIFIER = "head."  # what the names of its weights begin with, in all architectures of the table
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -353,10 +354,10 @@ def _take_weights(model: nn.Module, name: str, output: Path) -> None:
     file = output / f"{name}.safetensors"
     if not file.exists():
         raise FileNotFoundError(f"There is no {file} to finetune. Train {name!r} first, into the same folder.")
-    head = model.pretrained_cfg["classifier"] + "."
-    weights = {key: value.float() for key, value in load_file(file).items() if not key.startswith(head)}
+    weights = {key: value.float() for key, value in load_file(file).items() if not key.startswith(CLASSIFIER)}
     found = model.load_state_dict(weights, strict=False)
-    assert not found.unexpected_keys and all(key.startswith(head) for key in found.missing_keys)
+    assert not found.unexpected_keys
+    assert all(key.startswith(CLASSIFIER) for key in found.missing_keys)
 
 
 def _write(

@@ -37,7 +37,7 @@ class TrainingRecord:
     accuracy: float
     standard_error: float
     accuracy_by_part: list[float]
-    curve: list[dict[str, float]]
+    curve: list[dict[str, int | float]]
     seconds: float
     device: str
     precision: str

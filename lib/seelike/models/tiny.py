@@ -65,7 +65,6 @@ def build(name: str) -> nn.Module:
         "architecture": f"tiny/{key}",
         "input_size": (1, IMAGE_SIZE, IMAGE_SIZE),
         "num_classes": NUM_CLASSES,
-        "classifier": "head.fc" if configuration["architecture"] == "resnetv2" else "head",
         "mean": (PIXEL_MEAN,),
         "std": (PIXEL_STD,),
         "interpolation": "bilinear",
