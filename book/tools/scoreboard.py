@@ -26,8 +26,8 @@ PAGE = """\
 
 Every claim of the paper that a page of this book has put to the test, in the order of the paper. Each is one
 number, arranged so that the claim says *above zero*. It **holds**, or **does not hold**, where the number is
-above or below zero by more than its uncertainty, the half-width of the 95 % interval of its mean over repeats.
-Else it is **undecided**.
+above or below zero by more than its uncertainty, the half-width of the 95 % interval of its mean over repeats (new
+draws of images) or, for accuracies, over ten parts of the test images. Else it is **undecided**.
 
 The uncertainty covers the draw of images. It does not cover the training of the networks: a claim that holds here
 holds for these networks. {caveat}

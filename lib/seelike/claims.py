@@ -3,8 +3,9 @@
 A notebook computes the number once per repeat and calls `record`. That shows a card to the reader and leaves
 the same in the notebook in machine-readable form, from which the scoreboard of the book is made.
 
-The uncertainty covers the draw of the images. It does not cover the training of the networks: those are
-the same ones in every repeat, and a claim that holds here holds for these networks.
+The uncertainty covers the draw of the images: repeats are new draws, and accuracies are compared on ten parts of
+the test images. It does not cover the training of the networks: those are the same ones every time, and a claim
+that holds here holds for these networks.
 """
 
 import html
@@ -38,6 +39,7 @@ class Claim:
         statement: What the paper says, as one sentence.
         statistic: What is computed, in words. The claim says that it is above zero.
         paper: What the paper reports.
+        over: What there is one number of each of; their spread gives the uncertainty.
 
     Example:
         >>> CLAIMS["uniform_layers"].figure
@@ -49,6 +51,7 @@ class Claim:
     statement: str
     statistic: str
     paper: str
+    over: str = "repeats"
 
 
 CLAIMS: dict[str, Claim] = {
@@ -97,6 +100,25 @@ CLAIMS: dict[str, Claim] = {
             "ViT minus mean over its last third",
             paper="Section 4: 'the final third of ViT layers is less similar to all ResNet layers'. "
             "Shown as heat maps, without a number.",
+        ),
+        Claim(
+            id="middle_skips_are_worth_accuracy",
+            figure="Figure 8",
+            statement="A ViT without the skip connections of one middle block is a little less accurate.",
+            statistic="accuracy of the intact ViT minus mean accuracy of the ViTs without the skip connections of "
+            "one middle block, as a share of the test images",
+            paper="Figure 8: 'For middle blocks without skip connections, we observe a performance drop of 4%'.",
+            over="parts of the test images",
+        ),
+        Claim(
+            id="gap_trains_as_well",
+            figure="Appendix A",
+            statement="A ViT trained with global average pooling is as accurate as one with a CLS token.",
+            statistic="accuracy of the ViT with GAP minus that of the ViT with CLS token, plus 0.01: "
+            "'as accurate' is taken to mean at most one point less",
+            paper="Appendix F: the two, each evaluated in its own way, 'perform very similarly'. Shown as "
+            "curves of probes, without a number.",
+            over="parts of the test images",
         ),
     )
 }
@@ -321,7 +343,8 @@ def _number(result: Result) -> str:
     assert result.statistic is not None
     if result.uncertainty is None:
         return f"{with_uncertainty(result.statistic, None)} (one repeat, uncertainty not known)"
-    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {len(result.values)} repeats)"
+    count = f"{len(result.values)} {result.claim.over}"
+    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {count})"
 
 
 def _verdict(result: Result) -> str:

@@ -436,7 +436,9 @@ def _digits(split: str) -> ImageSet:
         levels, labels = content["levels"], content["labels"]
     # Each writer's digits lie together: the last images are of writers who wrote none of the first.
     kept = slice(-500, None) if split == "test" else slice(None, -500)
-    grown = [Image.fromarray(each * 15).resize((28, 28), Image.Resampling.BICUBIC) for each in levels[kept]]
+    grown = [
+        np.asarray(Image.fromarray(each * 15).resize((28, 28), Image.Resampling.BICUBIC)) for each in levels[kept]
+    ]
     return _in_memory(f"digits/{split}", np.stack(grown), labels[kept], [str(digit) for digit in range(10)])
 
 

@@ -12,16 +12,24 @@ Example:
 from seelike.models.layers import Layer, Residual, family, layers, residuals
 from seelike.models.loading import available, load, preprocessing
 from seelike.models.reading import read
-from seelike.models.records import TrainingRecord, training_record, training_records
+from seelike.models.records import (
+    TrainingRecord,
+    accuracy_difference,
+    model_card,
+    training_record,
+    training_records,
+)
 
 __all__ = [
     "Layer",
     "Residual",
     "TrainingRecord",
+    "accuracy_difference",
     "available",
     "family",
     "layers",
     "load",
+    "model_card",
     "preprocessing",
     "read",
     "residuals",

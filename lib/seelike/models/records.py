@@ -1,9 +1,14 @@
 """How each tiny network was trained, and how well it does: read from the record beside its weights."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
 
 from seelike.models.tiny import TINY
 
@@ -46,6 +51,18 @@ class TrainingRecord:
     def images(self) -> str:
         """The image set that it was trained and tested on, a name of `seelike.data.load`."""
         return self.configuration.get("images", "fashion-mnist")
+
+    @property
+    def group(self) -> str:
+        """What the network was trained for, the same words for all that are compared with each other."""
+        family = {"vit": "ViTs", "resnetv2": "ResNets", "mixer": "Mixers"}[self.configuration["architecture"]]
+        if "finetuned_from" in self.configuration:
+            return f"{family}, finetuned"
+        if "without_skips" in self.configuration:
+            return f"{family} without the skip connections of one block"
+        if "share_of_images" in self.configuration:
+            return f"{family} on a share of the images"
+        return f"{family} on all images"
 
 
 def training_record(name: str) -> TrainingRecord | None:
@@ -91,3 +108,66 @@ def training_records() -> list[TrainingRecord]:
     """
     found = (training_record(f"tiny/{name}") for name in TINY)
     return [record for record in found if record is not None]
+
+
+def model_card(records: Sequence[TrainingRecord]) -> pd.DataFrame:
+    """Put the records of networks into one table, for people to read.
+
+    Args:
+        records: One row each.
+
+    Returns:
+        By network: its parameters, the images it was trained on, how often it saw each, its accuracy on test
+        images in percent with the binomial standard error, and the minutes that training took.
+
+    Example:
+        >>> print(model_card([training_record("tiny/resnet")]).columns.tolist())
+        ['parameters', 'trained on', 'epochs', 'accuracy (%)', 'minutes']
+    """
+    rows = {
+        record.name.removeprefix("tiny/"): {
+            "parameters": f"{record.parameters:,}",
+            "trained on": f"{record.training_images:,} {record.images}",
+            "epochs": record.configuration["epochs"],
+            "accuracy (%)": f"{100 * record.accuracy:.1f} ± {100 * record.standard_error:.1f}",
+            "minutes": f"{record.seconds / 60:.0f}",
+        }
+        for record in records
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def accuracy_difference(better: TrainingRecord, worse: Sequence[TrainingRecord]) -> Float[np.ndarray, " parts"]:
+    """Compare the accuracies of networks on the same images, in parts, so that the difference has an uncertainty.
+
+    Images that are hard are so for all networks. On each part of the test images that cancels.
+
+    Args:
+        better: The network that is expected to be right more often.
+        worse: The networks to compare it with; their accuracies are averaged.
+
+    Returns:
+        For each part of the test images, the first accuracy minus the mean of the others, as a share of them.
+
+    Raises:
+        ValueError: There is nothing to compare with, a record has no accuracies of parts, or the networks were
+            tested on different images.
+
+    Example:
+        >>> vit, gap = training_record("tiny/vit_7x7"), training_record("tiny/vit_7x7_gap")
+        >>> accuracy_difference(vit, [gap]).shape
+        (10,)
+    """
+    if not worse:
+        raise ValueError("accuracy_difference needs one or more networks to compare with; got none.")
+    for record in (better, *worse):
+        if not record.accuracy_by_part:
+            raise ValueError(
+                f"The record of {record.name!r} has no accuracies of parts of the test images. Train it again."
+            )
+        if record.images != better.images:
+            raise ValueError(
+                f"{record.name!r} was tested on {record.images}, {better.name!r} on {better.images}. Compare "
+                "networks that were tested on the same images."
+            )
+    return np.array(better.accuracy_by_part) - np.mean([record.accuracy_by_part for record in worse], axis=0)

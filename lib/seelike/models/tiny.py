@@ -94,7 +94,7 @@ def _vit(configuration: dict[str, Any]) -> VisionTransformer:
         # The paper averages the tokens of the last layer as they are: normalise each, then average.
         fc_norm=False,
         weight_init=configuration.get("initialisation", ""),
-        block_fn=block,
+        block_fn=block,  # type: ignore[arg-type]
     )
 
 

@@ -1,0 +1,191 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The tiny networks
+#
+# **Question.** Checkpoints for many of the paper's comparisons exist nowhere in public: networks without some skip
+# connections, on a tenth of the data, finetuned step by step. So this book trains its own. What are they, how well did
+# they learn, and what can they stand for?
+#
+# | | |
+# |---|---|
+# | **You will learn** | which networks stand in for which of the paper's; how much a skip connection, a class token or the number of images is worth in accuracy |
+# | **You need** | to know what a ViT, a ResNet and an MLP-Mixer are |
+# | **Cost** | seconds: everything is read from the records of training |
+#
+# They are small: 28 x 28 grey images of garments (Fashion-MNIST), ten classes, 0.1 to 2.4 million parameters. The paper's
+# ViTs have 86 to 632 million and saw 300 million photographs. An effect that the tiny networks show is no proof for large
+# ones, and one that they do not show is no refutation; every page says what it measured on which.
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters are those of every page; of them this page uses none but `profile`.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads what the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals())
+
+# %% [markdown]
+# ## The table
+#
+# Training leaves a record beside the weights of each network. The accuracy is that of the weights as they are stored, on
+# test images that were never trained on; its error is the binomial one, `sqrt(a (1 - a) / n)`. It says what another
+# draw of test images would change, not what another training would.
+
+# %%
+from seelike.models import model_card, training_records
+
+records = training_records()
+model_card(records)
+
+# %% [markdown]
+# The names say what a network is.
+#
+# - `vit_7x7` cuts an image into 7 x 7 patches and stands in for ViT-B/32 of the paper, `vit_14x14` for ViT-B/16. `large` and
+#   `largest` are one and a half times and twice as wide, and stand in for ViT-L/16 and ViT-H/14; unlike those they keep 7 x 7 patches,
+#   which takes a sixth of the time. `small` is half as wide.
+# - `gap` classifies by the mean of its tokens (global average pooling) instead of a class token.
+# - `without_skips_4` has no skip connections in block 4: neither around its attention nor around its MLP.
+# - `10_percent` saw a tenth of the images of each class; those of a smaller share are part of those of a larger one.
+# - `on_digits` began with the weights of the network whose name precedes it, all but its classifier, and was trained on another set.
+#
+# ### Where and how they were trained
+
+# %%
+for device in sorted(
+    {f"{record.device}, {record.precision}" for record in records}
+):
+    of_device = [
+        record
+        for record in records
+        if f"{record.device}, {record.precision}" == device
+    ]
+    hours = sum(record.seconds for record in of_device) / 3600
+    print(f"{len(of_device)} networks on {device}: {hours:.1f} hours in all")
+
+# %% [markdown]
+# Every image is shifted by up to two pixels, mirrored with probability one half (digits are not), and in a quarter of the
+# images a square is erased. The optimiser is AdamW with a linear warm-up and a cosine decay; all settings are in
+# [`seelike.train`](../book/reference_models.md) and in one table, `lib/seelike/models/tiny.toml`. To train one again, or all:
+#
+# ```bash
+# python -m seelike.train vit_7x7_gap
+# python -m seelike.train --all --device cuda
+# ```
+#
+# The second trains those that have no weights yet. A run that was stopped goes on after its last whole epoch.
+#
+# ## How they learned
+#
+# The horizontal axis counts images seen, so that networks on little data and on much can be laid side by side: one on 3 %
+# of the data sees each image many times.
+
+# %% mystnb={"figure": {"caption": "Accuracy on the test images during training, by the number of training images seen, each repetition counted.", "name": "fig-learning-curves"}, "image": {"alt": "Five panels of rising curves, accuracy against training images seen on a logarithmic axis: networks on all data, ViTs without skip connections in one block, ViTs on shares of the data, ResNets on shares of the data, and finetuned ViTs. The table above gives the last value of each."}}
+from seelike import plots
+
+panels = {}
+for record in records:
+    panels.setdefault(record.group, []).append(record)
+plots.learning_curves(panels)
+
+# %% [markdown]
+# ## What is a skip connection worth?
+#
+# The paper trains ViTs in which one block hands on only what its branches make, without the sum. Figure 8 shows what
+# that does to the representations. Here we ask what it costs.
+#
+# **Predict.** The network has eight blocks. Without the skips of which one does it lose most: the first, one in the
+# middle, or the last? More or less than the four points of accuracy that the paper reports?
+#
+# Two networks are compared on the same test images, in ten parts: an image that is hard for one is hard for the other, and the
+# difference has a smaller error than either accuracy.
+
+# %%
+from seelike import claims
+from seelike.models import accuracy_difference, training_record
+
+intact = training_record("tiny/vit_7x7")
+cut = [record for record in records if "without_skips" in record.configuration]
+for record in cut:
+    lost = accuracy_difference(intact, [record])
+    mean, half_width = claims.mean_and_uncertainty(lost)
+    block = record.configuration["without_skips"]
+    print(f"block {block}: {100 * mean:.1f} ± {100 * half_width:.1f} points less")
+
+# %% [markdown]
+# The claim is about middle blocks: all but the first and the last.
+
+# %%
+middle = [record for record in cut if 1 < record.configuration["without_skips"] < 8]
+claims.record(
+    "middle_skips_are_worth_accuracy",
+    accuracy_difference(intact, middle),
+    figure_name="fig-learning-curves",
+)
+
+# %% [markdown]
+# ## Class token or mean?
+#
+# **Predict.** One ViT gathers what it knows in a class token, the other gives the mean of all its tokens to the classifier.
+# Which is more accurate?
+#
+# The paper finds the two equal. "Equal" cannot be shown, so we say beforehand what difference still counts as equal: one
+# point. To the difference that point is added, and the claim holds where the sum is above zero.
+
+# %%
+gap = training_record("tiny/vit_7x7_gap")
+difference = accuracy_difference(gap, [intact])
+print(f"GAP minus CLS: {100 * difference.mean():.1f} points")
+claims.record(
+    "gap_trains_as_well", difference + 0.01, figure_name="fig-learning-curves"
+)
+
+# %% [markdown]
+# ## Did any head become local?
+#
+# With enough data, some heads in the lowest blocks of a ViT look only at patches nearby; with little data none does (the
+# paper's Figures 3 and 4, which Section 5 reproduces). Whether our ViTs had enough can be read off one number: the
+# attention distance of the nearest head of the first two blocks, as a share of the distance of a head that looks everywhere alike.
+
+# %%
+from seelike.attention import attention_distances
+from seelike.models import load
+
+garments = seelike.data.load("fashion-mnist/test").sample(128, seed=0)
+for record in records:
+    if record.configuration["architecture"] == "vit" and record not in cut:
+        blocks = list(attention_distances(load(record.name), garments).values())
+        lowest = [f"{b.distance.min() / b.uniform:.2f}" for b in blocks[:2]]
+        print(f"{record.name:<30} block 1: {lowest[0]}, block 2: {lowest[1]}")
