@@ -105,7 +105,7 @@ def test_every_claim_is_written_out():
     for name, claim in claims.CLAIMS.items():
         assert claim.id == name
         assert claim.statement.endswith(".")
-        assert claim.paper.endswith(".")
+        assert claim.paper.endswith((".", ".'"))
         assert not claim.statistic.endswith(".")
 
 

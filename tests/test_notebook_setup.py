@@ -46,9 +46,9 @@ def shown(monkeypatch):
 
 def test_the_parameters_cell_as_it_stands_is_the_tiny_profile(shown):
     run = start(PARAMETERS_CELL)
-    tiny = profiles.PROFILES["tiny"]
+    tiny = profiles.profile_of("tiny")
     assert (run.profile, run.seed) == ("tiny", 0)
-    assert (tuple(run.vits), tuple(run.resnets), run.mixers) == (tiny.vits, tiny.resnets, [])
+    assert (run.vits, run.resnets, run.mixers) == (tiny.lists["vits"], tiny.lists["resnets"], [])
     assert (run.number_of_images, run.batch_size, run.repeats) == (
         tiny.number_of_images,
         tiny.batch_size,
@@ -156,6 +156,7 @@ def test_the_cell_can_run_again_beside_the_notebooks_own_variables(shown):
         ({"models": 3}, TypeError, "models must be a list of names.*got 3"),
         ({"models": [3]}, TypeError, "models must be a list of names"),
         ({"models": " , "}, ValueError, "at least one network"),
+        ({"models": "tiny/mixer >"}, ValueError, "'tiny/mixer > '.*before>after"),
         ({"images": 2012}, TypeError, "images must be.*2012"),
         ({"device": "cudda"}, UnknownName, "Unknown device 'cudda'. Did you mean 'cuda'"),
         ({"device": "cuda:99"}, ValueError, "'cuda:99' is not on this machine. Here are: cpu"),
@@ -185,7 +186,9 @@ def test_a_profile_gives_way_to_a_small_folder_and_says_so(shown, folder):
     run = start({"images": str(folder)})
     assert (run.number_of_images, run.batch_size) == (12, 12)
     assert "Every repeat uses 12 of the 12 images" in shown[0]["text/plain"]
-    assert f"minibatch of {profiles.PROFILES['tiny'].batch_size} is cut to the 12 images" in shown[0]["text/plain"]
+    assert (
+        f"minibatch of {profiles.profile_of('tiny').batch_size} is cut to the 12 images" in shown[0]["text/plain"]
+    )
 
 
 def test_what_the_user_asks_of_a_small_folder_is_kept_or_refused(shown, folder):
@@ -220,18 +223,59 @@ def test_colab_says_that_its_images_stand_in_unless_the_user_gives_some(shown, f
 
 def test_the_paper_profile_takes_a_folder(shown, folder):
     run = start({"profile": "paper", "device": "cpu", "images": folder})
-    assert tuple(run.resnets) == profiles.PROFILES["paper"].resnets
+    assert run.resnets == profiles.profile_of("paper").lists["resnets"]
 
 
-def test_every_model_of_the_profiles_is_known():
+@pytest.mark.parametrize("page", [None, *profiles.PAGES])
+@pytest.mark.parametrize("name", profiles.NAMES)
+def test_every_network_of_the_profiles_is_known(name, page):
     timm_names = set(timm.list_pretrained())
-    for profile in profiles.PROFILES.values():
-        for name in (*profile.vits, *profile.resnets):
-            assert name in timm_names or name.removeprefix("tiny/") in TINY
-        assert profile.number_of_images % profile.batch_size == 0
+    profile = profiles.profile_of(name, page)
+    for network in profile.networks:
+        assert network in timm_names or network.removeprefix("tiny/") in TINY
+    assert profile.number_of_images % profile.batch_size == 0
+    for groups in profile.groups.values():
+        assert groups, "the tiny networks have every role"
+        assert all(len(group) > 1 for group in groups)
+
+
+def test_a_page_brings_its_roles(shown):
+    run = start(PARAMETERS_CELL, "G_finetuning")
+    assert (run.vits, run.resnets) == ([], [])
+    assert run.groups["finetuned"][0][0] in run.models
+    with pytest.raises(UnknownName, match=r"'G_finetunning'.*mean 'G_finetuning'"):
+        start(PARAMETERS_CELL, "G_finetunning")
+
+
+def test_groups_are_given_with_a_sign_between_the_names(shown):
+    run = start({"models": "tiny/vit_7x7 > tiny/vit_7x7_gap, tiny/resnet"}, "07_spatial_localization")
+    assert run.groups["cls_and_gap"] == [["tiny/vit_7x7", "tiny/vit_7x7_gap"]]
+    assert (run.vits, run.resnets) == (["tiny/vit_7x7", "tiny/vit_7x7_gap"], ["tiny/resnet"])
+
+
+def test_tiny_networks_see_garments_among_larger_ones(shown, folder):
+    run = start({"profile": "paper", "device": "cpu", "images": folder}, "06_skip_connections")
+    assert run.images_for(run.vits) is run.images
+    assert run.images_for(run.groups["without_skips"][0]).name == "fashion-mnist/test"
 
 
 def test_seelike_start_is_this_one():
     assert seelike.start is start
     with pytest.raises(AttributeError, match="strat"):
         seelike.strat  # noqa: B018
+
+
+def test_every_repeat_draws_anew_and_the_same_every_time(shown):
+    run = start({"number_of_images": 16, "batch_size": 8, "repeats": 3})
+    draws = [[np.asarray(image).sum() for image in images] for images in run.draws()]
+    assert [len(draw) for draw in draws] == [16] * 3
+    assert len({tuple(draw) for draw in draws}) == 3
+    assert draws == [[np.asarray(image).sum() for image in images] for images in run.draws()]
+    first = run.images.sample(16, seed=run.seed)
+    assert draws[0] == [np.asarray(image).sum() for image in first]
+
+
+def test_of_a_small_other_set_each_repeat_takes_half(shown, folder):
+    run = start({"number_of_images": 64, "batch_size": 16, "repeats": 2})
+    other = seelike.data.load(folder)
+    assert [len(images) for images in run.draws(other)] == [6, 6]

@@ -10,8 +10,10 @@ that holds here holds for these networks.
 
 import html
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -54,74 +56,8 @@ class Claim:
     over: str = "repeats"
 
 
-CLAIMS: dict[str, Claim] = {
-    claim.id: claim
-    for claim in (
-        Claim(
-            id="uniform_layers",
-            figure="Figures 1 and B.1",
-            statement="The layers of a ViT are more uniform than those of a ResNet.",
-            statistic="mean CKA of all pairs of different layers, ViTs minus ResNets",
-            paper="Section 4: 'ViTs show a much more uniform similarity structure'. "
-            "Shown as heat maps, without a number.",
-        ),
-        Claim(
-            id="lower_and_higher_layers_alike",
-            figure="Figure 1",
-            statement="Lower and higher layers are more alike in a ViT than in a ResNet.",
-            statistic="mean CKA of the first third with the last third of the layers, ViTs minus ResNets",
-            paper="Section 4: 'lower and higher layers in ViT show much greater similarity than in the "
-            "ResNet'. Shown as heat maps, without a number.",
-        ),
-        Claim(
-            id="resnet_stages",
-            figure="Figure 1",
-            statement="A ResNet falls into stages more than a ViT does.",
-            statistic="mean CKA within minus between stages, ResNets minus ViTs; "
-            "a ViT is cut at the same relative depths as the ResNet",
-            paper="Figure 1: 'the ResNet models show clear stages in similarity structure'. "
-            "Shown as heat maps, without a number.",
-        ),
-        Claim(
-            id="many_low_resnet_layers_match_few_vit_layers",
-            figure="Figures 2 and B.1",
-            statement="Many low layers of a ResNet match a few of the lowest layers of a ViT.",
-            statistic="0.5 minus the relative depth of the ViT layer that is most like the middle layer "
-            "of the ResNet",
-            paper="Figure 2: the lower half of the ResNet's layers is like about the lowest quarter of the "
-            "ViT's, which puts the statistic near 0.25. Figure B.1: the lowest 60 layers of ResNet50 "
-            "are like the lowest 25 of ViT-B/32.",
-        ),
-        Claim(
-            id="last_third_matches_no_resnet_layer",
-            figure="Figure 2",
-            statement="The last third of a ViT is less like any layer of a ResNet than its middle third.",
-            statistic="highest CKA of a ViT layer with any ResNet layer, mean over the middle third of the "
-            "ViT minus mean over its last third",
-            paper="Section 4: 'the final third of ViT layers is less similar to all ResNet layers'. "
-            "Shown as heat maps, without a number.",
-        ),
-        Claim(
-            id="middle_skips_are_worth_accuracy",
-            figure="Figure 8",
-            statement="A ViT without the skip connections of one middle block is a little less accurate.",
-            statistic="accuracy of the intact ViT minus mean accuracy of the ViTs without the skip connections of "
-            "one middle block, as a share of the test images",
-            paper="Figure 8: 'For middle blocks without skip connections, we observe a performance drop of 4%'.",
-            over="parts of the test images",
-        ),
-        Claim(
-            id="gap_trains_as_well",
-            figure="Appendix A",
-            statement="A ViT trained with global average pooling is as accurate as one with a CLS token.",
-            statistic="accuracy of the ViT with GAP minus that of the ViT with CLS token, plus 0.01: "
-            "'as accurate' is taken to mean at most one point less",
-            paper="Appendix F: the two, each evaluated in its own way, 'perform very similarly'. Shown as "
-            "curves of probes, without a number.",
-            over="parts of the test images",
-        ),
-    )
-}
+with (Path(__file__).parent / "claims.toml").open("rb") as _file:
+    CLAIMS: dict[str, Claim] = {name: Claim(id=name, **entry) for name, entry in tomllib.load(_file).items()}
 
 
 @dataclass(frozen=True)
@@ -259,6 +195,7 @@ def record_difference(
     smaller: Sequence[np.ndarray],
     *,
     figure_name: str | None = None,
+    compares: str = "ViTs with ResNets",
 ) -> None:
     """Test a claim that one group of networks has a larger statistic than another, and record it.
 
@@ -269,6 +206,7 @@ def record_difference(
         larger: The statistic of each network that should have more of it, `[repeats]` each; they are averaged.
         smaller: The same for the networks that should have less.
         figure_name: The name of the figure, in the notebook, that shows it.
+        compares: What the claim compares, for the reader of a run that does not have both.
 
     Raises:
         UnknownName: There is no such claim.
@@ -285,7 +223,7 @@ def record_difference(
         ○ not testable. It compares ViTs with ResNets, and this run does not have both.
     """
     if len(larger) == 0 or len(smaller) == 0:
-        why = "It compares ViTs with ResNets, and this run does not have both."
+        why = f"It compares {compares}, and this run does not have both."
         not_testable(claim_id, why, figure_name=figure_name)
         return
     difference = np.mean(larger, axis=0) - np.mean(smaller, axis=0)

@@ -7,7 +7,7 @@ refuses what it does not know, loads models and images, and says what will run.
 import html
 import platform
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ import seelike
 from seelike import data, models, plots
 from seelike.display import escape_markdown, show
 from seelike.errors import unknown_name
-from seelike.profiles import PROFILES, Profile
+from seelike.profiles import GROUPS, LISTS, NAMES, Profile, profile_of
 
 RUN_MIME = "application/vnd.seelike.run+json"
 
@@ -41,6 +41,7 @@ PARAMETERS: dict[str, Any] = {
 
 # What a parameter can be. Modules, functions and objects in a notebook's namespace never are parameters.
 _PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
+_GARMENTS = "fashion-mnist/test"
 # The unbiased HSIC of n images divides by n (n - 3).
 _MINIMUM = 4
 
@@ -52,7 +53,11 @@ class Run:
     Attributes:
         profile: The profile's name.
         models: The loaded networks by name, on the device, in evaluation mode.
+        lists: Names of networks by role: "vits", "resnets" and "mixers".
+        groups: Groups of names by role, such as "cls_and_gap"; the first of a group is what the others are
+            compared with. A role that has none in this run has an empty list.
         images: The images, of which each repeat draws its own.
+        other_images: Names of image sets of other kinds.
         number_of_images: Images in each repeat.
         batch_size: Images in each minibatch.
         repeats: Draws of images.
@@ -62,7 +67,10 @@ class Run:
 
     profile: str
     models: dict[str, nn.Module]
+    lists: dict[str, list[str]]
+    groups: dict[str, list[list[str]]]
     images: data.ImageSet
+    other_images: list[str]
     number_of_images: int
     batch_size: int
     repeats: int
@@ -71,29 +79,52 @@ class Run:
 
     @property
     def vits(self) -> list[str]:
-        """Names of the Vision Transformers among the models."""
-        return self._of("vit")
+        """Names of the Vision Transformers that the page is about, from small to large."""
+        return self.lists.get("vits", [])
 
     @property
     def resnets(self) -> list[str]:
-        """Names of the ResNets among the models."""
-        return self._of("resnet")
+        """Names of the ResNets, likewise."""
+        return self.lists.get("resnets", [])
 
     @property
     def mixers(self) -> list[str]:
-        """Names of the MLP-Mixers among the models."""
-        return self._of("mixer")
+        """Names of the MLP-Mixers, likewise."""
+        return self.lists.get("mixers", [])
 
-    def _of(self, family: str) -> list[str]:
-        return [name for name, model in self.models.items() if models.family(model) == family]
+    def draws(self, images: data.ImageSet | None = None) -> Iterator[data.ImageSet]:
+        """Draw images anew for each repeat: `number_of_images` of them; of another set, at most half of it.
+
+        Args:
+            images: What to draw from; this run's images by default.
+        """
+        images = self.images if images is None else images
+        number = self.number_of_images if images is self.images else min(self.number_of_images, len(images) // 2)
+        for repeat in range(self.repeats):
+            yield images.sample(number, seed=self.seed + repeat)
+
+    def images_for(self, names: Iterable[str]) -> data.ImageSet:
+        """Choose the images for some networks: this run's, or garments for tiny networks among larger ones.
+
+        Some roles have tiny networks at every profile. Photographs are not what these were trained on.
+
+        Args:
+            names: Names of networks.
+        """
+        if self.profile != "tiny" and all(name.startswith("tiny/") for name in names):
+            return data.load(_GARMENTS)
+        return self.images
 
 
-def start(namespace: Mapping[str, Any]) -> Run:
+def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     """Set a notebook up: read its parameters, seed, load models and images, say what will run.
 
     The parameters are `profile`, `models` (a list of names, or one string with commas), `images`,
     `number_of_images`, `batch_size`, `repeats`, `seed` and `device`. One that is absent or None takes the
     profile's value. Where the profile asks for more images than a given folder has, the whole folder is used.
+
+    Networks that are given take their role by their architecture. A group, for pages that compare networks with
+    one of their kind, is written with ">" after the network that the others are compared with: "before>after".
 
     A parameter that is not among these is an error that names the near ones: papermill itself would only
     warn. This is checked once in a kernel. When the cell runs again, the notebook's own variables are in the
@@ -101,12 +132,13 @@ def start(namespace: Mapping[str, Any]) -> Run:
 
     Args:
         namespace: The notebook's `globals()`.
+        page: The name of the notebook, by which `profiles.toml` knows what it takes; without it, ViTs and ResNets.
 
     Returns:
         The run.
 
     Raises:
-        UnknownName: A parameter, profile, model or device that is not known.
+        UnknownName: A parameter, profile, page, model or device that is not known.
         TypeError: A parameter of the wrong type.
         ValueError: A number out of range, more images asked for than there are, fewer images than one
             minibatch, a device that this machine lacks, or no images where the profile brings none.
@@ -120,11 +152,12 @@ def start(namespace: Mapping[str, Any]) -> Run:
     """
     _refuse_unknown_parameters(namespace)
     given = {name: namespace.get(name, default) for name, default in PARAMETERS.items()}
-    profile = _profile(given["profile"])
+    profile = _profile(given["profile"], page)
     seed = _whole_number("seed", given["seed"], 0, at_least=0)
     repeats = _whole_number("repeats", given["repeats"], profile.repeats, at_least=1)
     device = _device(given["device"])
-    names = _model_names(given["models"], profile)
+    chosen = _chosen(given["models"])
+    names = list(dict.fromkeys(name for group in chosen for name in group)) or profile.networks
 
     images = data.load(_images(given["images"], profile))
     number_of_images, batch_size, notes = _amounts(given, profile, images)
@@ -135,10 +168,14 @@ def start(namespace: Mapping[str, Any]) -> Run:
     np.random.seed(seed)
     torch.manual_seed(seed)
     plots.use_style()
+    loaded = {name: models.load(name, device=device) for name in names}
     run = Run(
         profile=profile.name,
-        models={name: models.load(name, device=device) for name in names},
+        models=loaded,
+        lists=_by_family(loaded) if chosen else profile.lists,
+        groups={role: [g for g in chosen if len(g) > 1] for role in GROUPS} if chosen else profile.groups,
         images=images,
+        other_images=profile.other_images if given["images"] is None else [],
         number_of_images=number_of_images,
         batch_size=batch_size,
         repeats=repeats,
@@ -165,12 +202,10 @@ def _refuse_unknown_parameters(namespace: Mapping[str, Any]) -> None:
             )
 
 
-def _profile(given: Any) -> Profile:
+def _profile(given: Any, page: str | None) -> Profile:
     if not isinstance(given, str):
-        raise TypeError(f"profile must be one of {', '.join(PROFILES)}; got {given!r}.")
-    if given not in PROFILES:
-        raise unknown_name("profile", given, PROFILES)
-    return PROFILES[given]
+        raise TypeError(f"profile must be one of {', '.join(NAMES)}; got {given!r}.")
+    return profile_of(given, page)
 
 
 def _whole_number(name: str, given: Any, default: int, at_least: int) -> int:
@@ -206,17 +241,30 @@ def _device(given: Any) -> str:
     return given
 
 
-def _model_names(given: Any, profile: Profile) -> list[str]:
+def _chosen(given: Any) -> list[list[str]]:
+    """Networks that the user names, each alone or in its group; none where the profile's shall be taken."""
     if given is None:
-        return [*profile.vits, *profile.resnets]
-    names = given.split(",") if isinstance(given, str) else given
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return []
+    entries = given.split(",") if isinstance(given, str) else given
+    if not isinstance(entries, list | tuple) or not all(isinstance(entry, str) for entry in entries):
         raise TypeError(f"models must be a list of names, or one string with commas between them; got {given!r}.")
-    # Each once: a network that is given twice would be measured twice.
-    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
-    if not names:
+    chosen = [[name.strip() for name in entry.split(">")] for entry in entries if entry.strip()]
+    if not chosen:
         raise ValueError(f"models must name at least one network; got {given!r}. None takes the profile's.")
-    return names
+    for group in chosen:
+        if not all(group):
+            raise ValueError(
+                f"models has a group with a name missing: {' > '.join(group)!r}. Write 'before>after'."
+            )
+    return chosen
+
+
+def _by_family(loaded: Mapping[str, nn.Module]) -> dict[str, list[str]]:
+    """Roles of the networks that the user names."""
+    lists: dict[str, list[str]] = {role: [] for role in LISTS}
+    for name, model in loaded.items():
+        lists.get(f"{models.family(model)}s", []).append(name)
+    return lists
 
 
 def _images(given: Any, profile: Profile) -> str:
@@ -290,6 +338,7 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
         RUN_MIME: {
             "profile": run.profile,
             "models": list(run.models),
+            "groups": run.groups,
             "images": run.images.name,
             "number_of_images": run.number_of_images,
             "batch_size": run.batch_size,

@@ -1,0 +1,19 @@
+"""The figures of the book: a file for each kind, one style for all."""
+
+from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
+from seelike.plots.depth import depth_lines
+from seelike.plots.interactive import states
+from seelike.plots.style import use_style
+from seelike.plots.training import learning_curves
+
+__all__ = [
+    "CKAMap",
+    "HasBlock",
+    "cka_map",
+    "cka_maps",
+    "depth_lines",
+    "learning_curves",
+    "map_between",
+    "states",
+    "use_style",
+]

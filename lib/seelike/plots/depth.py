@@ -1,0 +1,43 @@
+"""Lines over relative depth: Figures 6, 7, 11, 12, 13, E.2 and G.1."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from seelike.plots.style import DASHES
+
+
+def depth_lines(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], *, y_label: str, title: str = ""
+) -> Figure:
+    """Draw one value per layer against relative depth, with a band for its uncertainty.
+
+    Lines differ by dashes as well as by colour.
+
+    Args:
+        lines: For each name in the legend: relative depths, values, and half the height of the band, each
+            `[layers]`.
+        y_label: What the values are, with their unit.
+        title: What stands above.
+
+    Returns:
+        The figure. As the last expression of a cell it is shown.
+
+    Example:
+        >>> depth = np.linspace(0, 1, 5)
+        >>> figure = depth_lines({"vit": (depth, depth**2, 0 * depth + 0.1)}, y_label="highest CKA")
+        >>> figure.axes[0].get_ylabel()
+        'highest CKA'
+    """
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, (depth, values, half_height)) in enumerate(lines.items()):
+        (line,) = axes.plot(depth, values, DASHES[number % len(DASHES)], label=name)
+        axes.fill_between(
+            depth, values - half_height, values + half_height, color=line.get_color(), alpha=0.2, linewidth=0
+        )
+    axes.set(xlabel="relative depth (0: first layer, 1: last)", ylabel=y_label, title=title, xlim=(0, 1))
+    if len(lines) > 1:
+        axes.legend()
+    return figure
