@@ -54,7 +54,7 @@ rule notebook:
 
 
 rule assets:
-    input: "package.json", "package-lock.json", "book/tools/widgets.js", script="book/tools/assets.py"
+    input: "package.json", "package-lock.json", "book/tools/widgets.js", "book/tools/scoreboard.js", script="book/tools/assets.py"
     output: directory("build/assets")
     shell: "{sys.executable:q} {input.script}"
 

@@ -293,6 +293,26 @@ def test_the_scoreboard_has_every_claim_with_its_figure(html, visit):
         assert f"{claim['notebook']}.html" in row.locator("a").last.get_attribute("href")
 
 
+def test_the_scoreboard_can_be_sorted(html, visit):
+    claims = json.loads((html / "_static" / "scoreboard.json").read_text())
+    numbers = sorted(claim["statistic"] or 0 for claim in claims)
+    page = visit("book/scoreboard")
+    headings, cells = (
+        page.locator("table.seelike-scoreboard thead th"),
+        "table.seelike-scoreboard tbody td:nth-child(2)",
+    )
+    headings.nth(1).click()
+    first, last = (page.locator(cells).nth(place).inner_text() for place in (0, len(claims) - 1))
+    assert {headings.nth(1).get_attribute("aria-sort")} <= {"ascending", "descending"}
+    ends = [f"{number:.3f}" for number in (numbers[0], numbers[-1])]
+    assert all(any(text.startswith(end) for text in (first, last)) for end in ends)
+
+
+def test_the_front_page_has_a_tile_for_every_claim(html, visit):
+    claims = json.loads((html / "_static" / "scoreboard.json").read_text())
+    assert visit("book/intro").locator("ul.seelike-picture a").count() == len(claims)
+
+
 def test_no_page_tells_of_the_machine_that_made_it(html):
     for path in html.rglob("*.html"):
         assert str(ROOT) not in path.read_text(), path.name

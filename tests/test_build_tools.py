@@ -175,6 +175,19 @@ def test_texts_of_claims_are_not_read_as_markdown():
     assert r"\*more\* uniform \| than" in scoreboard.table(rows, {"04": "Section 4"}, set())
 
 
+def test_the_picture_has_a_tile_for_each_claim_in_the_line_of_its_page():
+    verdicts = ["holds", "not testable"]
+    rows = scoreboard.rows("04", executed(*(claim_cell(verdict=verdict) for verdict in verdicts)), "tiny")
+    rows += scoreboard.rows("05", executed(claim_cell(verdict="does not hold")), "tiny")
+    picture = scoreboard.picture(rows, {"04": "Section 4: A < B", "05": "Section 5"})
+    lines = picture.splitlines()[1:-2]
+    assert [line.count("<a ") for line in lines] == [2, 1]
+    assert 'class="holds"' in lines[0]
+    assert 'class="not-testable"' in lines[0]
+    assert 'class="does-not-hold" href="../notebooks/05.html"' in lines[1]
+    assert "A &lt; B" in lines[0]
+
+
 @pytest.mark.parametrize(
     ("statistic", "uncertainty", "expected"),
     [(0.25, 0.05, "0.250 ± 0.050"), (0.25, None, "0.250"), (None, None, "not measured")],

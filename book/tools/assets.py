@@ -21,14 +21,17 @@ PARTS = {
     "mathjax/es5/sre": "mathjax/sre",
     "mathjax/es5/ui": "mathjax/ui",
     "mathjax/LICENSE": "mathjax/LICENSE",
+    "tablesort/dist/tablesort.min.js": "tablesort/tablesort.min.js",
+    "tablesort/dist/sorts/tablesort.number.min.js": "tablesort/tablesort.number.min.js",
+    "tablesort/LICENCE": "tablesort/LICENCE",
     "requirejs/require.js": "requirejs/require.js",
     "@jupyter-widgets/html-manager/dist/embed-amd.js": "@jupyter-widgets/html-manager/dist/embed-amd.js",
 }
 # Icons of widgets. Their script looks beside each of two modules that it defines.
 FONTS = "@jupyter-widgets/html-manager/dist/*.woff2"
 FONT_FOLDERS = ("@jupyter-widgets", "@jupyter-widgets/html-manager/dist")
-# What joins RequireJS, the widgets and MathJax.
-GLUE = Path("book/tools/widgets.js")
+# What joins RequireJS, the widgets and MathJax; and tablesort with the scoreboard.
+GLUE = {"book/tools/widgets.js": "requirejs/widgets.js", "book/tools/scoreboard.js": "tablesort/scoreboard.js"}
 
 
 def main() -> None:
@@ -39,7 +42,7 @@ def main() -> None:
     shutil.rmtree(ASSETS, ignore_errors=True)
     parts = [(MODULES / source, ASSETS / target) for source, target in PARTS.items()]
     parts += [(font, ASSETS / folder / font.name) for font in MODULES.glob(FONTS) for folder in FONT_FOLDERS]
-    parts.append((GLUE, ASSETS / "requirejs" / GLUE.name))
+    parts += [(Path(source), ASSETS / target) for source, target in GLUE.items()]
     for source, target in parts:
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

@@ -1,8 +1,10 @@
 """Gather the claims that executed notebooks recorded, and write the scoreboard of the book."""
 
 import csv
+import html
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +23,9 @@ _VERBS: dict[Verdict, tuple[str, str]] = {
     "not testable": ("is not testable", "are not testable"),
 }
 
+# "Figures 11 (left), D.4 and F.3" has room on a tile without its first word.
+_SHORT = re.compile(r"^Figures? | \(left\)| \(right\)")
+
 PAGE = """\
 # Scoreboard
 
@@ -36,9 +41,13 @@ holds for these networks. {caveat}
 
 {table}
 
-The same as data, with the value of each repeat:
+A click on a heading sorts the table by it. The same as data, with the value of each repeat:
 <a href="../_static/scoreboard.csv" download>scoreboard.csv</a>,
 <a href="../_static/scoreboard.json" download>scoreboard.json</a>.
+
+<script src="../_static/tablesort/tablesort.min.js"></script>
+<script src="../_static/tablesort/tablesort.number.min.js"></script>
+<script src="../_static/tablesort/scoreboard.js"></script>
 """
 
 # What the networks of a profile stand in for.
@@ -155,12 +164,42 @@ def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> s
         measured = f"**{number(row)}**: {escape_markdown(row.what)}" if row.statistic is not None else number(row)
         why = f": {escape_markdown(row.why)}" if row.why else ""
         lines += [
-            f"* - **{escape_markdown(row.statement)}** ({escape_markdown(row.figure)})",
+            f"* - **{escape_markdown(row.statement)}** ({escape_markdown(row.figure)}) {escape_markdown(row.paper)}",
             f"  - {measured}",
             f"  - **{SIGNS[row.verdict]} {row.verdict}**{why}",
             f"  - {see}",
         ]
     return "\n".join([*lines, ":::"])
+
+
+def picture(scores: Sequence[Row], titles: dict[str, str]) -> str:
+    """Draw all verdicts in one picture: a line for each page, a tile for each claim.
+
+    It is HTML, so that it takes the colours of the page, has room on a phone, and every tile leads to its page.
+
+    Args:
+        scores: The claims.
+        titles: Heading of each notebook, by name.
+
+    Example:
+        >>> picture([], {})
+        ''
+    """
+    if not scores:
+        return ""
+    lines = ['<ul class="seelike-picture" aria-label="All claims, page by page">']
+    for notebook in dict.fromkeys(row.notebook for row in scores):
+        tiles = [
+            f'<li><a class="{row.verdict.replace(" ", "-")}" href="../notebooks/{notebook}.html" '
+            f'title="{html.escape(f"{row.statement} {row.verdict.capitalize()}.")}">'
+            f"<span>{SIGNS[row.verdict]}</span> {html.escape(_SHORT.sub('', row.figure))}"
+            f'<span class="visually-hidden">: {html.escape(f"{row.statement} {row.verdict}")}</span></a></li>'
+            for row in scores
+            if row.notebook == notebook
+        ]
+        lines.append(f"<li><span>{html.escape(titles[notebook])}</span><ul>{''.join(tiles)}</ul></li>")
+    key = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
+    return "\n".join([*lines, "</ul>", f"<p>A tile is a claim, named by the paper's figures: {key}.</p>"])
 
 
 def page(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> str:

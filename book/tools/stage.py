@@ -173,7 +173,8 @@ def stage(executed: Iterable[Path]) -> dict[Path, bytes]:
         raise ValueError("\n".join(complaints))
 
     pages[Path("book/scoreboard.md")] = scoreboard.page(scores, titles, drawn).encode()
-    pages[Path("book/scoreboard_summary.txt")] = scoreboard.summary(scores).encode()
+    outcome = f"{scoreboard.summary(scores)}\n\n{scoreboard.picture(scores, titles)}\n"
+    pages[Path("book/scoreboard_summary.txt")] = outcome.encode()
     pages[Path("_static/scoreboard.csv")] = scoreboard.as_csv(scores).encode()
     pages[Path("_static/scoreboard.json")] = scoreboard.as_json(scores).encode()
     return pages
