@@ -164,7 +164,10 @@ def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> s
         measured = f"**{number(row)}**: {escape_markdown(row.what)}" if row.statistic is not None else number(row)
         why = f": {escape_markdown(row.why)}" if row.why else ""
         lines += [
-            f"* - **{escape_markdown(row.statement)}** ({escape_markdown(row.figure)}) {escape_markdown(row.paper)}",
+            f"* - **{escape_markdown(row.statement)}** ({escape_markdown(row.figure)})",
+            "",
+            f"    {escape_markdown(row.paper)}",
+            "",
             f"  - {measured}",
             f"  - **{SIGNS[row.verdict]} {row.verdict}**{why}",
             f"  - {see}",
