@@ -31,6 +31,11 @@ def options():
     return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs)
 
 
+def pages_before(wildcards):
+    """The discussion looks back at all other pages; these look at none."""
+    return [path for path in EXECUTED if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
+
+
 localrules: all, assets, stage, render
 
 
@@ -44,6 +49,7 @@ rule notebook:
         runner="book/tools/run_notebook.py",
         lock="requirements.lock",
         library=LIBRARY,
+        before=pages_before,
     output: "build/executed/" + PROFILE + "/{notebook}.ipynb"
     params: options=options()
     # All cores when there are more of them than notebooks.

@@ -3,8 +3,10 @@
 import json
 import re
 
+import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from seelike import claims
 from seelike.errors import UnknownName
@@ -137,3 +139,20 @@ def test_a_dead_layer_makes_a_claim_not_testable(capsys):
     assert "not testable. Some layers are dead" in said
     with pytest.raises(ValueError, match="finite numbers"):
         claims.record_difference("uniform_layers", [np.array([0.8, np.inf])], [np.ones(2)])
+
+
+def executed(path, *results):
+    """Write a notebook that has recorded some claims."""
+    outputs = [new_output("display_data", json.loads(json.dumps(each._repr_mimebundle_()))) for each in results]
+    nbformat.write(new_notebook(cells=[new_code_cell("claims.record(...)", outputs=outputs)]), path)
+
+
+def test_claims_are_gathered_in_the_order_of_the_paper(tmp_path, monkeypatch):
+    folder = tmp_path / "build" / "executed"
+    folder.mkdir(parents=True)
+    later, earlier = claims.evaluate("gap_localizes_less", [0.1, 0.2]), claims.evaluate("resnet_stages", [0.5])
+    executed(folder / "a.ipynb", later)
+    executed(folder / "b.ipynb", earlier)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert claims.gather("build/executed") == [earlier, later]

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from seelike import plots
+from seelike import claims, plots
 
 
 def layers(blocks, in_each):
@@ -154,3 +154,19 @@ def test_states_and_texts_must_agree(coloured):
         plots.states(coloured, "Colour", {"red": "A red one."})
     with pytest.raises(ValueError, match="one or more figures"):
         plots.states({}, "Colour", {})
+
+
+def test_a_forest_has_a_line_for_each_claim_and_tells_verdicts_apart():
+    results = [
+        claims.evaluate("uniform_layers", [0.30, 0.32]),
+        claims.evaluate("resnet_stages", [-0.30, -0.32]),
+        claims.evaluate("gap_localizes_less", [-0.1, 0.1]),
+        claims.Result(claims.CLAIMS["gap_trains_as_well"], "not testable", why="No GAP."),
+    ]
+    axes = plots.forest(results).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][1] == "resnet stages"
+    assert [text.get_text().strip() for text in axes.texts] == ["not testable"]
+    marks = {line.get_marker() for line in axes.lines} - {"None", "|"}
+    assert marks == {"o", "X", "s"}
+    with pytest.raises(ValueError, match="make book"):
+        plots.forest([])

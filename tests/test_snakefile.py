@@ -38,6 +38,7 @@ OTHERS = (
     "package-lock.json",
     "book/intro.md",
     "book/tools/widgets.js",
+    "book/tools/scoreboard.js",
     "book/tools/citations.py",
     "book/tools/scoreboard.py",
     "book/tools/sphinx_extension.py",
@@ -111,6 +112,15 @@ def test_only_what_changed_is_made_again(project):
     assert steps(project) == {"stage", "render"}
     change(project / "lib" / "seelike" / "cka.py", "second")
     assert steps(project) == ALL
+
+
+def test_the_discussion_runs_after_all_other_pages_and_again_when_one_changes(project):
+    change(project / "notebooks" / "09_discussion.ipynb", "first")
+    _, ran = snakemake(project)
+    pages = [line.split()[0] for line in ran if line.startswith("notebooks/")]
+    assert pages[-1] == "notebooks/09_discussion.ipynb"
+    change(project / "notebooks" / "03_a.ipynb", "second")
+    assert steps(project) == {"notebooks/03_a.ipynb", "notebooks/09_discussion.ipynb", "stage", "render"}
 
 
 def test_profile_and_parameters_reach_every_notebook(project):

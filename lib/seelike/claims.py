@@ -9,6 +9,7 @@ that holds here holds for these networks.
 """
 
 import html
+import json
 import math
 import tomllib
 from collections.abc import Sequence
@@ -254,6 +255,35 @@ def not_testable(claim_id: str, why: str, *, figure_name: str | None = None) -> 
         ○ not testable. This run has no ResNet.
     """
     show(Result(_claim(claim_id), "not testable", why=why, figure_name=figure_name)._repr_mimebundle_())
+
+
+def gather(folder: str | Path) -> list[Result]:
+    """Read the claims that executed notebooks recorded, in the order of the paper.
+
+    Args:
+        folder: Where the notebooks are, such as `build/executed/tiny`, in which `make book` leaves them. A
+            relative folder is looked for here and in the folders above: a notebook may run in a folder of its own.
+
+    Returns:
+        The results; none where there is no such folder.
+
+    Example:
+        >>> gather("no/such/folder")
+        []
+    """
+    here = Path.cwd()
+    found = next((path for above in (here, *here.parents) if (path := above / folder).is_dir()), None)
+    if found is None:
+        return []
+    results = {}
+    for file in sorted(found.glob("*.ipynb")):
+        for cell in json.loads(file.read_text())["cells"]:
+            for output in cell.get("outputs", []):
+                if content := output.get("data", {}).get(CLAIM_MIME):
+                    claim = Claim(**content["claim"])
+                    results[claim.id] = Result(**{**content, "claim": claim, "values": tuple(content["values"])})
+    order = {name: place for place, name in enumerate(CLAIMS)}
+    return sorted(results.values(), key=lambda result: order.get(result.claim.id, len(order)))
 
 
 def _claim(claim_id: str) -> Claim:

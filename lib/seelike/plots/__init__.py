@@ -1,6 +1,7 @@
 """The figures of the book: a file for each kind, one style for all."""
 
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
+from seelike.plots.claims import forest
 from seelike.plots.depth import depth_lines
 from seelike.plots.interactive import states
 from seelike.plots.style import use_style
@@ -12,6 +13,7 @@ __all__ = [
     "cka_map",
     "cka_maps",
     "depth_lines",
+    "forest",
     "learning_curves",
     "map_between",
     "states",

@@ -1,0 +1,124 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Section 9: What held, and what did not
+#
+# **Question.** Every page before this one put some of the paper's claims to the test, and each left a number with an
+# uncertainty. Seen together: do Vision Transformers see like convolutional networks?
+#
+# | | |
+# |---|---|
+# | **You will learn** | to read many verdicts at once; what kind of claim survives small networks and what kind does not; what a verdict here can and cannot say |
+# | **You need** | to have seen some of the pages before |
+# | **Cost** | seconds: it only reads what the other pages left |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/09_discussion.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line reads the parameters. This page measures nothing of its own, so it needs their `profile` alone.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "09_discussion")
+
+# %% [markdown]
+# ## All verdicts at once
+#
+# Each page leaves its claims in its executed notebook. `make book` runs all pages first and this one last, and here
+# they are gathered. Where you run this page alone, as on Colab, there is nothing to gather: the
+# [scoreboard](../book/scoreboard.md) of the published book has the same numbers.
+
+# %%
+from seelike import claims
+
+results = claims.gather(f"build/executed/{run.profile}")
+print(f"{len(results)} of {len(claims.CLAIMS)} claims have been put to the test.")
+
+# %% [markdown]
+# **Predict.** A statistic is above zero where its claim holds. Of the claims that you remember: which did you expect to hold
+# for networks with a thousandth of the paper's parameters, and which not?
+
+# %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval. Right of zero the claim holds. The axis is linear below 0.05 and logarithmic beyond.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic: blue circles right of zero hold, orange crosses left of zero do not, grey squares are undecided. The lists below give the same in words."}}
+from seelike import plots
+
+if results:
+    display(plots.forest(results))
+
+# %% [markdown]
+# The same in words, verdict by verdict.
+
+# %%
+for verdict, sign in claims.SIGNS.items():
+    for result in results:
+        if result.verdict == verdict:
+            number = (
+                "" if result.statistic is None else f" ({result.statistic:.3f})"
+            )
+            print(f"{sign} {result.claim.statement}{number}")
+
+# %% [markdown]
+# ## What we take with us
+#
+# <!-- numbers: what to say here -->
+#
+# ## What a verdict can say
+#
+# - **It is about these networks.** The interval covers the draw of images. Each network was trained once; another training
+#   could move a number by more than its interval. The paper's own figures have no interval at all.
+# - **It is about one number.** A claim such as "more uniform" has many readings. Each page says which one it took, and the
+#   statistic is written beside the verdict. Where another reading gives another answer, the page says so.
+# - **A claim that does not hold here is not refuted.** The paper speaks of networks of 86 to 632 million parameters, trained on up to
+#   300 million photographs. A tiny network that disagrees says that size, or data, or the kind of image matters.
+# - **A claim that holds here is not proved, either.** Some of the paper's pictures are there before any training: see the first
+#   exercise of [Section 4](04_representation_structure.ipynb).
+#
+# ## Try it yourself
+#
+# 1. Which claims would you drop if you could keep five? Look for claims that say the same thing twice.
+# 2. Run one page with another seed (`-p seed 1`), then this one again. Which verdicts change? They should not,
+#    where the interval is honest.
+#
+# <details><summary>Answers</summary>
+#
+# 1. There is no single answer. Figures 7 and E.2 say the same by lengths and by angles; Figures 9 and 11 say the same by CKA and by
+#    probes; the claims of Appendix F repeat those of Sections 7 and 8 on other images.
+# 2. A new seed draws new images. A 95 % interval misses in one case of twenty, so of some forty verdicts one or two that lie near zero may
+#    change to undecided or back. None should jump from one side to the other.
+#
+# </details>
+#
+# **Next:** [your own networks](10_your_own_models.ipynb), and [what came later](11_what_came_later.ipynb).
