@@ -10,7 +10,8 @@ from importlib import resources
 from itertools import count
 from typing import Any
 
-from timm.layers import GroupNormAct, StdConv2d
+import torch
+from timm.layers import GroupNormAct, StdConv2d, build_sincos2d_pos_embed
 from timm.models.mlp_mixer import MlpMixer
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -32,6 +33,8 @@ def _table() -> dict[str, dict[str, Any]]:
 
 TINY = _table()
 IMAGE_SIZE = 28
+# The longest wavelength of the sines that mark a token's row and column is this times 2 pi tokens: none repeats.
+SLOWEST = 10.0
 NUM_CLASSES = 10
 # Mean and standard deviation of the pixels of Fashion-MNIST's training images, in [0, 1].
 PIXEL_MEAN, PIXEL_STD = 0.2860, 0.3530
@@ -81,7 +84,7 @@ def _vit(configuration: dict[str, Any]) -> VisionTransformer:
         without_skips = next(numbers) == configuration.get("without_skips")
         return (BlockWithoutSkips if without_skips else Block)(**options)
 
-    return VisionTransformer(
+    model = VisionTransformer(
         img_size=IMAGE_SIZE,
         patch_size=configuration["patch_size"],
         in_chans=1,
@@ -96,6 +99,13 @@ def _vit(configuration: dict[str, Any]) -> VisionTransformer:
         weight_init=configuration.get("initialisation", ""),
         block_fn=block,  # type: ignore[arg-type]
     )
+    if configuration.get("positions") == "sines":
+        assert model.pos_embed is not None
+        # Learned like any other weights from there. The CLS token has no place.
+        sines = build_sincos2d_pos_embed(model.patch_embed.grid_size, model.embed_dim, temperature=SLOWEST)
+        with torch.no_grad():
+            model.pos_embed.zero_()[:, model.num_prefix_tokens :] = sines
+    return model
 
 
 def _resnetv2(configuration: dict[str, Any]) -> ResNetV2:

@@ -3,7 +3,8 @@
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
 from seelike.plots.depth import depth_lines
-from seelike.plots.interactive import states
+from seelike.plots.interactive import live, states
+from seelike.plots.skip import skip_ratio_maps
 from seelike.plots.style import use_style
 from seelike.plots.training import learning_curves
 
@@ -15,7 +16,9 @@ __all__ = [
     "depth_lines",
     "forest",
     "learning_curves",
+    "live",
     "map_between",
+    "skip_ratio_maps",
     "states",
     "use_style",
 ]

@@ -40,6 +40,7 @@ class CKAMap:
         y_label: The network of the rows; empty where the title says it.
         x_label: The network of the columns; likewise.
         title: What stands above the map.
+        marked_block: A block of both networks whose first and last layer are marked by lines.
     """
 
     matrix: Float[np.ndarray, "y x"]
@@ -48,6 +49,7 @@ class CKAMap:
     y_label: str = ""
     x_label: str = ""
     title: str = ""
+    marked_block: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse labels that do not fit the matrix."""
@@ -118,8 +120,10 @@ def map_between(comparison: ModelComparison, a: str, b: str) -> CKAMap:
         >>> map_between(comparison, "vit", "vit").title
         'vit'
     """
-    names = {"title": a} if a == b else {"y_label": a, "x_label": b}
-    return CKAMap(comparison.mean(a, b), comparison.layers[a], comparison.layers[b], **names)
+    matrix, y_layers, x_layers = comparison.mean(a, b), comparison.layers[a], comparison.layers[b]
+    if a == b:
+        return CKAMap(matrix, y_layers, x_layers, title=a)
+    return CKAMap(matrix, y_layers, x_layers, y_label=a, x_label=b)
 
 
 def cka_maps(maps: Sequence[CKAMap]) -> Figure:
@@ -169,6 +173,12 @@ def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
     axes.set_title(drawn.title, fontsize=_size(drawn.title))
     axes.set_xlabel(f"{drawn.x_label}\nlayers, by block".strip(), fontsize=_size(drawn.x_label))
     axes.set_ylabel(f"{drawn.y_label}\nlayers, by block".strip(), fontsize=_size(drawn.y_label))
+    for layers, line in ((drawn.x_layers, axes.axvline), (drawn.y_layers, axes.axhline)):
+        places = [place for place, layer in enumerate(layers) if layer.block == drawn.marked_block is not None]
+        for edge in (places[0] - 0.5, places[-1] + 0.5) if places else ():
+            # White on the dark, black on the bright: seen on every colour of the map.
+            line(edge, color="white", linewidth=1.6)
+            line(edge, color="black", linewidth=0.8, linestyle="--")
     for axis, layers in ((axes.xaxis, drawn.x_layers), (axes.yaxis, drawn.y_layers)):
         starts = _block_starts(layers)
         every = max(1, -(-len(starts) // _BLOCK_NUMBERS_ON_AN_AXIS))

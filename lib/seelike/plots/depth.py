@@ -7,9 +7,16 @@ from matplotlib.figure import Figure
 
 from seelike.plots.style import DASHES
 
+# Names in a legend, longer than this, stand below each other.
+_LETTERS_BESIDE_EACH_OTHER = 28
+
 
 def depth_lines(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], *, y_label: str, title: str = ""
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    *,
+    y_label: str,
+    title: str = "",
+    y_scale: str = "linear",
 ) -> Figure:
     """Draw one value per layer against relative depth, with a band for its uncertainty.
 
@@ -20,6 +27,7 @@ def depth_lines(
             `[layers]`.
         y_label: What the values are, with their unit.
         title: What stands above.
+        y_scale: "linear" or "log".
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -30,14 +38,18 @@ def depth_lines(
         >>> figure.axes[0].get_ylabel()
         'highest CKA'
     """
-    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    beside = 1 if max(map(len, lines)) > _LETTERS_BESIDE_EACH_OTHER else 2
+    rows_of_legend = -(-len(lines) // beside) if len(lines) > 1 else 0
+    figure = Figure(figsize=(5.2, 3.0 + 0.22 * rows_of_legend), layout="constrained")
     axes = figure.subplots()
     for number, (name, (depth, values, half_height)) in enumerate(lines.items()):
         (line,) = axes.plot(depth, values, DASHES[number % len(DASHES)], label=name)
         axes.fill_between(
             depth, values - half_height, values + half_height, color=line.get_color(), alpha=0.2, linewidth=0
         )
-    axes.set(xlabel="relative depth (0: first layer, 1: last)", ylabel=y_label, title=title, xlim=(0, 1))
+    axes.set(
+        xlabel="relative depth (0: first layer, 1: last)", ylabel=y_label, title=title, xlim=(0, 1), yscale=y_scale
+    )
     if len(lines) > 1:
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=beside)
     return figure

@@ -2,8 +2,9 @@
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
@@ -69,3 +70,47 @@ def _picture(figure: Figure, name: str, alt: str) -> str:
         'style="max-width: 100%; height: auto">'
         f"<figcaption>{html.escape(name)}</figcaption></figure>"
     )
+
+
+def live(draw: Callable[..., Figure], **choices: Sequence[Any]) -> widgets.Widget:
+    """Draw a figure anew for every choice: where a kernel runs, and states are too many to draw all.
+
+    Unlike `ipywidgets.interact` it captures no output, which an executing notebook can wait for without end.
+
+    Args:
+        draw: Makes the figure, from one value of each choice, by name.
+        choices: What can be chosen: a menu, or for a range a slider.
+
+    Returns:
+        The widget. As the last expression of a cell it is shown.
+
+    Raises:
+        ValueError: There is nothing to choose from.
+
+    Example:
+        >>> widget = live(lambda token: Figure(), token=range(5))
+        >>> [type(child).__name__ for child in widget.children]
+        ['IntSlider', 'HTML']
+    """
+    empty = [name for name, options in choices.items() if len(options) == 0]
+    if empty or not choices:
+        raise ValueError(f"live needs one or more choices, each with something to choose; got {choices}.")
+    controls = {
+        name: widgets.IntSlider(
+            min=options.start, max=options[-1], step=options.step, value=options.start, description=name
+        )
+        if isinstance(options, range)
+        else widgets.Dropdown(options=list(options), description=name)
+        for name, options in choices.items()
+    }
+    picture = widgets.HTML()
+
+    def redraw(*_: Any) -> None:
+        chosen = {name: control.value for name, control in controls.items()}
+        label = ", ".join(f"{name} {value}" for name, value in chosen.items())
+        picture.value = _picture(draw(**chosen), label, label)
+
+    for control in controls.values():
+        control.observe(redraw, "value")
+    redraw()
+    return widgets.VBox([*controls.values(), picture], layout={"max_width": "100%"})
