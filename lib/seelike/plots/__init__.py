@@ -4,6 +4,7 @@ from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
 from seelike.plots.depth import depth_lines
 from seelike.plots.interactive import live, states
+from seelike.plots.localization import accuracy_maps, places, token_maps
 from seelike.plots.skip import skip_ratio_maps
 from seelike.plots.style import use_style
 from seelike.plots.training import learning_curves
@@ -11,6 +12,7 @@ from seelike.plots.training import learning_curves
 __all__ = [
     "CKAMap",
     "HasBlock",
+    "accuracy_maps",
     "cka_map",
     "cka_maps",
     "depth_lines",
@@ -18,7 +20,9 @@ __all__ = [
     "learning_curves",
     "live",
     "map_between",
+    "places",
     "skip_ratio_maps",
     "states",
+    "token_maps",
     "use_style",
 ]
