@@ -1,43 +1,138 @@
 """Section 7 of the paper in numbers: whether high layers still know where things are in the image.
 
 - *Localization*: the share of interior tokens of a layer whose most similar patch of the image (by CKA,
-  `seelike.localization`) is their own or one of its eight neighbours. A token that takes any of p patches for
-  the most similar is that near with a chance of c = 9 / p, so layers of different grids are compared by
-  (share - c) / (1 - c): 1 where every token knows its place, 0 where none does.
+  `seelike.localization`) is their own or one of its eight neighbours. A token that takes any of the p patches
+  for the most similar is that near with a chance of about 9 / p, so layers of different grids are compared by
+  (share - c) / (1 - c): 1 where every token knows its place, 0 where none does, below 0 where tokens point away
+  from it. Patches that are the same in all images have no CKA and cannot be the most similar; so c is the mean,
+  over these tokens, of the patches with a CKA around the token over all patches with one.
 - *Probes* are trained on a few images of each class and tested on others, drawn anew for each repeat.
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from seelike.data import ImageSet
 from seelike.localization import within_one_cell
+from seelike.models import Layer, family, layers, read
 from seelike.probes import few_shot
+from seelike.streaming import Images
+
+# In a coarser grid nearly all patches are neighbours.
+_FEWEST_LOCATIONS = 16
+# Finer maps, of a ResNet's low stages, cost most, and their patches are of few pixels.
+_MOST_LOCATIONS = 256
 
 
 def localization_above_chance(cka: Float[Tensor, "t h w"]) -> float:
     """Compute how many interior tokens know their place, beyond what chance would give (Figures 9 and 10).
 
     Args:
-        cka: CKA of all spatial tokens with all patches, t = h w, row by row.
+        cka: CKA of all spatial tokens with all patches, t = h w, row by row. NaN where there is none.
 
     Returns:
-        (share - c) / (1 - c) with c = 9 / (h w); NaN where no token has a map.
+        (share - c) / (1 - c), with c as the head of this module says; NaN where no interior token has a map.
 
     Raises:
-        ValueError: There are not as many tokens as patches, or no interior, or nine patches and fewer.
+        ValueError: There are not as many tokens as patches, or no interior, or all patches are neighbours.
 
     Example:
         >>> import torch
         >>> localization_above_chance(torch.eye(16).reshape(16, 4, 4))
         1.0
     """
-    patches = cka.shape[1] * cka.shape[2]
-    if patches <= 9:
-        raise ValueError(f"In a grid of {patches} patches all are neighbours. A grid of 4 x 4 or more is needed.")
-    chance = 9 / patches
-    return (float(within_one_cell(cka)) - chance) / (1 - chance)
+    share = float(within_one_cell(cka))
+    if math.isnan(share):
+        return share
+    has_cka = ~cka.isnan()
+    patches = has_cka.any(dim=0).double()
+    around = 9 * avg_pool2d(patches[None], kernel_size=3, stride=1)[0] / patches.sum()
+    tokens = has_cka.flatten(1).any(dim=1).reshape(patches.shape)[1:-1, 1:-1]
+    chance = float(around[tokens].mean())
+    # Of a mean of ones, rounding may leave less.
+    if chance > 1 - 1e-9:
+        raise ValueError(
+            f"In a grid of {cka.shape[1]} x {cka.shape[2]} patches all are neighbours. A grid of 4 x 4 or more is "
+            "needed."
+        )
+    return (share - chance) / (1 - chance)
+
+
+def mapped_blocks(model: nn.Module, images: ImageSet | Tensor, number: int = 8) -> list[Layer]:
+    """Choose the blocks whose tokens are mapped onto the image (Figures 9, 10 and D.1 to D.4).
+
+    These are the blocks with at most 256 locations, or as many as the last block has; so the low stages of a
+    ResNet, whose fine maps cost most, are left out. Of more than `number` blocks, equal steps are taken, and
+    always the last two.
+
+    Args:
+        model: A network in evaluation mode.
+        images: An image set, or prepared images `[n, channels, height, width]`; the first shows the grids.
+        number: Most blocks to choose.
+
+    Returns:
+        The blocks in firing order, the last block of the network among them; none where the architecture is
+        unknown, or the last block has a grid of fewer than 16 locations, most of which are neighbours.
+
+    Example:
+        >>> from seelike.models import load
+        >>> import torch
+        >>> [layer.name for layer in mapped_blocks(load("resnet18:random"), torch.zeros(1, 3, 224, 224))]
+        ['block 5', 'block 6', 'block 7', 'block 8']
+    """
+    if family(model) == "other":
+        return []
+    blocks = layers(model, kinds=["block"])
+
+    def locations(_: Layer, activation: Tensor) -> int:
+        if activation.ndim == 4:
+            return math.prod(activation.shape[2:])
+        return activation.shape[1] - getattr(model, "num_prefix_tokens", 0)
+
+    found = read(model, blocks, Images(images, model)[:1], locations)
+    of_last = found[blocks[-1].name]
+    if of_last < _FEWEST_LOCATIONS:
+        return []
+    blocks = [block for block in blocks if found[block.name] <= max(_MOST_LOCATIONS, of_last)]
+    if len(blocks) <= number:
+        return blocks
+    steps = np.linspace(0, len(blocks) - 3, max(0, number - 2)).round().astype(int).tolist()
+    return [blocks[place] for place in [*steps, len(blocks) - 2, len(blocks) - 1][-number:]]
+
+
+def why_no_probes(images: ImageSet, *, per_class: int) -> str:
+    """Say why probes cannot be trained on some images.
+
+    Args:
+        images: An image set.
+        per_class: Training images of each class.
+
+    Returns:
+        What is missing, as a whole sentence; empty where nothing is.
+
+    Example:
+        >>> from seelike.data import load
+        >>> images = load("fashion-mnist/test")
+        >>> why_no_probes(images, per_class=10)
+        ''
+        >>> why_no_probes(images.select(np.arange(30)), per_class=2)
+        'Probes need 3 images of each class, one of them for testing; fashion-mnist/test has only 1 of Bag.'
+    """
+    if images.labels is None or images.class_names is None:
+        return f"Probes need images with classes; {images.name} has none."
+    if len(images.class_names) < 2:
+        return f"Probes need two classes or more; {images.name} has one."
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    if counts.min() > per_class:
+        return ""
+    return (
+        f"Probes need {per_class + 1} images of each class, one of them for testing; {images.name} has only "
+        f"{counts.min()} of {images.class_names[int(counts.argmin())]}."
+    )
 
 
 def training_and_test_images(
@@ -45,28 +140,31 @@ def training_and_test_images(
 ) -> tuple[ImageSet, ImageSet]:
     """Draw images for a probe: a few of each class to train on, and others to test on (Appendix A).
 
-    A random half of the images is for training, the other for testing: no image is in both.
-
     Args:
         images: An image set with classes.
         per_class: Training images of each class; the paper takes 10.
-        number_of_test_images: Test images; all of their half, where it has fewer.
+        number_of_test_images: Test images, of all others; all of these, where there are fewer.
         seed: Of the draw.
 
     Returns:
-        Training images and test images.
+        Training images and test images: none is in both.
 
     Raises:
-        ValueError: The images have no classes, or a class has too few of them.
+        ValueError: The images have no classes, a class has too few of them, or none is left to test on.
 
     Example:
         >>> from seelike.data import load
         >>> images = load("fashion-mnist/test")
         >>> training, test = training_and_test_images(images, per_class=10, number_of_test_images=50, seed=0)
-        >>> len(training), len(test)
-        (100, 50)
+        >>> len(training), len(test), np.intersect1d(training.places, test.places).size
+        (100, 50, 0)
     """
-    order = np.random.default_rng(seed).permutation(len(images))
-    half = len(images) // 2
-    training = few_shot(images.select(np.sort(order[:half])), per_class=per_class, seed=seed)
-    return training, images.select(np.sort(order[half:][:number_of_test_images]))
+    training = few_shot(images, per_class=per_class, seed=seed)
+    others = np.flatnonzero(~np.isin(images.places, training.places))
+    if others.size == 0:
+        raise ValueError(
+            f"All {len(images)} images of {images.name} are for training, and none is left to test on. Give more "
+            "images, or ask for fewer of each class."
+        )
+    drawn = np.random.default_rng(seed).permutation(others)[:number_of_test_images]
+    return training, images.select(np.sort(drawn))

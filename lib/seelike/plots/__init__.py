@@ -4,7 +4,7 @@ from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
 from seelike.plots.depth import depth_lines
 from seelike.plots.interactive import live, states
-from seelike.plots.localization import accuracy_maps, places, token_maps
+from seelike.plots.localization import accuracy_maps, places, same_place, token_maps
 from seelike.plots.skip import skip_ratio_maps
 from seelike.plots.style import use_style
 from seelike.plots.training import learning_curves
@@ -21,6 +21,7 @@ __all__ = [
     "live",
     "map_between",
     "places",
+    "same_place",
     "skip_ratio_maps",
     "states",
     "token_maps",

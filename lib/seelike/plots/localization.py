@@ -1,5 +1,6 @@
 """Maps over the image: CKA of tokens with patches (Figures 9, 10, D.1 to D.3), accuracy of tokens (Figure D.4)."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -8,12 +9,15 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 # Patches that are the same in all images have no CKA: grey.
 _COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.6")
 _WIDTH = 6.2  # inches
-# Letters, at ten points, that fit along the side of a map.
+# Letters, at nine points, that fit along the side of a map.
 _LETTERS_ON_A_SIDE = 18
+_MANY_ROWS = 10
+_MANY_PANELS = 4
 
 
 def places(rows: int, columns: int) -> list[int]:
@@ -59,63 +63,129 @@ def token_maps(
     chosen = {name: places(*cka.shape[1:]) for name, cka in maps.items()} if tokens is None else tokens
     columns = max(len(each) for each in chosen.values())
     side = _WIDTH / (columns + 0.7)
-    figure = Figure(figsize=(_WIDTH, (side + 0.25) * len(maps) + 0.1), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, (side + 0.25) * len(maps) + 0.1), layout="compressed")
     rows = figure.subplots(len(maps), columns, squeeze=False)
     for row, (name, cka) in zip(rows, maps.items(), strict=True):
         shown = cka[list(chosen[name])]
-        low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+        low, high = _limits(shown)
         for axes, token in zip(row, chosen[name], strict=True):
             image = axes.imshow(cka[token], cmap=_COLOURS, vmin=low, vmax=high)
-            _frame(axes, *divmod(token, cka.shape[2]))
+            _frame(axes, token // cka.shape[2], token % cka.shape[2], cka.shape[1])
             axes.set_title(f"token {token}", fontsize=9)
-            axes.set_xticks([])
-            axes.set_yticks([])
-        row[0].set_ylabel(name, fontsize=min(10.0, 10 * _LETTERS_ON_A_SIDE / max(1, len(name))))
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(_in_lines(name), fontsize=9)
         figure.colorbar(image, ax=row.tolist(), label="CKA", fraction=0.04, aspect=15)
     return figure
 
 
-def _frame(axes: Axes, row: int, column: int) -> None:
-    # White within black: seen on every colour of the map.
+def _frame(axes: Axes, row: int, column: int, rows: int) -> None:
+    # White within black: seen on every colour of the map. Thin where cells are small, so as not to hide them.
+    thin = 0.6 if rows > _MANY_ROWS else 1.0
     for colour, width in (("black", 3.0), ("white", 1.4)):
         axes.add_patch(
             Rectangle(
-                (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=width, clip_on=False
+                (column - 0.5, row - 0.5),
+                1,
+                1,
+                fill=False,
+                edgecolor=colour,
+                linewidth=thin * width,
+                clip_on=False,
             )
         )
 
 
-def accuracy_maps(panels: Mapping[str, Float[np.ndarray, "h w"]]) -> Figure:
-    """Draw the accuracy of probes on single tokens, each at its place in the image (Figure D.4).
+def _limits(cka: np.ndarray) -> tuple[float, float]:
+    finite = cka[np.isfinite(cka)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
-    Each panel has its own scale, as in the paper: what is compared is where in the image a probe does well.
+
+def _in_lines(name: str) -> str:
+    """Break a long name after its separators, so that it fits beside a map."""
+    lines = [""]
+    for part in re.findall(r"[^_./ ]*[_./ ]?", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > _LETTERS_ON_A_SIDE:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def same_place(maps: Mapping[str, Float[np.ndarray, "t h w"]], down: float, across: float) -> Figure:
+    """Draw the map of the token at one place of the image, for several networks beside each other.
+
+    The scale of a network is that of all its tokens, so that places can be compared.
 
     Args:
-        panels: For each title the accuracy of each spatial token, from 0 to 1.
+        maps: For each title the CKA of all spatial tokens with all patches.
+        down: Where, from 0 at the upper edge of the image to 1 at the lower.
+        across: Likewise, from left to right.
 
     Returns:
-        The figure, three panels beside each other.
+        The figure.
 
     Raises:
         ValueError: There is nothing to draw.
 
     Example:
-        >>> figure = accuracy_maps({"block 1": np.array([[0.2, 0.4], [0.3, 0.5]])})
-        >>> figure.axes[0].get_title()
-        'block 1'
+        >>> maps = {"coarse": np.eye(4).reshape(4, 2, 2), "fine": np.eye(16).reshape(16, 4, 4)}
+        >>> figure = same_place(maps, 0.9, 0.1)
+        >>> [axes.get_xlabel() for axes in figure.axes[:2]]
+        ['token 2', 'token 12']
     """
-    if not panels:
-        raise ValueError("There is no map to draw. Give at least one panel.")
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(2.1 * columns + 0.1, 2.0 * rows), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for unused in all_axes[len(panels) :]:
-        unused.remove()
-    for axes, (title, accuracy) in zip(all_axes, panels.items(), strict=False):
-        image = axes.imshow(100 * accuracy, cmap="viridis")
-        axes.set_title(title, fontsize=9)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        figure.colorbar(image, ax=axes, format="%.0f %%", fraction=0.05).ax.tick_params(labelsize=8)
+    if not maps:
+        raise ValueError("There is no map to draw. Give at least one network's.")
+    figure = Figure(figsize=(_WIDTH, 2.9 if len(maps) < _MANY_PANELS else 2.3), layout="compressed")
+    for axes, (name, cka) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
+        h, w = cka.shape[1:]
+        row, column = min(int(down * h), h - 1), min(int(across * w), w - 1)
+        low, high = _limits(cka)
+        image = axes.imshow(cka[row * w + column], cmap=_COLOURS, vmin=low, vmax=high)
+        _frame(axes, row, column, h)
+        axes.spines[:].set_visible(False)
+        axes.set(xticks=[], yticks=[], xlabel=f"token {row * w + column}")
+        axes.set_title(_in_lines(name), fontsize=9)
+        bar = figure.colorbar(image, ax=axes, label="CKA", location="bottom", fraction=0.06, aspect=15)
+        bar.locator = MaxNLocator(3)
+        bar.update_ticks()
+    return figure
+
+
+def accuracy_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "h w"]]]) -> Figure:
+    """Draw the accuracy of probes on single tokens, each at its place in the image (Figure D.4).
+
+    Each map has its own scale, as in the paper: what is compared is where in the image a probe does well.
+
+    Args:
+        rows: For each network, and each title of a map, the accuracy of each spatial token, from 0 to 1.
+
+    Returns:
+        The figure, a row a network.
+
+    Raises:
+        ValueError: There is nothing to draw.
+
+    Example:
+        >>> figure = accuracy_maps({"vit": {"block 1": np.array([[0.2, 0.4], [0.3, 0.5]])}})
+        >>> figure.axes[0].get_title(), figure.axes[0].get_ylabel()
+        ('block 1', 'vit')
+    """
+    columns = max((len(row) for row in rows.values()), default=0)
+    if columns == 0:
+        raise ValueError("There is no map to draw. Give at least one network with one map.")
+    figure = Figure(figsize=(min(_WIDTH, 2.0 * columns + 0.3), 1.6 * len(rows) + 0.1), layout="compressed")
+    all_axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (name, maps) in zip(all_axes, rows.items(), strict=True):
+        for unused in row[len(maps) :]:
+            unused.remove()
+        for axes, (title, accuracy) in zip(row, maps.items(), strict=False):
+            image = axes.imshow(100 * accuracy, cmap="viridis")
+            axes.set_title(title, fontsize=9)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            bar = figure.colorbar(image, ax=axes, format="%.0f %%", fraction=0.05)
+            bar.locator = MaxNLocator(4, integer=True)
+            bar.update_ticks()
+            bar.ax.tick_params(labelsize=8)
+        row[0].set_ylabel(_in_lines(name), fontsize=9)
     return figure
