@@ -102,23 +102,34 @@ print(similarity.compute()[:2].flatten(1))
 # ## Measure
 #
 # The last block of every network, once for each draw of images. A location of a ResNet's feature map counts as a token, and the image is cut
-# into as many patches as the map has locations.
+# into as many patches as the map has locations. A warning names patches that are the same in all images of a draw, such as black corners:
+# they have no CKA.
 
 # %%
 from seelike.localization import token_patch_cka
-from seelike.models import layers
+from seelike.spatial_information import mapped_blocks
 
-grouped = [name for group in run.groups["cls_and_gap"] for name in group]
+pairs = run.groups["cls_and_gap"]
+shown = [*run.vits, *run.resnets, *run.mixers]
 maps = {}
-for name in dict.fromkeys([*run.vits, *run.resnets, *run.mixers, *grouped]):
+for name in dict.fromkeys([*shown, *(name for pair in pairs for name in pair)]):
     network = run.models[name]
-    last = layers(network, kinds=["block"])[-1:]
-    maps[name] = [
-        token_patch_cka(network, last, images, minibatch=run.batch_size)[
-            last[0].name
-        ].cka
-        for images in run.draws()
-    ]
+    last = mapped_blocks(network, run.images, number=1)
+    for images in run.draws() if last else ():
+        found = token_patch_cka(network, last, images, minibatch=run.batch_size)
+        maps.setdefault(name, []).append(found[last[0].name].cka)
+
+# %% [markdown]
+# Networks whose blocks are not known here, or whose last block has a grid coarser than 4 x 4, have no maps. Figures show the mean over
+# draws.
+
+# %%
+without_maps = [name for name in run.models if name not in maps]
+if without_maps:
+    print("no maps of:", ", ".join(without_maps))
+mean_maps = {
+    name: torch.stack(draws).mean(dim=0).numpy() for name, draws in maps.items()
+}
 
 # %% [markdown]
 # ## Tokens on the image: Figure 9
@@ -126,25 +137,45 @@ for name in dict.fromkeys([*run.vits, *run.resnets, *run.mixers, *grouped]):
 # **Predict.** The paper shows a token at the corner, one at an edge and some of the interior. For which of them will the map of a ViT have a single
 # bright spot? And where will a ResNet's tokens be bright?
 
-# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The numbers below say how often the brightest patch is there."}}
+# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The numbers below say how often the brightest patch is there."}}
 from seelike import plots
 
-shown = [*run.vits, *run.resnets]
-mean_maps = {name: torch.stack(maps[name]).mean(dim=0).numpy() for name in shown}
-plots.token_maps(mean_maps) if shown else None
+shown_maps = {name: mean_maps[name] for name in shown if name in maps}
+if shown_maps:
+    display(plots.token_maps(shown_maps))
 
 # %% [markdown]
 # ### How many tokens know their place?
 #
 # For each interior token we look for its brightest patch, and count those for which it is their own or one of the eight
-# around it. A token that knows nothing would be right by chance in 9 of 49 cases, more often on a coarser grid: so chance is subtracted, and
-# 1 means that all tokens know their place.
+# around it. Try it by eye on the four tokens of one row above. A token that knows nothing would be right by chance in 9 of 49
+# cases, on a coarser grid more often: so chance is subtracted, and 1 means that all tokens know their place, 0 that none does.
+#
+# By hand, on the first draw of the first network, with 9 patches of all for the chance, and by the library, which leaves out patches without
+# a CKA.
 
 # %%
 import numpy as np
 
 from seelike.spatial_information import localization_above_chance
 
+for name in list(maps)[:1]:
+    first = maps[name][0]
+    rows, columns = first.shape[1:]
+    near = []
+    for row in range(1, rows - 1):
+        for column in range(1, columns - 1):
+            of_token = first[row * columns + column].nan_to_num(-1)
+            best = divmod(int(of_token.argmax()), columns)
+            near.append(abs(best[0] - row) <= 1 and abs(best[1] - column) <= 1)
+    share, chance = np.mean(near), 9 / (rows * columns)
+    print(f"by hand {(share - chance) / (1 - chance):.3f}, share {share:.3f}")
+    print(f"by the library {localization_above_chance(first):.3f}")
+
+# %% [markdown]
+# All networks, the mean over draws.
+
+# %%
 knows_place = {
     name: np.array([localization_above_chance(each) for each in draws])
     for name, draws in maps.items()
@@ -160,8 +191,8 @@ from seelike import claims
 
 
 def of(names, values):
-    """The values of some of the networks."""
-    return [values[name] for name in names]
+    """The values of some networks, where there are any."""
+    return [values[name] for name in names if name in values]
 
 
 claims.record_difference(
@@ -181,13 +212,11 @@ claims.record_difference(
 # worse?
 
 # %% mystnb={"figure": {"caption": "The same maps for a ViT with CLS token and one that was trained with global average pooling (the paper's Figure 10).", "name": "fig-gap"}, "image": {"alt": "Two rows of heat maps, one for the ViT with CLS token and one for the ViT with GAP. A white frame marks the token's own place. The claim below says which of the two knows its place better."}}
-pairs = run.groups["cls_and_gap"]
 pair_maps = {
-    name: torch.stack(maps[name]).mean(dim=0).numpy()
-    for pair in pairs
-    for name in pair
+    name: mean_maps[name] for pair in pairs for name in pair if name in maps
 }
-plots.token_maps(pair_maps) if pairs else None
+if pair_maps:
+    display(plots.token_maps(pair_maps))
 
 # %% [markdown]
 # The claim takes the first network of the pair as the one with the CLS token.
@@ -205,35 +234,69 @@ claims.record_difference(
 # ## What can be read from one token: Figure 11
 #
 # A token that keeps to its patch cannot know what the whole image shows. So train a linear classifier on a single token, and see: where tokens are
-# local it should fail. The classifier is a ridge regression on ten images of each class, in closed form; its strength is chosen on images
-# that are held out.
+# local it should fail. The classifier is a ridge regression on ten images of each class, in closed form. Its strength is chosen with half of them
+# held out; then it is trained on all.
 #
+# By hand, for one token of a single number, four images and two classes, -1 and 1: the slope is the covariance over the variance plus the
+# strength.
+
+# %%
+token = torch.tensor([0.0, 1.0, 4.0, 5.0])
+target = torch.tensor([-1.0, -1.0, 1.0, 1.0])
+centred, strength = token - token.mean(), 1.0
+slope = (centred @ target) / (centred @ centred + strength)
+print(f"slope {slope:.3f}, at 3: {slope * (3 - token.mean()) + target.mean():.3f}")
+
+# %% [markdown]
+# Above zero means the second class. The library's probe says the same, for any number of features, classes and tokens at once.
+
+# %%
+from seelike.probes import RidgeProbe
+
+probe = RidgeProbe(alphas=[strength]).fit(token[:, None], [-1, -1, 1, 1])
+of_three = probe.decision_function(torch.tensor([[3.0]]))
+print(f"slope {probe.coef_[1, 0]:.3f}, at 3: {of_three[0]:.3f}")
+
+# %% [markdown]
 # **Predict.** In the last block: which network's single tokens classify best, and which worst?
 #
-# As in the paper, these are the ViT with CLS token, the one with GAP, and ResNets. Probes need classes: where the images have none,
-# this part is left out.
+# As in the paper, these are the ViT with CLS token, the one with GAP, and ResNets. A ResNet's lower blocks are finer and have fewer
+# channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Training and test images share none.
 
 # %%
 from seelike.probes import probe_layers
-from seelike.spatial_information import training_and_test_images
+from seelike.spatial_information import training_and_test_images, why_no_probes
 
-probes = {name: [] for name in dict.fromkeys([*grouped, *run.resnets])}
-if run.images.labels is not None:
-    for repeat in range(run.repeats):
-        training, test = training_and_test_images(
-            run.images,
-            per_class=10,
-            number_of_test_images=500,
-            seed=run.seed + repeat,
+why_not = why_no_probes(run.images, per_class=10)
+print(why_not or "Probes can be trained on these images.")
+grouped = [name for pair in pairs for name in pair]
+kinds = ["each", "first", "mean", "mean but first"]
+probes = {
+    name: []
+    for name in dict.fromkeys([*grouped, *run.resnets])
+    if name in maps and not why_not
+}
+
+# %% [markdown]
+# Each repeat draws new images, to train on and to test.
+
+# %%
+for repeat in range(run.repeats if probes else 0):
+    training, test = training_and_test_images(
+        run.images,
+        per_class=10,
+        number_of_test_images=500,
+        seed=run.seed + repeat,
+    )
+    for name, found in probes.items():
+        network = run.models[name]
+        found.append(
+            probe_layers(network, training, test, tokens=kinds, held_out=0.5)
         )
-        for name in probes:
-            kinds = ["each", "first", "mean"]
-            found = probe_layers(run.models[name], training, test, tokens=kinds)
-            probes[name].append(found)
 
 # %% [markdown]
 # From the probes of all blocks we keep, for each kind of token, the accuracy by block and repeat. For single tokens it is the mean over the
-# spatial tokens.
+# spatial tokens; where several tokens are taken together, their mean is what is classified.
 
 
 # %%
@@ -241,11 +304,7 @@ def accuracy(name, kind):
     """Accuracy of the probes of one kind, per repeat and block."""
     return np.array(
         [
-            [
-                p.average if kind == "each" else float(p.accuracy)
-                for p in found
-                if p.tokens == kind
-            ]
+            [probe.average for probe in found if probe.tokens == kind]
             for found in probes[name]
         ]
     )
@@ -258,83 +317,103 @@ def line(name, kind):
     return depth, *claims.mean_and_uncertainty(values)
 
 
-tested = [name for name in probes if probes[name]]
-
 # %% [markdown]
 # First, single tokens: the left half of Figure 11.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on single spatial tokens, mean over tokens, by relative depth (the paper's Figure 11, left). Bands are 95 % intervals over draws of images.", "name": "fig-probes-each"}, "image": {"alt": "A line for each network: accuracy of probes on single tokens against relative depth. The claims below compare their right ends."}}
-if tested:
-    lines = {name: line(name, "each") for name in tested}
+lines = {name: line(name, "each") for name in probes}
+if lines:
     display(plots.depth_lines(lines, y_label="accuracy, single token"))
 
 # %% [markdown]
-# The claims compare the last block. The ViT with CLS token is the first of the pair.
+# The claims compare the last block. The ViT with CLS token is the first of the pair. Where there are no probes, the cards say why.
 
 # %%
-top = {name: accuracy(name, "each")[:, -1] for name in tested}
-cls_vits = [pair[0] for pair in pairs] if tested else []
-claims.record_difference(
+top = {name: accuracy(name, "each")[:, -1] for name in probes}
+for name, values in top.items():
+    print(f"{name}: {values.mean():.3f}")
+
+
+def record(claim_id, larger, smaller, compares):
+    """Record a claim about probes of a figure, or why there are none."""
+    figure = f"fig-probes-{'pooled' if 'one_gap' in claim_id else 'each'}"
+    if why_not:
+        claims.not_testable(claim_id, why_not, figure_name=figure)
+    else:
+        claims.record_difference(
+            claim_id, larger, smaller, figure_name=figure, compares=compares
+        )
+
+
+# %% [markdown]
+# First against the ViT with GAP, then against the ResNets.
+
+# %%
+cls_vits, gap_vits = ([pair[place] for pair in pairs] for place in (0, 1))
+record(
     "spatial_tokens_of_cls_classify_worse_than_gap",
-    of([pair[1] for pair in pairs] if tested else [], top),
+    of(gap_vits, top),
     of(cls_vits, top),
-    figure_name="fig-probes-each",
-    compares="single tokens of a ViT with GAP and of one with CLS token, on images with classes",
+    "single tokens of a ViT with GAP and of one with CLS token",
 )
-claims.record_difference(
+record(
     "spatial_tokens_of_cls_classify_worse_than_resnet",
-    of(run.resnets if tested else [], top),
+    of(run.resnets, top),
     of(cls_vits, top),
-    figure_name="fig-probes-each",
-    compares="single tokens of ResNets and of a ViT with CLS token, on images with classes",
+    "single tokens of ResNets and of a ViT with CLS token",
 )
 
 # %% [markdown]
-# Then the same ViTs, read out in two ways: by their first token, which is the CLS token where there is one and else the token of
-# the upper left corner, and by the mean of all tokens.
+# ### One token for all?
+#
+# Now the two ViTs, read out in three ways: by their first token, by the mean of all tokens, and by the mean of all but the first. In a ViT
+# with CLS token that is the first. One with GAP has none: its first token is that of the upper left corner.
+#
+# **Predict.** How far below the mean of all tokens does the corner of the GAP network stay, in its first block and in its last?
 
-# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token and on the mean of all tokens, for ViTs with CLS token and with GAP (the paper's Figure 11, right).", "name": "fig-probes-pooled"}, "image": {"alt": "Four lines for each pair: first token and mean of all tokens, of the ViT with CLS token and of the one with GAP, against relative depth. The claim below compares the right ends of the two lines of the GAP network."}}
-names = [name for pair in pairs for name in pair if name in tested]
-if names:
-    lines = {
-        f"{name}, {kind}": line(name, kind)
-        for name in names
-        for kind in ("first", "mean")
-    }
-    display(plots.depth_lines(lines, y_label="accuracy"))
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token, on the mean of all tokens and on the mean of all but the first, for ViTs with CLS token (left) and with GAP (right): the paper's Figure 11, right. Bands are 95 % intervals over draws of images.", "name": "fig-probes-pooled"}, "image": {"alt": "A panel for each ViT, with three lines: accuracy of the first token, of the mean of all tokens and of the mean of all but the first, against relative depth. The claim below compares two of the right ends of the GAP network."}}
+panels = {
+    name: {kind: line(name, kind) for kind in kinds[1:]}
+    for name in grouped
+    if name in probes
+}
+if panels:
+    display(plots.depth_panels(panels, y_label="accuracy"))
 
 # %% [markdown]
 # "As well as all" cannot be shown as such. The claim says that the corner token of the GAP network is at most five points of accuracy
-# behind the mean of all tokens.
+# behind the mean of all tokens. Is the corner a token like any other? The mean over all single tokens stands beside it.
 
 # %%
-gaps = [pair[1] for pair in pairs] if tested else []
-claims.record_difference(
+for name in panels:
+    last_block = {kind: accuracy(name, kind)[:, -1].mean() for kind in kinds}
+    print(name, {kind: round(float(a), 3) for kind, a in last_block.items()})
+gaps = [name for name in gap_vits if name in probes]
+record(
     "one_gap_token_does_as_well_as_all",
     [accuracy(name, "first")[:, -1] + 0.05 for name in gaps],
     [accuracy(name, "mean")[:, -1] for name in gaps],
-    figure_name="fig-probes-pooled",
-    compares="tokens of a ViT with GAP, on images with classes",
+    "tokens of a ViT with GAP",
 )
 
 # %% [markdown]
 # ## Look around
 #
-# The slider goes through all tokens of the first ViT, row by row.
+# The slider goes over the image, row by row. Beside each other are the tokens at the same place of the first ViT, of its twin with GAP and of the
+# first ResNet. Follow one network from the corner to the middle: does the bright spot go along with the frame?
 
 # %%
+beside = [*run.vits[:1], *gap_vits[:1], *run.resnets[:1], *run.mixers[:1]]
+beside_maps = {name: mean_maps[name] for name in beside if name in maps}
 figures, alt = {}, {}
-if run.vits:
-    name = run.vits[0]
-    for token in range(0, len(mean_maps[name]), max(1, len(mean_maps[name]) // 49)):
-        row, column = divmod(token, mean_maps[name].shape[2])
-        label = f"token {token}: row {row + 1}, column {column + 1}"
-        figures[label] = plots.token_maps({name: mean_maps[name]}, {name: [token]})
-        best = divmod(
-            int(np.nanargmax(mean_maps[name][token])), mean_maps[name].shape[2]
-        )
-        alt[label] = f"Brightest at row {best[0] + 1}, column {best[1] + 1}."
-plots.states(figures, "Token", alt) if figures else None
+for row in range(7 if beside_maps else 0):
+    for column in range(7):
+        label = f"row {row + 1}, column {column + 1}"
+        down, across = (row + 0.5) / 7, (column + 0.5) / 7
+        figures[label] = plots.same_place(beside_maps, down, across)
+        alt[label] = plots.same_place_alt(beside_maps, down, across)
+if figures:
+    display(plots.states(figures, "Place", alt))
 
 # %% [markdown]
 # With a kernel, any token of any network.
@@ -343,12 +422,13 @@ plots.states(figures, "Token", alt) if figures else None
 # %% tags=["remove-output"]
 def one_token(network, token):
     """Draw the map of one token."""
-    cka = torch.stack(maps[network]).mean(dim=0).numpy()
-    return plots.token_maps({network: cka}, {network: [token % len(cka)]})
+    own = {network: mean_maps[network]}
+    return plots.token_maps(own, {network: [token % len(own[network])]})
 
 
 if maps:
-    display(plots.live(one_token, network=list(maps), token=range(49)))
+    most = max(len(each) for each in mean_maps.values())
+    display(plots.live(one_token, network=list(maps), token=range(most)))
 
 # %% [markdown]
 # ## What we take with us

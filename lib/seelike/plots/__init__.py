@@ -2,9 +2,9 @@
 
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
-from seelike.plots.depth import depth_lines
+from seelike.plots.depth import depth_lines, depth_panels
 from seelike.plots.interactive import live, states
-from seelike.plots.localization import accuracy_maps, places, same_place, token_maps
+from seelike.plots.localization import accuracy_maps, places, same_place, same_place_alt, token_maps
 from seelike.plots.skip import skip_ratio_maps
 from seelike.plots.style import use_style
 from seelike.plots.training import learning_curves
@@ -16,12 +16,14 @@ __all__ = [
     "cka_map",
     "cka_maps",
     "depth_lines",
+    "depth_panels",
     "forest",
     "learning_curves",
     "live",
     "map_between",
     "places",
     "same_place",
+    "same_place_alt",
     "skip_ratio_maps",
     "states",
     "token_maps",

@@ -9,6 +9,11 @@ from seelike.plots.style import DASHES
 
 # Names in a legend, longer than this, stand below each other.
 _LETTERS_BESIDE_EACH_OTHER = 28
+_LETTERS_OF_THREE = 18
+# Of the palette, without its pale pink and its yellow, which hardly show on white.
+_COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C7", "C9")
+# Letters, at ten points, that fit above one of two panels.
+_LETTERS_ON_A_PANEL = 32
 
 
 def depth_lines(
@@ -52,4 +57,56 @@ def depth_lines(
     )
     if len(lines) > 1:
         figure.legend(loc="outside lower center", ncols=beside)
+    return figure
+
+
+def depth_panels(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]], *, y_label: str
+) -> Figure:
+    """Draw `depth_lines` of several networks, two panels beside each other, on one scale and with one legend.
+
+    Args:
+        panels: For each title the lines, as `depth_lines` takes them. Lines of one name look the same in all.
+        y_label: What the values are, with their unit.
+
+    Returns:
+        The figure. As the last expression of a cell it is shown.
+
+    Raises:
+        ValueError: There is nothing to draw.
+
+    Example:
+        >>> depth = np.linspace(0, 1, 5)
+        >>> lines = {"first token": (depth, depth**2, 0 * depth + 0.1)}
+        >>> figure = depth_panels({"CLS": lines, "GAP": lines}, y_label="accuracy")
+        >>> [axes.get_title() for axes in figure.axes]
+        ['CLS', 'GAP']
+    """
+    if not panels:
+        raise ValueError("There is no line to draw. Give at least one panel.")
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    longest = max(map(len, names))
+    beside = 1 if longest > _LETTERS_BESIDE_EACH_OTHER else 2 if longest > _LETTERS_OF_THREE else 3
+    height = 2.6 * rows + 0.2 + 0.22 * -(-len(names) // beside)
+    figure = Figure(figsize=(3.0 * columns, height), layout="constrained")
+    all_axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    in_legend = {}
+    for unused in all_axes.ravel()[len(panels) :]:
+        unused.remove()
+    for axes, (title, lines) in zip(all_axes.ravel(), panels.items(), strict=False):
+        for name, (depth, values, half_height) in lines.items():
+            number = names.index(name)
+            colour, dashes = _COLOURS[number % len(_COLOURS)], DASHES[number % len(DASHES)]
+            (in_legend[name],) = axes.plot(depth, values, dashes, color=colour)
+            axes.fill_between(
+                depth, values - half_height, values + half_height, color=colour, alpha=0.2, linewidth=0
+            )
+        axes.set(xlim=(0, 1), xlabel="relative depth")
+        axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+        axes.set_title(title, fontsize=min(10.0, 10 * _LETTERS_ON_A_PANEL / max(1, len(title))))
+    for axes in all_axes[:, 0]:
+        axes.set_ylabel(y_label)
+    figure.legend([in_legend[name] for name in names], names, loc="outside lower center", ncols=beside)
     return figure

@@ -103,11 +103,13 @@ def _limits(cka: np.ndarray) -> tuple[float, float]:
 
 def _in_lines(name: str) -> str:
     """Break a long name after its separators, so that it fits beside a map."""
-    lines = [""]
-    for part in re.findall(r"[^_./ ]*[_./ ]?", name):
-        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > _LETTERS_ON_A_SIDE:
-            lines.append("")
-        lines[-1] += part
+    lines = []
+    for given in name.split("\n"):
+        lines.append("")
+        for part in re.findall(r"[^_./ ]*[_./ ]?", given):
+            if lines[-1] and len(lines[-1]) + len(part.rstrip()) > _LETTERS_ON_A_SIDE:
+                lines.append("")
+            lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -137,18 +139,50 @@ def same_place(maps: Mapping[str, Float[np.ndarray, "t h w"]], down: float, acro
         raise ValueError("There is no map to draw. Give at least one network's.")
     figure = Figure(figsize=(_WIDTH, 2.9 if len(maps) < _MANY_PANELS else 2.3), layout="compressed")
     for axes, (name, cka) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
-        h, w = cka.shape[1:]
-        row, column = min(int(down * h), h - 1), min(int(across * w), w - 1)
+        row, column = _place(cka, down, across)
         low, high = _limits(cka)
-        image = axes.imshow(cka[row * w + column], cmap=_COLOURS, vmin=low, vmax=high)
-        _frame(axes, row, column, h)
+        image = axes.imshow(cka[row * cka.shape[2] + column], cmap=_COLOURS, vmin=low, vmax=high)
+        _frame(axes, row, column, cka.shape[1])
         axes.spines[:].set_visible(False)
-        axes.set(xticks=[], yticks=[], xlabel=f"token {row * w + column}")
+        axes.set(xticks=[], yticks=[], xlabel=f"token {row * cka.shape[2] + column}")
         axes.set_title(_in_lines(name), fontsize=9)
         bar = figure.colorbar(image, ax=axes, label="CKA", location="bottom", fraction=0.06, aspect=15)
         bar.locator = MaxNLocator(3)
         bar.update_ticks()
     return figure
+
+
+def same_place_alt(maps: Mapping[str, Float[np.ndarray, "t h w"]], down: float, across: float) -> str:
+    """Say what `same_place` shows, for those who cannot see it.
+
+    Args:
+        maps: As for `same_place`.
+        down: Likewise.
+        across: Likewise.
+
+    Returns:
+        For each network the token's own place and the patch that it is most like.
+
+    Example:
+        >>> same_place_alt({"vit": np.eye(4).reshape(4, 2, 2)}, 0.9, 0.1)
+        'vit: the token at row 2, column 1 is most like the patch at row 2, column 1.'
+    """
+    sentences = []
+    for name, cka in maps.items():
+        row, column = _place(cka, down, across)
+        own = cka[row * cka.shape[2] + column]
+        if np.isnan(own).all():
+            most = "has no CKA with any patch"
+        else:
+            best_row, best_column = np.unravel_index(np.nanargmax(own), own.shape)
+            most = f"is most like the patch at row {best_row + 1}, column {best_column + 1}"
+        sentences.append(f"{name}: the token at row {row + 1}, column {column + 1} {most}.")
+    return " ".join(sentences)
+
+
+def _place(cka: np.ndarray, down: float, across: float) -> tuple[int, int]:
+    h, w = cka.shape[1:]
+    return min(int(down * h), h - 1), min(int(across * w), w - 1)
 
 
 def accuracy_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "h w"]]]) -> Figure:

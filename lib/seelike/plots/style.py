@@ -17,6 +17,7 @@ def use_style() -> None:
 
     Example:
         >>> use_style()
+        >>> import matplotlib
         >>> matplotlib.rcParams["figure.dpi"]
         160.0
     """

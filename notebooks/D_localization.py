@@ -1,0 +1,403 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Appendix D: Localization
+#
+# **Question.** In [Section 7](07_spatial_localization.ipynb), tokens of the last block were mapped onto the image. Where on the way to
+# it do tokens keep their place, and where do they lose it? And from which places of the image can a class be read?
+#
+# This page shows what Section 7 measured, for more blocks, larger ViTs and lower layers of ResNets (the paper's Figures D.1, D.2 and D.3), and
+# the accuracy of the probes of single tokens as maps (Figure D.4). The claims that these figures carry are tested in Section 7.
+#
+# | | |
+# |---|---|
+# | **You will learn** | how localization changes with depth, and how to draw where in the image a layer knows the class |
+# | **You need** | [Section 7](07_spatial_localization.ipynb) for maps of tokens and for probes; [words](../book/glossary.md) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/D_localization.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "D_localization")
+
+# %% [markdown]
+# ## One number for many maps
+#
+# A layer has as many maps as tokens. Section 7 sums them up: of the interior tokens, the share whose brightest patch is their own or
+# one of its eight neighbours, less what chance would give.
+#
+# By hand, on maps of 5 x 5 tokens in which every token is like exactly one patch. In the first "layer" it is the token's own; in the second it is
+# the next to the right; in the third it is two to the right.
+
+# %%
+import torch
+
+own_place = torch.eye(25).reshape(25, 5, 5)
+toy_layers = [own_place.roll(shift, dims=2) for shift in (0, 1, 2)]
+
+# %% [markdown]
+# The nine interior tokens are at rows and columns 1 to 3. Nine of 25 patches are near a token, so chance is 0.36. What should the three
+# numbers be?
+
+# %%
+for maps_by_hand in toy_layers:
+    near = 0
+    for row in (1, 2, 3):
+        for column in (1, 2, 3):
+            best = int(maps_by_hand[5 * row + column].argmax())
+            near += max(abs(best // 5 - row), abs(best % 5 - column)) <= 1
+    print(f"{near} of 9 near: {(near / 9 - 0.36) / (1 - 0.36):.4f}")
+
+# %% [markdown]
+# The library says the same. A number below zero means that tokens point away from their place.
+
+# %%
+from seelike.spatial_information import localization_above_chance
+
+print([round(localization_above_chance(each), 4) for each in toy_layers])
+
+# %% [markdown]
+# ## Measure
+#
+# Up to eight blocks of every network, at equal steps of depth and always the last two, on every draw of images. Blocks of a ResNet with more than
+# 256 locations are left out: their patches are of few pixels, and their maps would take most of the time.
+
+# %%
+import warnings
+
+from seelike.localization import token_patch_cka
+from seelike.spatial_information import mapped_blocks
+
+pairs = run.groups["cls_and_gap"]
+named = [*run.vits, *(name for pair in pairs for name in pair)]
+named = dict.fromkeys([*named, *run.resnets, *run.mixers])
+blocks = {name: mapped_blocks(run.models[name], run.images) for name in named}
+maps = {name: {} for name in named if blocks[name]}
+
+# %% [markdown]
+# Patches that are the same in all images of a draw, such as black corners, have no CKA. The library warns of them each time; here they are
+# counted below instead.
+
+# %%
+warnings.filterwarnings("ignore", "Dead", RuntimeWarning)
+for name, of_network in maps.items():
+    for images in run.draws():
+        found = token_patch_cka(
+            run.models[name], blocks[name], images, minibatch=run.batch_size
+        )
+        for block, of_block in found.items():
+            of_network.setdefault(block, []).append(of_block.cka)
+
+# %% [markdown]
+# Networks whose blocks are not known here, or whose last block has a grid coarser than 4 x 4, have no maps. Figures show the mean over
+# draws.
+
+# %%
+import numpy as np
+
+without_maps = [name for name in run.models if name not in maps]
+if without_maps:
+    print("no maps of:", ", ".join(without_maps))
+mean_maps = {
+    name: {
+        block: torch.stack(draws).mean(dim=0).numpy()
+        for block, draws in of_network.items()
+    }
+    for name, of_network in maps.items()
+}
+for name, of_network in mean_maps.items():
+    missing = [int(np.isnan(cka).any(axis=0).sum()) for cka in of_network.values()]
+    if any(missing):
+        print(f"{name}: up to {max(missing)} patches without a CKA in some draw")
+
+# %% [markdown]
+# ## Place by depth
+#
+# **Predict.** Draw a line for a ViT: how many interior tokens know their place, from the first block to the last? Then one for a ResNet, whose
+# tokens see more of the image with every block.
+
+# %%
+from seelike import claims, plots
+
+
+def line(name):
+    """Relative depth, mean localization and its band, for a figure."""
+    values = [
+        [localization_above_chance(draw) for draw in draws]
+        for draws in maps[name].values()
+    ]
+    depth = np.array([block.depth for block in blocks[name]])
+    return depth, *claims.mean_and_uncertainty(np.array(values).T)
+
+
+# %% [markdown]
+# In one panel the ViTs, in the other what they are compared with.
+
+# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: 1 for all, 0 for none. Bands are 95 % intervals over draws of images.", "name": "fig-place-by-depth"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth. Left the ViTs, right the ViT with GAP and the ResNets. The numbers are printed below."}}
+gap_vits = [pair[1] for pair in pairs if pair[1] in maps]
+others = dict.fromkeys([*gap_vits, *run.resnets, *run.mixers])
+panels = {
+    title: {name: line(name) for name in names if name in maps}
+    for title, names in {"ViTs": run.vits, "others": others}.items()
+}
+panels = {title: lines for title, lines in panels.items() if lines}
+if panels:
+    display(plots.depth_panels(panels, y_label="knows its place"))
+
+# %% [markdown]
+# The ends of the lines in numbers.
+
+# %%
+for lines in panels.values():
+    for name, (_, values, half_width) in lines.items():
+        print(
+            f"{name}: {blocks[name][0].name} {values[0]:.2f} ± {half_width[0]:.2f}, "
+            f"{blocks[name][-1].name} {values[-1]:.2f} ± {half_width[-1]:.2f}"
+        )
+
+# %% [markdown]
+# ## The largest ViT: Figure D.1
+#
+# The paper's largest network is ViT-H/14. Here it is the last ViT of the run, in its last two blocks. **Predict.** Is the block before the last the
+# clearer one?
+
+
+# %%
+def rows(name, chosen):
+    """Maps of some blocks of a network, for a figure."""
+    if name not in maps:
+        return {}
+    return {f"{name}\n{b.name}": mean_maps[name][b.name] for b in chosen}
+
+
+# %% mystnb={"figure": {"caption": "CKA of single tokens with all patches, for the last two blocks of the largest ViT (the paper's Figure D.1). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-largest"}, "image": {"alt": "Two rows of four heat maps, for the last two blocks of the largest ViT: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The line of this network in the first figure says how often the brightest patch is there."}}
+largest = {}
+for name in run.vits[-1:]:
+    largest = rows(name, blocks[name][-2:])
+if largest:
+    display(plots.token_maps(largest))
+
+# %% [markdown]
+# ## Earlier blocks of the other ViTs: Figure D.2
+#
+# Two blocks before the last, for the other ViTs of the run.
+
+# %% mystnb={"figure": {"caption": "The same for blocks before the last, of the other ViTs (the paper's Figure D.2).", "name": "fig-earlier"}, "image": {"alt": "Two rows of four heat maps for each of the other ViTs, blocks before the last: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place."}}
+earlier = {}
+for name in run.vits[:-1] or run.vits:
+    earlier |= rows(name, blocks[name][-3:-1])
+if earlier:
+    display(plots.token_maps(earlier))
+
+# %% [markdown]
+# ## Lower layers of ResNets: Figure D.3
+#
+# **Predict.** A convolution looks at few pixels around its place. So which blocks of a ResNet should know their place best: low ones or high
+# ones? Will they do better than a ViT?
+
+# %% mystnb={"figure": {"caption": "The same for lower blocks of the ResNets: the lowest that is mapped here, and the one before the last (the paper's Figure D.3).", "name": "fig-lower-resnet"}, "image": {"alt": "Two rows of four heat maps for each ResNet, a low block and the one before the last: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place."}}
+lower = {}
+for name in run.resnets:
+    lower |= rows(name, [*blocks[name][:1], *blocks[name][-2:-1]])
+if lower:
+    display(plots.token_maps(lower))
+
+# %% [markdown]
+# ## Where can a class be read? Figure D.4
+#
+# Section 7 trained a probe on each single token and took the mean. Here each keeps its place: bright where a token knows the class. The probes
+# are those of Section 7: ten images of each class to train on, other images to test.
+#
+# By hand on eight images of two tokens: the first token says the class, the second is noise. Which of the two accuracies is 1?
+
+# %%
+from seelike.probes import RidgeProbe
+
+torch.manual_seed(0)
+labels = torch.tensor([0, 1] * 4)
+two_tokens = torch.stack([2.0 * labels - 1, torch.randn(8)])[:, :, None]
+for token in two_tokens:
+    centred, target = token[:, 0] - token.mean(), 2.0 * labels - 1
+    slope = (centred @ target) / (centred @ centred + 1)
+    right = ((slope * centred > 0) == (labels == 1)).double()
+    print(f"by hand {right.mean():.3f}")
+print(
+    "library", RidgeProbe([1.0]).fit(two_tokens, labels).score(two_tokens, labels)
+)
+
+# %% [markdown]
+# **Predict.** Garments are in the middle of the image. In the first block, which tokens know most about the class? And in the last block of a
+# network whose classifier reads the mean of all tokens?
+#
+# The first, a middle and the last block of the pair of ViTs and of the first ResNet.
+
+# %%
+from seelike.models import layers
+from seelike.probes import probe_layers
+from seelike.spatial_information import training_and_test_images, why_no_probes
+
+why_not = why_no_probes(run.images, per_class=10)
+print(why_not or "Probes can be trained on these images.")
+probed = {}
+of_pairs = [name for pair in pairs for name in pair]
+for name in dict.fromkeys([*of_pairs, *run.resnets[:1]]):
+    if name in maps and not why_not:
+        every = layers(run.models[name], kinds=["block"])
+        three = {every[0], every[len(every) // 2], every[-1]}
+        probed[name] = [block.name for block in every if block in three]
+
+# %% [markdown]
+# Each repeat draws new images, to train on and to test.
+
+# %%
+accuracies = {name: [] for name in probed}
+for repeat in range(run.repeats if probed else 0):
+    training, test = training_and_test_images(
+        run.images,
+        per_class=10,
+        number_of_test_images=500,
+        seed=run.seed + repeat,
+    )
+    options = {"tokens": "each", "held_out": 0.5}
+    for name, of_network in accuracies.items():
+        found = probe_layers(
+            run.models[name], training, test, layers=probed[name], **options
+        )
+        of_network.append([probe.map.numpy() for probe in found])
+
+# %% mystnb={"figure": {"caption": "Accuracy of a linear probe on each single token, at its place in the image, mean over draws (the paper's Figure D.4). Each map has its own scale.", "name": "fig-accuracy-maps"}, "image": {"alt": "A row of three heat maps for each network, for its first, a middle and its last block: accuracy of a probe on each token. The lowest and highest accuracies are printed below."}}
+accuracy = {
+    name: dict(zip(probed[name], np.mean(draws, axis=0), strict=True))
+    for name, draws in accuracies.items()
+}
+if accuracy:
+    display(plots.accuracy_maps(accuracy))
+
+# %% [markdown]
+# Each map has its own scale, so look at the numbers, too. After "±": how far the mean over tokens moves with the draw.
+
+# %%
+for name, draws in accuracies.items():
+    _, half_width = claims.mean_and_uncertainty(np.mean(draws, axis=(2, 3)))
+    for (block, values), error in zip(
+        accuracy[name].items(), half_width, strict=True
+    ):
+        print(
+            f"{name}, {block}: {values.min():.0%} to {values.max():.0%}, "
+            f"mean {values.mean():.1%} ± {error:.1%}"
+        )
+
+# %% [markdown]
+# ## Look around
+#
+# The slider goes up through the blocks: of the first ViT, of the one with GAP, and of the first ResNet.
+
+# %%
+figures, alt = {}, {}
+for name in dict.fromkeys(
+    [*run.vits[:1], *gap_vits[:1], *run.resnets[:1], *run.mixers[:1]]
+):
+    for block, value in zip(blocks[name], line(name)[1], strict=True):
+        label = f"{name} {block.name}"
+        figures[label] = plots.token_maps(rows(name, [block]))
+        alt[label] = f"Maps of four tokens; localization of the block {value:.2f}."
+if figures:
+    display(plots.states(figures, "Block", alt))
+
+# %% [markdown]
+# With a kernel, any token of any network and block.
+
+
+# %% tags=["remove-output"]
+def one_token(network, block, token):
+    """Draw the map of one token."""
+    name = blocks[network][block % len(blocks[network])].name
+    title, own = f"{network}\n{name}", mean_maps[network][name]
+    return plots.token_maps({title: own}, {title: [token % len(own)]})
+
+
+if maps:
+    choices = {"network": list(maps), "block": range(8), "token": range(49)}
+    display(plots.live(one_token, **choices))
+
+# %% [markdown]
+# ## What we take with us
+#
+# **The paper found** that ViT-H/14 is well localized in its last two blocks, and ViT-L/16 and ViT-B/32 in the blocks before the last; that layers
+# of a ResNet below the last localize better than the last, but not as clearly as ViTs with a CLS token; and that in the top layers probes on single
+# tokens do poorly in the ViT with CLS token, and well all over the image in the one with GAP and in the ResNet.
+#
+# **Here we see**
+#
+# <!-- numbers: what to say here -->
+#
+# In the first figure, look at how a line goes on from left to right, and at the right ends of the two panels. In the maps, look whether the
+# bright spot is a small one in the frame, or a part of the garment, such as its shoulders or its outline. In the maps of accuracy, compare
+# the lowest and the highest value of a block: where they are near each other, all tokens know about the same.
+#
+# **Why.** A convolution can hand on its place for some blocks, but each block mixes in what is around, and a classifier that reads the mean of
+# all locations has no use for places. In a ViT the skip connection hands on the token, and nothing in the loss of a CLS network asks a
+# spatial token of the last block for anything. Small networks may differ: with 8 blocks and 49 tokens there is little room for tokens to divide the
+# work, and garments of 28 x 28 pixels are so alike in shape that a patch tells much of another patch far away.
+#
+# ## Try it yourself
+#
+# 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. What do the lines of the first figure look like before training?
+# 2. Set `models` to `"tiny/mixer"`. A Mixer mixes all patches in each block, by fixed weights. Is its line like that of a ViT or like that of a
+#    ResNet?
+# 3. In `mapped_blocks`, the last block is always among those chosen. Draw `fig-place-by-depth` with the *attention branch* of each block instead:
+#    take `layers(network, kinds=["attention"])`. Does the branch know its place?
+#
+# <details><summary>Answers</summary>
+#
+# 1. That of the ViT starts high and falls little: with random weights the branches are small beside the skip connections. The ResNet's
+#    starts high, too, since a random convolution is as local as a trained one, and falls as the windows grow.
+# 2. Look at how far it falls from its left end to its right. Its skip connections are those of a ViT, but the mean of all tokens is what its
+#    classifier reads.
+# 3. Less than the sum does, as a rule: the branch is what the token gathers from others, and the skip connection is what keeps its place. It is
+#    the same as with the receptive fields of Figure C.4.
+#
+# </details>
+#
+# **Summary.** One number for each block says how many tokens know their place, and the maps say what the others look at instead. Probes on single
+# tokens ask another question: not what a token is about, but what it knows.
+#
+# **Next:** [Appendix E](E_propagation.ipynb) looks at what skip connections hand on, in every block.
