@@ -11,6 +11,30 @@ from seelike.plots.style import DASHES
 _LETTERS_BESIDE_EACH_OTHER = 28
 
 
+def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
+    """Draw the spread of some groups of numbers: median, quartiles, and whiskers to the extremes (Appendix A).
+
+    Args:
+        groups: Numbers by name; NaN is left out.
+        label: What the numbers are.
+
+    Returns:
+        The figure, a box below the other.
+
+    Example:
+        >>> boxes({"64 images": np.array([0.1, 0.2, np.nan])}, label="difference").axes[0].get_xlabel()
+        'difference'
+    """
+    figure = Figure(figsize=(5.2, 0.7 + 0.55 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    numbers = [values[np.isfinite(values)] for values in groups.values()]
+    axes.boxplot(numbers, orientation="horizontal", whis=(0, 100), tick_labels=list(groups), widths=0.6)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.5", linewidth=1, linestyle="--")
+    axes.set_xlabel(label)
+    return figure
+
+
 def depth_lines(
     lines: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
     *,
