@@ -245,7 +245,7 @@ twice = torch.nn.functional.conv2d(once, kernel, padding=(0, 1))
 print((9 * field).round().flatten().tolist(), "ninths")
 
 # %% [markdown]
-# Five pixels, the middle one most: that is how the fields of a ResNet grow. The library does this for every channel; here for a sample of 16
+# Five pixels, the middle one most: that is how the fields of a ResNet grow. The library does this for every channel; here for a sample of 8
 # channels of each block, which is an unbiased estimate, on eight images for each repeat.
 #
 # **Predict.** How far does the first block of a ViT see, and how far the last block of a ResNet?
@@ -259,7 +259,7 @@ for name in [*run.vits, *run.resnets, *run.mixers]:
         run.images.sample(min(8, len(run.images)), seed=run.seed + repeat)
         for repeat in range(run.repeats)
     ]
-    fields[name] = measure_fields(run.models[name], few, channels=16, seed=run.seed)
+    fields[name] = measure_fields(run.models[name], few, channels=8, seed=run.seed)
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of the middle location after some blocks, from low to high (the paper's Figure 6). Each is divided by its largest value; brightness is its square root.", "name": "fig-fields"}, "image": {"alt": "A row of small images for each network, from low to high blocks. The fields of ResNets are spots that grow. Those of ViTs have a bright patch in the middle and a fainter ground over the whole image."}}
 

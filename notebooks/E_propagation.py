@@ -63,12 +63,10 @@ run = seelike.start(globals(), "E_propagation")
 # %%
 from seelike.propagation import propagation
 
-measured = {}
-for name, network in run.models.items():
-    if name in [*run.vits, *run.resnets, *run.mixers]:
-        result = propagation(network, run.draws(), batch_size=run.batch_size)
-        if result is not None:
-            measured[name] = result
+measured = {
+    name: propagation(run.models[name], run.draws(), batch_size=run.batch_size)
+    for name in [*run.vits, *run.resnets, *run.mixers]
+}
 
 # %% [markdown]
 # ## All tokens: Figure E.1

@@ -10,11 +10,12 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import spearmanr
-from torch import nn
+from torch import Tensor, nn
 
 from seelike.attention import attention_distances
 from seelike.data import ImageSet
@@ -147,7 +148,15 @@ def measure_fields(
     ]
 
 
-def radii(fields: Sequence[ReceptiveFields]) -> Float[np.ndarray, "repeats layers"]:
+@runtime_checkable
+class HasFields(Protocol):
+    """What is needed of receptive fields here; `seelike.receptive_field.ReceptiveFields` has it."""
+
+    after: dict[str, Tensor]
+    grids: dict[str, tuple[int, int]]
+
+
+def radii(fields: Sequence[HasFields]) -> Float[np.ndarray, "repeats layers"]:
     """Compute the radius of each field, as a share of the side of the image.
 
     Args:
