@@ -264,55 +264,30 @@ print(f"slope {probe.coef_[1, 0]:.3f}, at 3: {of_three[0]:.3f}")
 # channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Training and test images share none.
 
 # %%
-from seelike.probes import probe_layers
-from seelike.spatial_information import training_and_test_images, why_no_probes
+from seelike.few_shot_probes import accuracy_by_block, why_no_probes
 
 why_not = why_no_probes(run.images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
 grouped = [name for pair in pairs for name in pair]
-kinds = ["each", "first", "mean", "mean but first"]
-probes = {
-    name: []
-    for name in dict.fromkeys([*grouped, *run.resnets])
-    if name in maps and not why_not
-}
+probed = dict.fromkeys([*grouped, *run.resnets])
+accuracy = accuracy_by_block(
+    {name: run.models[name] for name in probed if name in maps},
+    run.images,
+    tokens=["each", "first", "mean", "mean but first"],
+    repeats=run.repeats,
+    seed=run.seed,
+    batch_size=run.batch_size,
+)
 
 # %% [markdown]
-# Each repeat draws new images, to train on and to test.
-
-# %%
-for repeat in range(run.repeats if probes else 0):
-    training, test = training_and_test_images(
-        run.images,
-        per_class=10,
-        number_of_test_images=500,
-        seed=run.seed + repeat,
-    )
-    for name, found in probes.items():
-        network = run.models[name]
-        found.append(
-            probe_layers(network, training, test, tokens=kinds, held_out=0.5)
-        )
-
-# %% [markdown]
-# From the probes of all blocks we keep, for each kind of token, the accuracy by block and repeat. For single tokens it is the mean over the
+# For each network and each kind of token that is the accuracy by repeat and block. For single tokens it is the mean over the
 # spatial tokens; where several tokens are taken together, their mean is what is classified.
 
 
 # %%
-def accuracy(name, kind):
-    """Accuracy of the probes of one kind, per repeat and block."""
-    return np.array(
-        [
-            [probe.average for probe in found if probe.tokens == kind]
-            for found in probes[name]
-        ]
-    )
-
-
 def line(name, kind):
     """Relative depth, mean accuracy and its band, for a figure."""
-    values = accuracy(name, kind)
+    values = accuracy[name][kind]
     depth = np.linspace(0, 1, values.shape[1])
     return depth, *claims.mean_and_uncertainty(values)
 
@@ -321,7 +296,7 @@ def line(name, kind):
 # First, single tokens: the left half of Figure 11.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on single spatial tokens, mean over tokens, by relative depth (the paper's Figure 11, left). Bands are 95 % intervals over draws of images.", "name": "fig-probes-each"}, "image": {"alt": "A line for each network: accuracy of probes on single tokens against relative depth. The claims below compare their right ends."}}
-lines = {name: line(name, "each") for name in probes}
+lines = {name: line(name, "each") for name in accuracy}
 if lines:
     display(plots.depth_lines(lines, y_label="accuracy, single token"))
 
@@ -329,7 +304,7 @@ if lines:
 # The claims compare the last block. The ViT with CLS token is the first of the pair. Where there are no probes, the cards say why.
 
 # %%
-top = {name: accuracy(name, "each")[:, -1] for name in probes}
+top = {name: kinds["each"][:, -1] for name, kinds in accuracy.items()}
 for name, values in top.items():
     print(f"{name}: {values.mean():.3f}")
 
@@ -371,11 +346,11 @@ record(
 #
 # **Predict.** How far below the mean of all tokens does the corner of the GAP network stay, in its first block and in its last?
 
-# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token, on the mean of all tokens and on the mean of all but the first, for ViTs with CLS token (left) and with GAP (right): the paper's Figure 11, right. Bands are 95 % intervals over draws of images.", "name": "fig-probes-pooled"}, "image": {"alt": "A panel for each ViT, with three lines: accuracy of the first token, of the mean of all tokens and of the mean of all but the first, against relative depth. The claim below compares two of the right ends of the GAP network."}}
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token, on the mean of all tokens and on the mean of all but the first, for a ViT with CLS token (above) and one with GAP (below): the paper's Figure 11, right. Bands are 95 % intervals over draws of images.", "name": "fig-probes-pooled"}, "image": {"alt": "A panel for each ViT, with three lines: accuracy of the first token, of the mean of all tokens and of the mean of all but the first, against relative depth. The claim below compares two of the right ends of the GAP network."}}
 panels = {
-    name: {kind: line(name, kind) for kind in kinds[1:]}
+    name: {kind: line(name, kind) for kind in ("first", "mean", "mean but first")}
     for name in grouped
-    if name in probes
+    if name in accuracy
 }
 if panels:
     display(plots.depth_panels(panels, y_label="accuracy"))
@@ -386,13 +361,13 @@ if panels:
 
 # %%
 for name in panels:
-    last_block = {kind: accuracy(name, kind)[:, -1].mean() for kind in kinds}
-    print(name, {kind: round(float(a), 3) for kind, a in last_block.items()})
-gaps = [name for name in gap_vits if name in probes]
+    for kind, values in accuracy[name].items():
+        print(f"{name}, {kind}: {values[:, -1].mean():.3f}")
+gaps = [name for name in gap_vits if name in accuracy]
 record(
     "one_gap_token_does_as_well_as_all",
-    [accuracy(name, "first")[:, -1] + 0.05 for name in gaps],
-    [accuracy(name, "mean")[:, -1] for name in gaps],
+    [accuracy[name]["first"][:, -1] + 0.05 for name in gaps],
+    [accuracy[name]["mean"][:, -1] for name in gaps],
     "tokens of a ViT with GAP",
 )
 
@@ -450,7 +425,7 @@ if maps:
 #
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. How well do tokens know their place before training, and why is that no surprise?
 # 2. Set `images` to `"textures/test"`. In a texture every place looks like every other. What becomes of the maps?
-# 3. The paper's probes take ten images of each class. Change `per_class` to 50. Which lines move?
+# 3. The paper's probes take ten images of each class. Give `accuracy_by_block` a `per_class` of 50. Which lines move?
 #
 # <details><summary>Answers</summary>
 #

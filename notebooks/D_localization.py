@@ -169,9 +169,9 @@ def line(name):
 
 
 # %% [markdown]
-# In one panel the ViTs, in the other what they are compared with.
+# Above the ViTs, below what they are compared with.
 
-# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: 1 for all, 0 for none. Bands are 95 % intervals over draws of images.", "name": "fig-place-by-depth"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth. Left the ViTs, right the ViT with GAP and the ResNets. The numbers are printed below."}}
+# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: 1 for all, 0 for none. Bands are 95 % intervals over draws of images.", "name": "fig-place-by-depth"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth. Above the ViTs, below the ViT with GAP and the ResNets. The numbers are printed below."}}
 gap_vits = [pair[1] for pair in pairs if pair[1] in maps]
 others = dict.fromkeys([*gap_vits, *run.resnets, *run.mixers])
 panels = {
@@ -270,9 +270,13 @@ print(
 # The first, a middle and the last block of the pair of ViTs and of the first ResNet.
 
 # %%
+from seelike.few_shot_probes import (
+    HELD_OUT,
+    training_and_test_images,
+    why_no_probes,
+)
 from seelike.models import layers
 from seelike.probes import probe_layers
-from seelike.spatial_information import training_and_test_images, why_no_probes
 
 why_not = why_no_probes(run.images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
@@ -296,7 +300,7 @@ for repeat in range(run.repeats if probed else 0):
         number_of_test_images=500,
         seed=run.seed + repeat,
     )
-    options = {"tokens": "each", "held_out": 0.5}
+    options = {"tokens": "each", "held_out": HELD_OUT}
     for name, of_network in accuracies.items():
         found = probe_layers(
             run.models[name], training, test, layers=probed[name], **options
@@ -369,7 +373,7 @@ if maps:
 #
 # <!-- numbers: what to say here -->
 #
-# In the first figure, look at how a line goes on from left to right, and at the right ends of the two panels. In the maps, look whether the
+# In the first figure, look at how a line goes on from left to right, and at the right ends of the lines. In the maps, look whether the
 # bright spot is a small one in the frame, or a part of the garment, such as its shoulders or its outline. In the maps of accuracy, compare
 # the lowest and the highest value of a block: where they are near each other, all tokens know about the same.
 #

@@ -1,12 +1,11 @@
 """Section 7 of the paper in numbers: whether high layers still know where things are in the image.
 
-- *Localization*: the share of interior tokens of a layer whose most similar patch of the image (by CKA,
-  `seelike.localization`) is their own or one of its eight neighbours. A token that takes any of the p patches
-  for the most similar is that near with a chance of about 9 / p, so layers of different grids are compared by
-  (share - c) / (1 - c): 1 where every token knows its place, 0 where none does, below 0 where tokens point away
-  from it. Patches that are the same in all images have no CKA and cannot be the most similar; so c is the mean,
-  over these tokens, of the patches with a CKA around the token over all patches with one.
-- *Probes* are trained on a few images of each class and tested on others, drawn anew for each repeat.
+*Localization* is the share of interior tokens of a layer whose most similar patch of the image (by CKA,
+`seelike.localization`) is their own or one of its eight neighbours. A token that takes any of the p patches for
+the most similar is that near with a chance c of about 9 / p, so layers of different grids are compared by
+(share - c) / (1 - c): 1 where every token knows its place, 0 where none does, below 0 where tokens point away from
+it. Patches that are the same in all images have no CKA and cannot be the most similar; so c is the mean, over
+these tokens, of the patches with a CKA around the token over all patches with one.
 """
 
 import math
@@ -19,7 +18,6 @@ from torch.nn.functional import avg_pool2d
 from seelike.data import ImageSet
 from seelike.localization import within_one_cell
 from seelike.models import Layer, family, layers, read
-from seelike.probes import few_shot
 from seelike.streaming import Images
 
 # In a coarser grid nearly all patches are neighbours.
@@ -102,69 +100,3 @@ def mapped_blocks(model: nn.Module, images: ImageSet | Tensor, number: int = 8) 
         return blocks
     steps = np.linspace(0, len(blocks) - 3, max(0, number - 2)).round().astype(int).tolist()
     return [blocks[place] for place in [*steps, len(blocks) - 2, len(blocks) - 1][-number:]]
-
-
-def why_no_probes(images: ImageSet, *, per_class: int) -> str:
-    """Say why probes cannot be trained on some images.
-
-    Args:
-        images: An image set.
-        per_class: Training images of each class.
-
-    Returns:
-        What is missing, as a whole sentence; empty where nothing is.
-
-    Example:
-        >>> from seelike.data import load
-        >>> images = load("fashion-mnist/test")
-        >>> why_no_probes(images, per_class=10)
-        ''
-        >>> why_no_probes(images.select(np.arange(30)), per_class=2)
-        'Probes need 3 images of each class, one of them for testing; fashion-mnist/test has only 1 of Bag.'
-    """
-    if images.labels is None or images.class_names is None:
-        return f"Probes need images with classes; {images.name} has none."
-    if len(images.class_names) < 2:
-        return f"Probes need two classes or more; {images.name} has one."
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
-    if counts.min() > per_class:
-        return ""
-    return (
-        f"Probes need {per_class + 1} images of each class, one of them for testing; {images.name} has only "
-        f"{counts.min()} of {images.class_names[int(counts.argmin())]}."
-    )
-
-
-def training_and_test_images(
-    images: ImageSet, *, per_class: int, number_of_test_images: int, seed: int
-) -> tuple[ImageSet, ImageSet]:
-    """Draw images for a probe: a few of each class to train on, and others to test on (Appendix A).
-
-    Args:
-        images: An image set with classes.
-        per_class: Training images of each class; the paper takes 10.
-        number_of_test_images: Test images, of all others; all of these, where there are fewer.
-        seed: Of the draw.
-
-    Returns:
-        Training images and test images: none is in both.
-
-    Raises:
-        ValueError: The images have no classes, a class has too few of them, or none is left to test on.
-
-    Example:
-        >>> from seelike.data import load
-        >>> images = load("fashion-mnist/test")
-        >>> training, test = training_and_test_images(images, per_class=10, number_of_test_images=50, seed=0)
-        >>> len(training), len(test), np.intersect1d(training.places, test.places).size
-        (100, 50, 0)
-    """
-    training = few_shot(images, per_class=per_class, seed=seed)
-    others = np.flatnonzero(~np.isin(images.places, training.places))
-    if others.size == 0:
-        raise ValueError(
-            f"All {len(images)} images of {images.name} are for training, and none is left to test on. Give more "
-            "images, or ask for fewer of each class."
-        )
-    drawn = np.random.default_rng(seed).permutation(others)[:number_of_test_images]
-    return training, images.select(np.sort(drawn))

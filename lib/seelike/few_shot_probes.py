@@ -1,0 +1,142 @@
+"""The probes of Figures 11, 13, D.4 and F.1 to F.3: trained on ten images of each class, anew for each repeat.
+
+Appendix A of the paper: ridge regression to targets -1 and 1, on ten images a class, with the strength chosen on
+images that are held out. What the paper does with ImageNet is done here with any labelled images: a random half of
+them is for training, the other for testing, so that no image is in both.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from torch import nn
+
+from seelike.data import ImageSet
+from seelike.probes import few_shot, probe_layers
+
+# The share of the training images by which the strength is chosen.
+HELD_OUT = 0.5
+
+
+def why_no_probes(images: ImageSet, *, per_class: int) -> str:
+    """Say why probes cannot be trained on some images.
+
+    Args:
+        images: An image set.
+        per_class: Training images of each class.
+
+    Returns:
+        What is missing, as a whole sentence; empty where nothing is.
+
+    Example:
+        >>> from seelike.data import load
+        >>> images = load("fashion-mnist/test")
+        >>> why_no_probes(images, per_class=10)
+        ''
+        >>> why_no_probes(images.select(np.arange(30)), per_class=2)
+        'Probes need 3 images of each class, one of them for testing; fashion-mnist/test has only 1 of Bag.'
+    """
+    if images.labels is None or images.class_names is None:
+        return f"Probes need images with classes; {images.name} has none."
+    if len(images.class_names) < 2:
+        return f"Probes need two classes or more; {images.name} has one."
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    if counts.min() > per_class:
+        return ""
+    return (
+        f"Probes need {per_class + 1} images of each class, one of them for testing; {images.name} has only "
+        f"{counts.min()} of {images.class_names[int(counts.argmin())]}."
+    )
+
+
+def training_and_test_images(
+    images: ImageSet, *, per_class: int, number_of_test_images: int, seed: int
+) -> tuple[ImageSet, ImageSet]:
+    """Draw images for a probe: a few of each class to train on, and others to test on (Appendix A).
+
+    Args:
+        images: An image set with classes.
+        per_class: Training images of each class; the paper takes 10.
+        number_of_test_images: Test images, of all others; all of these, where there are fewer.
+        seed: Of the draw.
+
+    Returns:
+        Training images and test images: none is in both.
+
+    Raises:
+        ValueError: The images have no classes, a class has too few of them, or none is left to test on.
+
+    Example:
+        >>> from seelike.data import load
+        >>> images = load("fashion-mnist/test")
+        >>> training, test = training_and_test_images(images, per_class=10, number_of_test_images=50, seed=0)
+        >>> len(training), len(test), np.intersect1d(training.places, test.places).size
+        (100, 50, 0)
+    """
+    training = few_shot(images, per_class=per_class, seed=seed)
+    others = np.flatnonzero(~np.isin(images.places, training.places))
+    if others.size == 0:
+        raise ValueError(
+            f"All {len(images)} images of {images.name} are for training, and none is left to test on. Give more "
+            "images, or ask for fewer of each class."
+        )
+    drawn = np.random.default_rng(seed).permutation(others)[:number_of_test_images]
+    return training, images.select(np.sort(drawn))
+
+
+def accuracy_by_block(
+    models: Mapping[str, nn.Module],
+    images: ImageSet,
+    *,
+    tokens: Sequence[str],
+    repeats: int,
+    seed: int,
+    per_class: int = 10,
+    number_of_test_images: int = 500,
+    batch_size: int = 64,
+) -> dict[str, dict[str, Float[np.ndarray, "repeats blocks"]]]:
+    """Train and test probes on the output of every block of some networks.
+
+    All networks get the same images. Repeat r draws them by `seed + r`.
+
+    Args:
+        models: Networks in evaluation mode, by name.
+        images: An image set. Where it has no classes, or too few images of one, nothing can be probed:
+            `why_no_probes` says so.
+        tokens: What is probed, as `seelike.probes.probe_layers` names it. "each" gives the mean over spatial ones.
+        repeats: Draws of images.
+        seed: Of the first draw.
+        per_class: Training images of each class.
+        number_of_test_images: Test images.
+        batch_size: Images in a forward pass.
+
+    Returns:
+        By network, then by kind of token: the share of the test images that are classified rightly. Empty where
+        the images have no classes.
+
+    Raises:
+        ValueError: A class has too few images.
+
+    Example:
+        >>> from seelike.data import load
+        >>> from seelike.models import load as load_model
+        >>> images, vit = load("fashion-mnist/test"), load_model("tiny/vit_7x7")
+        >>> found = accuracy_by_block(
+        ...     {"vit": vit}, images, tokens=["cls", "each"], repeats=1, seed=0, number_of_test_images=50
+        ... )
+        >>> found["vit"]["each"].shape
+        (1, 8)
+    """
+    if why_no_probes(images, per_class=per_class):
+        return {}
+    rows: dict[str, dict[str, list[list[float]]]] = {name: {kind: [] for kind in tokens} for name in models}
+    for repeat in range(repeats):
+        training, test = training_and_test_images(
+            images, per_class=per_class, number_of_test_images=number_of_test_images, seed=seed + repeat
+        )
+        for name, model in models.items():
+            probes = probe_layers(model, training, test, tokens=tokens, held_out=HELD_OUT, batch_size=batch_size)
+            for kind in tokens:
+                of_kind = [probe for probe in probes if probe.tokens == kind]
+                rows[name][kind].append([probe.average for probe in of_kind])
+    return {name: {kind: np.array(values) for kind, values in kinds.items()} for name, kinds in rows.items()}
