@@ -214,51 +214,27 @@ claims.record_difference(
 # this part is left out.
 
 # %%
-from seelike.probes import probe_layers
-from seelike.spatial_information import training_and_test_images
+from seelike.few_shot_probes import accuracy_by_block
 
-probes = {name: [] for name in dict.fromkeys([*grouped, *run.resnets])}
-if run.images.labels is not None:
-    for repeat in range(run.repeats):
-        training, test = training_and_test_images(
-            run.images,
-            per_class=10,
-            number_of_test_images=500,
-            seed=run.seed + repeat,
-        )
-        for name in probes:
-            kinds = ["each", "first", "mean"]
-            found = probe_layers(run.models[name], training, test, tokens=kinds)
-            probes[name].append(found)
-
-# %% [markdown]
-# From the probes of all blocks we keep, for each kind of token, the accuracy by block and repeat. For single tokens it is the mean over the
-# spatial tokens.
-
-
-# %%
-def accuracy(name, kind):
-    """Accuracy of the probes of one kind, per repeat and block."""
-    return np.array(
-        [
-            [
-                p.average if kind == "each" else float(p.accuracy)
-                for p in found
-                if p.tokens == kind
-            ]
-            for found in probes[name]
-        ]
-    )
+probed = dict.fromkeys([*grouped, *run.resnets])
+accuracy = accuracy_by_block(
+    {name: run.models[name] for name in probed},
+    run.images,
+    tokens=["each", "first", "mean"],
+    repeats=run.repeats,
+    seed=run.seed,
+    batch_size=run.batch_size,
+)
 
 
 def line(name, kind):
     """Relative depth, mean accuracy and its band, for a figure."""
-    values = accuracy(name, kind)
+    values = accuracy[name][kind]
     depth = np.linspace(0, 1, values.shape[1])
     return depth, *claims.mean_and_uncertainty(values)
 
 
-tested = [name for name in probes if probes[name]]
+tested = list(accuracy)
 
 # %% [markdown]
 # First, single tokens: the left half of Figure 11.
@@ -272,7 +248,7 @@ if tested:
 # The claims compare the last block. The ViT with CLS token is the first of the pair.
 
 # %%
-top = {name: accuracy(name, "each")[:, -1] for name in tested}
+top = {name: accuracy[name]["each"][:, -1] for name in tested}
 cls_vits = [pair[0] for pair in pairs] if tested else []
 claims.record_difference(
     "spatial_tokens_of_cls_classify_worse_than_gap",
@@ -311,8 +287,8 @@ if names:
 gaps = [pair[1] for pair in pairs] if tested else []
 claims.record_difference(
     "one_gap_token_does_as_well_as_all",
-    [accuracy(name, "first")[:, -1] + 0.05 for name in gaps],
-    [accuracy(name, "mean")[:, -1] for name in gaps],
+    [accuracy[name]["first"][:, -1] + 0.05 for name in gaps],
+    [accuracy[name]["mean"][:, -1] for name in gaps],
     figure_name="fig-probes-pooled",
     compares="tokens of a ViT with GAP, on images with classes",
 )
@@ -370,7 +346,7 @@ if maps:
 #
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. How well do tokens know their place before training, and why is that no surprise?
 # 2. Set `images` to `"textures/test"`. In a texture every place looks like every other. What becomes of the maps?
-# 3. The paper's probes take ten images of each class. Change `per_class` to 50. Which lines move?
+# 3. The paper's probes take ten images of each class. Give `accuracy_by_block` a `per_class` of 50. Which lines move?
 #
 # <details><summary>Answers</summary>
 #

@@ -176,31 +176,26 @@ claims.record_difference(
 # Probes need classes. Where the images have none, this part is left out.
 
 # %%
-from seelike.probes import probe_layers
-from seelike.spatial_information import training_and_test_images
+from seelike.few_shot_probes import accuracy_by_block
 
 pairs = run.groups["much_and_little_data"]
 names = dict.fromkeys(
     [*(name for pair in pairs for name in pair), *run.vits, *run.resnets]
 )
-accuracy = {name: [] for name in names}
-if run.images.labels is not None:
-    for repeat in range(run.repeats):
-        training, test = training_and_test_images(
-            run.images,
-            per_class=10,
-            number_of_test_images=500,
-            seed=run.seed + repeat,
-        )
-        for name in names:
-            probes = probe_layers(run.models[name], training, test, tokens="mean")
-            accuracy[name].append([float(probe.accuracy) for probe in probes])
+accuracy = accuracy_by_block(
+    {name: run.models[name] for name in names},
+    run.images,
+    tokens=["mean"],
+    repeats=run.repeats,
+    seed=run.seed,
+    batch_size=run.batch_size,
+)
 
 # %% [markdown]
 # For each network that gives a table: a row for each repeat, a column for each block.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for networks trained on much and on little data (the paper's Figure 13, left). Bands are 95 % intervals over draws of images.", "name": "fig-much-and-little"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth. Networks on much and on little data come in pairs. The claim below compares them at half depth."}}
-tested = {name: np.array(rows) for name, rows in accuracy.items() if rows}
+tested = {name: kinds["mean"] for name, kinds in accuracy.items()}
 lines = {
     name: over_depth(tested[name])
     for pair in pairs

@@ -157,8 +157,8 @@ plots.depth_lines(
 # Probes need classes. Where the images have none, this part is left out.
 
 # %%
+from seelike.few_shot_probes import training_and_test_images
 from seelike.probes import probe_layers
-from seelike.spatial_information import training_and_test_images
 
 probed = list(dict.fromkeys([*cls_and_gap, *run.resnets[:1]]))
 accuracy = {}

@@ -1,11 +1,10 @@
-"""Statistics of Section 7: localization beyond chance, and images for probes."""
+"""The statistic of Section 7: localization beyond chance."""
 
 import numpy as np
 import pytest
 import torch
 
-from seelike import data
-from seelike.spatial_information import localization_above_chance, training_and_test_images
+from seelike.spatial_information import localization_above_chance
 
 
 def by_definition(cka):
@@ -38,29 +37,3 @@ def test_tokens_that_take_any_patch_are_at_zero():
 def test_a_grid_in_which_all_are_neighbours_is_refused():
     with pytest.raises(ValueError, match="4 x 4"):
         localization_above_chance(torch.rand(9, 3, 3))
-
-
-def test_training_and_test_images_are_apart_and_the_same_every_time():
-    images = data.load("fashion-mnist/test")
-
-    def draw(seed):
-        return training_and_test_images(images, per_class=3, number_of_test_images=40, seed=seed)
-
-    (training, test), (again, _), (other, _) = draw(1), draw(1), draw(2)
-    assert np.bincount(training.labels).tolist() == [3] * 10
-    assert len(test) == 40
-    as_bytes = [{np.asarray(image).tobytes() for image in part} for part in (training, test, again, other)]
-    assert not as_bytes[0] & as_bytes[1]
-    assert as_bytes[0] == as_bytes[2] != as_bytes[3]
-
-
-def test_of_few_images_all_of_their_half_are_tested():
-    images = data.load("fashion-mnist/test").select(np.arange(400))
-    training, test = training_and_test_images(images, per_class=2, number_of_test_images=1000, seed=0)
-    assert (len(training), len(test)) == (20, 200)
-
-
-def test_too_few_images_of_a_class_are_an_error_that_names_it():
-    images = data.load("fashion-mnist/test").select(np.arange(60))
-    with pytest.raises(ValueError, match="class"):
-        training_and_test_images(images, per_class=10, number_of_test_images=10, seed=0)

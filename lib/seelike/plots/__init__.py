@@ -3,7 +3,7 @@
 from seelike.plots.attention import all_heads, attention_map, sorted_heads, subsets_of_heads
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
-from seelike.plots.depth import boxes, depth_lines
+from seelike.plots.depth import boxes, depth_lines, depth_panels
 from seelike.plots.interactive import live, states
 from seelike.plots.localization import accuracy_maps, places, token_maps
 from seelike.plots.receptive_field import field_maps
@@ -21,6 +21,7 @@ __all__ = [
     "cka_map",
     "cka_maps",
     "depth_lines",
+    "depth_panels",
     "field_maps",
     "forest",
     "learning_curves",
