@@ -1,0 +1,338 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Appendix H: MLP-Mixer
+#
+# **Question.** A ViT differs from a ResNet in two things: it cuts the image into patches, and it has attention. A Mixer, by
+# [Tolstikhin et al. (2021)](https://arxiv.org/abs/2105.01601), has the patches and no attention. Which of the two does it see like?
+#
+# The paper closes with two figures about Mixers: the CKA maps of several of them (H.1), and the maps of a Mixer with a ViT and with a
+# ResNet (H.2). This page draws both, and puts a number to each of the two things that the paper reads from them.
+#
+# | | |
+# |---|---|
+# | **You will learn** | what a Mixer is made of; to find where a network falls into two parts; to say which of two networks a third is nearer to |
+# | **You need** | [Section 4](04_representation_structure.ipynb): how to read a CKA map |
+# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/H_mixer.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "H_mixer")
+
+# %% [markdown]
+# ## What a Mixer is
+#
+# A block of a Mixer is a block of a ViT with another first half: where attention would let tokens look at each other, an MLP mixes them, for every
+# channel with the same weights. The weights are fixed after training; what a token gets from another does not depend on what is
+# in it. There is no CLS token: the classifier reads the mean of all tokens. Here are the first layers of each kind of network.
+
+# %%
+from seelike.models import layers, training_record
+
+groups = {"Mixer": run.mixers, "ViT": run.vits, "ResNet": run.resnets}
+for kind, names in groups.items():
+    if names:
+        first = [layer.name for layer in layers(run.models[names[0]])][:8]
+        print(f"{kind}: {', '.join(first)}")
+
+# %% [markdown]
+# Size and accuracy, from the records of training. Networks that do equally well may be alike for that reason alone, so keep these numbers in mind.
+
+# %%
+for name, network in run.models.items():
+    parameters = sum(p.numel() for p in network.parameters())
+    print(f"{name}: {len(layers(network))} layers, {parameters / 1e6:.2f} million")
+    if record := training_record(name):
+        print(
+            f"    {record.accuracy:.1%} of {record.test_images:,} test images right"
+        )
+
+# %% [markdown]
+# ## Predict
+#
+# The maps of ViTs are nearly uniform, those of ResNets fade from stage to stage. **What will a Mixer's map look like? And with which network will a
+# map of a Mixer be brighter?**
+#
+# ## Measure
+#
+# One call, as in Section 4: all layers of all networks, on the same images, on a new draw for each repeat.
+
+# %%
+from seelike.cka import compare_models
+
+comparison = compare_models(
+    run.models,
+    run.images,
+    number_of_images=run.number_of_images,
+    batch_size=run.batch_size,
+    repeats=run.repeats,
+    seed=run.seed,
+    device=run.device,
+)
+
+# %% [markdown]
+# ## Mixers: Figure H.1
+#
+# One map for each Mixer. (A run without Mixers shows what it has.)
+
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each Mixer (the paper's Figure H.1), from the first layer at the lower left to the last at the upper right.", "name": "fig-mixers"}, "image": {"alt": "One square heat map for each Mixer. Colour is CKA from 0, dark, to 1, bright. The table below says where each map falls into two parts most, how bright the two parts are, and how bright what lies between."}}
+from seelike import plots
+
+names = run.mixers or list(run.models)
+plots.cka_maps([plots.map_between(comparison, name, name) for name in names])
+
+# %% [markdown]
+# ### Two parts?
+#
+# The paper sees maps that "fall very clearly into distinct, uncorrelated blocks, with a smaller block in the beginning and a larger block afterwards".
+# A block there is a bright square on the diagonal. To put a number to it, cut the network between two of its blocks, take the mean CKA of
+# all pairs on the same side, and subtract that of all pairs across. The best cut is where the difference, the *step*, is largest.
+#
+# By hand, on a map of four blocks with one layer each. The first is unlike the other three.
+
+# %%
+import numpy as np
+
+toy = np.array(
+    [
+        [1.0, 0.1, 0.1, 0.1],
+        [0.1, 1.0, 0.7, 0.7],
+        [0.1, 0.7, 1.0, 0.7],
+        [0.1, 0.7, 0.7, 1.0],
+    ]
+)
+after_first = np.mean([0.7, 0.7, 0.7]) - np.mean([0.1, 0.1, 0.1])
+after_second = np.mean([0.1, 0.7]) - np.mean([0.1, 0.1, 0.7, 0.7])
+after_third = np.mean([0.1, 0.1, 0.7]) - np.mean([0.1, 0.7, 0.7])
+print(f"by hand {after_first:.3f}, {after_second:.3f}, {after_third:.3f}")
+
+# %% [markdown]
+# The library tries all cuts and keeps the best: the one after the first block.
+
+# %%
+from types import SimpleNamespace
+
+from seelike import representation_structure as structure
+
+one_each = [SimpleNamespace(block=number) for number in (1, 2, 3, 4)]
+found = structure.two_parts(toy[None], one_each)
+print(f"library {found.step[0]:.3f}, after block {found.after_block}")
+
+# %% [markdown]
+# Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table has the ViTs and ResNets as
+# well. A *small* first part has a share below one half. Parts that are *distinct* have a large step, parts that are *uncorrelated* a CKA across
+# near zero.
+
+# %%
+import pandas as pd
+
+rows = {}
+for name in [*run.mixers, *run.vits, *run.resnets]:
+    cka = comparison.between(name, name)
+    found = structure.two_parts(cka, comparison.layers[name])
+    if found is not None:
+        rows[name] = {
+            "cut after block": found.after_block,
+            "share of the first part": found.share,
+            "CKA in the first": found.within_first.mean(),
+            "in the second": found.within_second.mean(),
+            "across": found.across.mean(),
+            "step": found.step.mean(),
+        }
+pd.DataFrame.from_dict(rows, orient="index").round(3)
+
+# %% [markdown]
+# ## With a ViT and with a ResNet: Figure H.2
+#
+# Each Mixer from bottom to top, and from left to right first the smallest ViT, then the smallest ResNet. The other pairs are under *Look around*.
+
+# %% mystnb={"figure": {"caption": "CKA of all layers of each Mixer (upwards) with all layers of the smallest ViT and of the smallest ResNet (rightwards): the paper's Figure H.2.", "name": "fig-mixer-with-others"}, "image": {"alt": "For each Mixer, on the vertical axis, two heat maps: with a ViT and with a ResNet on the horizontal axis. Colour is CKA from 0, dark, to 1, bright. The claim below says which of the two holds the better matches."}}
+others = [*run.vits[:1], *run.resnets[:1]]
+pairs = [(mixer, other) for mixer in run.mixers for other in others]
+if pairs:
+    display(
+        plots.cka_maps([plots.map_between(comparison, *pair) for pair in pairs])
+    )
+else:
+    print("This run has no Mixer beside another network.")
+
+# %% [markdown]
+# ### Nearer to which?
+#
+# Every Mixer layer is given one number: its highest CKA with any layer of the other network. The mean of these over the Mixer says how much of it
+# can be found there. By hand, for two Mixer layers and three of another network: 0.9 and 0.6.
+
+# %%
+toy = np.array([[[0.9, 0.8, 0.3], [0.2, 0.6, 0.5]]])
+print("by hand", (0.9 + 0.6) / 2, "library", structure.mean_highest(toy)[0])
+
+# %% [markdown]
+# The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. Bands are 95 % intervals over repeats.
+
+# %% mystnb={"figure": {"caption": "The highest CKA of each layer of the smallest Mixer with any layer of each ViT and ResNet, by relative depth in the Mixer. Bands are 95 % intervals over repeats.", "name": "fig-mixer-best-match"}, "image": {"alt": "One line for each ViT and ResNet. Horizontal axis: relative depth in the Mixer. Vertical axis: the highest CKA with any layer of that network. The table below gives the mean of each line."}}
+from seelike import claims
+
+lines = {}
+for mixer in run.mixers[:1]:
+    for other in [*run.vits, *run.resnets]:
+        highest = comparison.between(mixer, other).max(axis=2)
+        band = claims.mean_and_uncertainty(highest)
+        lines[f"{mixer} in {other}"] = (comparison.depth(mixer), *band)
+if lines:
+    display(plots.depth_lines(lines, y_label="highest CKA"))
+
+# %% [markdown]
+# The means, for every Mixer with every other network. A maximum over more layers is larger, so a second column looks only at equally many layers of each
+# network, as many as the one with the fewest has, and a third at all pairs.
+
+# %%
+fewest = min(map(len, comparison.layers.values()))
+nearness, rows = {}, {}
+for mixer in run.mixers:
+    for other in [*run.vits, *run.resnets]:
+        cka = comparison.between(mixer, other)
+        nearness[mixer, other] = structure.mean_highest(cka)
+        some = structure.evenly_spaced(cka.shape[2], fewest)
+        rows[f"{mixer} in {other}"] = {
+            "highest CKA": nearness[mixer, other].mean(),
+            f"among {fewest} layers": structure.mean_highest(
+                cka[:, :, some]
+            ).mean(),
+            "mean CKA of all pairs": cka.mean(),
+        }
+pd.DataFrame.from_dict(rows, orient="index").round(3)
+
+# %% [markdown]
+# The claim takes the first column, ViTs minus ResNets.
+
+
+# %%
+def nearness_to(names):
+    """How near each Mixer is to each of these networks, per repeat."""
+    return [nearness[mixer, name] for mixer in run.mixers for name in names]
+
+
+claims.record_difference(
+    "mixer_is_nearer_to_vit",
+    nearness_to(run.vits),
+    nearness_to(run.resnets),
+    figure_name="fig-mixer-with-others",
+    compares="a Mixer with a ViT and with a ResNet",
+)
+
+# %% [markdown]
+# ## Look around
+#
+# Every pair that has a Mixer in it. The two Mixers are a pair, too.
+
+# %%
+from itertools import combinations_with_replacement
+
+figures, alt = {}, {}
+for a, b in combinations_with_replacement(run.models, 2):
+    if not run.mixers or {a, b} & set(run.mixers):
+        label = f"{a} and {b}"
+        figures[label] = plots.cka_maps([plots.map_between(comparison, a, b)])
+        alt[label] = f"CKA map of {label}, mean {comparison.mean(a, b).mean():.2f}."
+plots.states(figures, "Networks", alt)
+
+# %% [markdown]
+# With a kernel, you can move the cut: the mean CKA of all layers with those below it, layer by layer. Where a network falls into two parts, the line
+# drops steeply at one place.
+
+
+# %% tags=["remove-output"]
+def with_layers_below(network, percent):
+    """Draw the mean CKA of each layer with all layers of the network below some depth."""
+    depth = comparison.depth(network)
+    below = comparison.between(network, network)[:, :, depth <= percent / 100]
+    line = (depth, *claims.mean_and_uncertainty(below.mean(axis=2)))
+    return plots.depth_lines({network: line}, y_label="mean CKA with lower layers")
+
+
+plots.live(with_layers_below, network=list(run.models), percent=range(0, 101, 5))
+
+# %% [markdown]
+# ## What we take with us
+#
+# **The paper found** that Mixers of all sizes fall into two blocks, a smaller one at the beginning and a larger one afterwards, that have little in common, and that
+# "overall, the models behave more similar to ViT than ResNets". It calls these results preliminary.
+#
+# **Here we see** in the first table where each Mixer is best cut. The paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
+# CKA across near zero. The second table and the claim say which of the two kinds of network holds more of what the Mixers do. If the three columns do not
+# agree on the order, then the claim hangs on how nearness is counted.
+#
+# <!-- numbers: what to say here: where are the Mixers cut, share and step beside those of ViTs and ResNets, is CKA across near 0? Is the Mixer nearer to ViTs in all three columns? -->
+#
+# **Why.** Much speaks for a ViT before anything is measured: our Mixers and the 7 x 7 ViTs cut the image alike, have the same number of blocks and hand a residual
+# stream from the first to the last. The first layer, one linear map of each patch, is of the same kind in both. What speaks against it is the task. On images of
+# 28 x 28 pixels, where garments are always upright and in the middle, fixed mixing does nearly what attention does and convolutions with a large enough field do, too: all
+# of them may learn much the same. And the intervals speak of the draw of images only; each network was trained once.
+#
+# ## Try it yourself
+#
+# 1. Set `models` to `"tiny/mixer:random,tiny/vit_7x7:random,tiny/resnet:random"`. Is an untrained Mixer nearer to an untrained ViT? Does it fall into two parts?
+# 2. Choose the two Mixers under *Look around*. Are they more like each other than either is like a ViT?
+# 3. A Mixer has no CLS token. Set `models` to `"tiny/mixer,tiny/vit_7x7,tiny/vit_7x7_gap,tiny/resnet"` and compare the ViT with CLS token with the one that was
+#    trained with global average pooling. To which is the Mixer nearer?
+# 4. Leave out the branches: in `comparison.layers[name]`, keep the kinds `"embedding"`, `"residual"` and `"block"`, and look for two parts again.
+#
+# <details><summary>Answers</summary>
+#
+# 1. Compare the verdict with that of the trained networks. What is there before training comes from the patches and the skip connections, not from what was
+#    learned.
+# 2. They share the architecture and the task, so one would think so. Read the means in the menu's texts, or compute
+#    `structure.mean_highest(comparison.between(*run.mixers))`.
+# 3. `nearness` has an entry for each. Average pooling asks the same of every token, in a Mixer as in a ViT with GAP; a CLS token leaves the others
+#    free.
+# 4. `stream = np.isin([layer.kind for layer in comparison.layers[name]], ["embedding", "residual", "block"])` chooses them, in the map as in the list of layers. A stream changes slowly, so
+#    its parts, if there are any, are less distinct than those of the branches.
+#
+# </details>
+#
+# ## Summary
+#
+# - A Mixer is a ViT whose attention was replaced by fixed mixing of tokens.
+# - Every map has a best cut. What counts is how large the step is, beside that of other networks, and how dark the map is across it.
+# - Nearness is counted in best matches here; other counts stand beside it, since the choice is ours.
+#
+# **Next:** the [scoreboard](../book/scoreboard.md) puts the numbers of all pages side by side.
