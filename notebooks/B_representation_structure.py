@@ -139,39 +139,28 @@ shown = run.vits or list(run.models)
 plots.cka_maps([plots.map_between(comparison, name, name) for name in shown])
 
 # %% [markdown]
-# The three statistics of Section 4 that speak of one network, for all networks of this page. They record no claim a second time.
+# The three statistics of Section 4 that speak of one network, for all networks of this page, with 95 % intervals over repeats. They record no
+# claim a second time. A network without stages is cut where the first ResNet's stages end, as in Section 4.
 
 # %%
 import pandas as pd
 
-from seelike.claims import mean_and_uncertainty, with_uncertainty
+from seelike.claims import mean_and_uncertainty, summary
 
-
-def written(values):
-    """Mean over repeats, with half the width of its 95 % interval."""
-    mean, half_width = mean_and_uncertainty(values)
-    unknown = np.isnan(half_width)
-    return with_uncertainty(float(mean), None if unknown else float(half_width))
-
-
-# %% [markdown]
-# A network without stages is cut where the first ResNet's stages end, as in Section 4.
-
-# %%
 stages_of = comparison.layers[run.resnets[0]] if run.resnets else None
 rows = {}
 for name in [*run.vits, *run.resnets]:
     cka, depth = comparison.between(name, name), comparison.depth(name)
     rows[name] = {
-        "all pairs": written(structure.mean_off_diagonal(cka)),
-        "first with last third": written(
+        "all pairs": summary(structure.mean_off_diagonal(cka)),
+        "first with last third": summary(
             structure.first_third_with_last_third(cka, depth)
         ),
     }
     if stages_of:
         stage = structure.stages_like(comparison.layers[name], stages_of)
         step = structure.within_minus_between_stages(cka, stage)
-        rows[name]["within minus between stages"] = written(step)
+        rows[name]["within minus between stages"] = summary(step)
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
@@ -224,11 +213,11 @@ for vit, resnet in pairs:
     last = structure.row_maximum_middle_minus_last_third(similarity, depths[0])
     middle = structure.depth_of_best_match(similarity, *depths)
     rows[f"{resnet} in {vit}"] = {
-        "lower half": written(found[:, depths[1] < 0.5].mean(axis=1)),
-        "upper half": written(found[:, depths[1] >= 0.5].mean(axis=1)),
-        "share in lowest quarter": written((found <= 0.25).mean(axis=1)),
-        "0.5 minus match of the middle": written(0.5 - middle),
-        "middle minus last third of the ViT": written(last),
+        "lower half": summary(found[:, depths[1] < 0.5].mean(axis=1)),
+        "upper half": summary(found[:, depths[1] >= 0.5].mean(axis=1)),
+        "share in lowest quarter": summary((found <= 0.25).mean(axis=1)),
+        "0.5 minus match of the middle": summary(0.5 - middle),
+        "middle minus last third of the ViT": summary(last),
     }
 pd.DataFrame.from_dict(rows, orient="index").T
 

@@ -269,18 +269,21 @@ toy = np.array([[1.0, 0.8, 0.7, 0.4]])
 print("by hand", 1.0 - 0.4, "library", first_minus_last_third(toy)[0])
 
 # %% [markdown]
-# For each network and target, on both sets of images:
+# For each network and target, on both sets of images, with 95 % intervals over repeats:
 
 # %%
 import pandas as pd
 
+from seelike.claims import summary
+
 rows = {}
 for (step, where), values in cka.items():
     row = rows.setdefault(f"{step.before} on {step.target}", {})
-    row[f"first minus last third, {where}"] = first_minus_last_third(values).mean()
-    row[f"last block, {where}"] = values[:, -1].mean()
-table = pd.DataFrame.from_dict(rows, orient="index").sort_index(axis=1)
-table.round(3)
+    row[f"first minus last third, {where}"] = summary(
+        first_minus_last_third(values)
+    )
+    row[f"last block, {where}"] = summary(values[:, -1])
+pd.DataFrame.from_dict(rows, orient="index").sort_index(axis=1)
 
 # %% [markdown]
 # The claim averages the difference over all networks and targets.
@@ -336,8 +339,7 @@ on_original = {
 }
 for what, values in on_original.items():
     if values:
-        mean, half_width = mean_and_uncertainty(np.mean(values, axis=0))
-        print(f"{what}: {float(mean):+.3f}, give or take {float(half_width):.3f}")
+        print(f"{what}: {summary(np.mean(values, axis=0))}")
 
 # %% [markdown]
 # ## Look around
@@ -391,7 +393,7 @@ if shown:
 # **The paper found** that a ViT keeps much of its representation when it is finetuned on natural images, such as those of ImageNet or CIFAR-100, and changes
 # more on medical and on satellite images. In all cases the first four to five blocks are very well preserved, whatever the size of the network.
 #
-# **Here we see**, in the left part of the table, what each target changes on its own images. The first claim asks whether the lines fall from left to right, the
+# **Here we see**, in the table, what each target changes on its own images. The first claim asks whether the lines fall from left to right, the
 # second whether the nearest target ends higher than the farthest. If the lines of the second panel come in another order than those of the first, then how far a
 # target is depends on whom one asks: a network can change much for the new images and still treat the old ones as before.
 #

@@ -165,6 +165,8 @@ print(f"library {found.step[0]:.3f}, after block {found.after_block}")
 # %%
 import pandas as pd
 
+from seelike import claims
+
 rows = {}
 for name in [*run.mixers, *run.vits, *run.resnets]:
     cka = comparison.between(name, name)
@@ -172,13 +174,13 @@ for name in [*run.mixers, *run.vits, *run.resnets]:
     if found is not None:
         rows[name] = {
             "cut after block": found.after_block,
-            "share of the first part": found.share,
-            "CKA in the first": found.within_first.mean(),
-            "in the second": found.within_second.mean(),
-            "across": found.across.mean(),
-            "step": found.step.mean(),
+            "share of the first part": round(found.share, 2),
+            "CKA in the first": claims.summary(found.within_first),
+            "in the second": claims.summary(found.within_second),
+            "across": claims.summary(found.across),
+            "step": claims.summary(found.step),
         }
-pd.DataFrame.from_dict(rows, orient="index").round(3)
+pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
 # ## With a ViT and with a ResNet: Figure H.2
@@ -209,8 +211,6 @@ print("by hand", (0.9 + 0.6) / 2, "library", structure.mean_highest(toy)[0])
 # The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. Bands are 95 % intervals over repeats.
 
 # %% mystnb={"figure": {"caption": "The highest CKA of each layer of the smallest Mixer with any layer of each ViT and ResNet, by relative depth in the Mixer. Bands are 95 % intervals over repeats.", "name": "fig-mixer-best-match"}, "image": {"alt": "One line for each ViT and ResNet. Horizontal axis: relative depth in the Mixer. Vertical axis: the highest CKA with any layer of that network. The table below gives the mean of each line."}}
-from seelike import claims
-
 lines = {}
 for mixer in run.mixers[:1]:
     for other in [*run.vits, *run.resnets]:
@@ -233,13 +233,13 @@ for mixer in run.mixers:
         nearness[mixer, other] = structure.mean_highest(cka)
         some = structure.evenly_spaced(cka.shape[2], fewest)
         rows[f"{mixer} in {other}"] = {
-            "highest CKA": nearness[mixer, other].mean(),
-            f"among {fewest} layers": structure.mean_highest(
-                cka[:, :, some]
-            ).mean(),
-            "mean CKA of all pairs": cka.mean(),
+            "highest CKA": claims.summary(nearness[mixer, other]),
+            f"among {fewest} layers": claims.summary(
+                structure.mean_highest(cka[:, :, some])
+            ),
+            "mean CKA of all pairs": claims.summary(cka.mean(axis=(1, 2))),
         }
-pd.DataFrame.from_dict(rows, orient="index").round(3)
+pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
 # The claim takes the first column, ViTs minus ResNets.
@@ -324,8 +324,8 @@ plots.live(with_layers_below, network=list(run.models), percent=range(0, 101, 5)
 #    `structure.mean_highest(comparison.between(*run.mixers))`.
 # 3. `nearness` has an entry for each. Average pooling asks the same of every token, in a Mixer as in a ViT with GAP; a CLS token leaves the others
 #    free.
-# 4. `stream = np.isin([layer.kind for layer in comparison.layers[name]], ["embedding", "residual", "block"])` chooses them, in the map as in the list of layers. A stream changes slowly, so
-#    its parts, if there are any, are less distinct than those of the branches.
+# 4. `stream = np.isin([layer.kind for layer in comparison.layers[name]], ["embedding", "residual", "block"])` chooses them, in the map as in the list of layers.
+#    Is the step smaller then? If not, the parts are not an effect of the branches, which draw dark lines in a map.
 #
 # </details>
 #
