@@ -95,12 +95,10 @@ print("cosine", tokens.cosine_with_output)
 # %%
 from seelike.propagation import propagation
 
-measured = {}
-for name, network in run.models.items():
-    if name in [*run.vits, *run.resnets, *run.mixers]:
-        result = propagation(network, run.draws(), batch_size=run.batch_size)
-        if result is not None:
-            measured[name] = result
+measured = {
+    name: propagation(run.models[name], run.draws(), batch_size=run.batch_size)
+    for name in [*run.vits, *run.resnets, *run.mixers]
+}
 
 # %% [markdown]
 # ## Token by token: Figure 7, left
@@ -217,9 +215,12 @@ claims.record_difference(
 
 # %%
 from seelike.cka import compare_models
+from seelike.models import family
 
 similarity, without = {}, []
 for intact, *cut in run.groups["without_skips"]:
+    if family(run.models[intact]) != "vit":
+        continue
     images = run.images_for([intact, *cut])
     without += [(intact, name) for name in cut]
     for name in [intact, *cut]:

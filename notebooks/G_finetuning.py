@@ -184,7 +184,7 @@ print("library", similarity.compute().round(decimals=6).tolist())
 #
 # Two networks at a time see the same images, on a new draw for each repeat.
 
-# %% tags=["remove-output"]
+# %%
 import numpy as np
 
 from seelike.finetuning import kept
@@ -260,13 +260,15 @@ if panels:
 # %% [markdown]
 # ### Are low blocks kept?
 #
-# By hand on four blocks: the first third of them is the first block, the last third the last, and the statistic is their difference.
+# The first third of the blocks against the last; where three does not divide their number, a third is rounded up. By hand, on four blocks, it is two blocks and
+# two blocks.
 
 # %%
-from seelike.finetuning import first_minus_last_third
+from seelike.scale import first_minus_last_third
 
 toy = np.array([[1.0, 0.8, 0.7, 0.4]])
-print("by hand", 1.0 - 0.4, "library", first_minus_last_third(toy)[0])
+by_hand = (1.0 + 0.8) / 2 - (0.7 + 0.4) / 2
+print(f"by hand {by_hand:.3f}, library {first_minus_last_third(toy)[0]:.3f}")
 
 # %% [markdown]
 # For each network and target, on both sets of images, with 95 % intervals over repeats:

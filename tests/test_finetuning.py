@@ -35,20 +35,8 @@ def test_nearest_and_farthest_are_of_one_network():
     assert ends == [("b_1", "b_3"), ("c_1", "c_2")]
 
 
-@pytest.mark.parametrize("blocks", [2, 3, 8, 12, 24])
-def test_first_minus_last_third(blocks):
-    values = np.random.default_rng().uniform(0, 1, (3, blocks))
-    depth = [i / (blocks - 1) for i in range(blocks)]
-    expected = [
-        np.mean([v for v, d in zip(row, depth, strict=True) if d < 1 / 3])
-        - np.mean([v for v, d in zip(row, depth, strict=True) if d > 2 / 3])
-        for row in values
-    ]
-    np.testing.assert_allclose(finetuning.first_minus_last_third(values), expected, rtol=0, atol=1e-12)
-
-
-def test_one_block_has_no_thirds():
-    assert np.isnan(finetuning.first_minus_last_third(np.ones((2, 1)))).all()
+def test_depth_of_blocks():
+    assert finetuning.depth_of_blocks(5).tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert finetuning.depth_of_blocks(1).tolist() == [0]
 
 

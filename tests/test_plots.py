@@ -93,7 +93,7 @@ def test_lines_differ_without_colour():
     figure = plots.depth_lines({name: (depth, depth, depth / 10) for name in "abc"}, y_label="CKA")
     lines = figure.axes[0].get_lines()
     assert len({line.get_linestyle() for line in lines}) == 3
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b", "c"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
 
 
 def test_a_figure_is_not_left_to_pyplot():

@@ -4,8 +4,8 @@ A network is trained on some images, and then trained further on others, the *ta
 before finetuning with the same block after it, on the same images: 1 where finetuning left the representation as
 it was.
 
-- Blocks count from the first to the last. The relative depth of block i of n is (i - 1) / (n - 1); the *first
-  third* are the blocks of depth below 1/3, the *last third* those above 2/3.
+- Blocks count from the first to the last. The relative depth of block i of n is (i - 1) / (n - 1). What the first
+  third of them keeps more than the last is `seelike.scale.first_minus_last_third`.
 - CKA compares layers on a set of images. On those of the target it tells how much had to change for the new task,
   on those of the first training how much of the old one is kept.
 """
@@ -152,27 +152,6 @@ def depth_of_blocks(blocks: int) -> Float[np.ndarray, " blocks"]:
         array([0. , 0.5, 1. ])
     """
     return np.linspace(0, 1, blocks) if blocks > 1 else np.zeros(blocks)
-
-
-def first_minus_last_third(cka: Float[np.ndarray, "repeats blocks"]) -> Float[np.ndarray, " repeats"]:
-    """How much more the first third of the blocks is kept than the last third.
-
-    Args:
-        cka: CKA of each block before with after finetuning, per repeat.
-
-    Returns:
-        One number per repeat: mean over the first third minus mean over the last third. A network with a single
-        block gives NaN.
-
-    Example:
-        >>> first_minus_last_third(np.array([[1.0, 0.8, 0.7, 0.4]])).round(6)
-        array([0.6])
-    """
-    depth = depth_of_blocks(cka.shape[1])
-    first, last = depth < 1 / 3, depth > 2 / 3
-    if not last.any():
-        return np.full(len(cka), np.nan)
-    return cka[:, first].mean(axis=1) - cka[:, last].mean(axis=1)
 
 
 def nearest_and_farthest(

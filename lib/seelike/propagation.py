@@ -69,7 +69,7 @@ class Propagation:
         return [place for place, each in enumerate(self.kinds) if each == kind]
 
 
-def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int = 64) -> Propagation | None:
+def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int = 64) -> Propagation:
     """Measure skip against branch at all residual additions of a network, on each draw of images.
 
     Feature maps of several sizes have different numbers of tokens; then only means over tokens are kept, and
@@ -80,8 +80,8 @@ def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int 
         draws: Image sets, one for each repeat.
         batch_size: Images in a forward pass.
 
-    Returns:
-        The measurement; None where the network's residual additions are not known.
+    Raises:
+        ValueError: The network's residual additions are not known.
 
     Example:
         >>> from seelike import data
@@ -93,8 +93,6 @@ def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int 
         ((2, 16, 50), ['attention', 'mlp'])
     """
     additions = residuals(model)
-    if not additions:
-        return None
     repeats = [skip_ratios(model, images, batch_size=batch_size) for images in draws]
     first = next(iter(repeats[0].values()))
     kinds = {addition.name: addition.kind for addition in additions}

@@ -1,11 +1,14 @@
 """The figures of the book: a file for each kind, one style for all."""
 
+from seelike.plots.attention import all_heads, attention_map, sorted_heads, subsets_of_heads
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
-from seelike.plots.depth import depth_lines
+from seelike.plots.depth import boxes, depth_lines, depth_panels
 from seelike.plots.images import image_rows
 from seelike.plots.interactive import live, states
+from seelike.plots.localization import accuracy_maps, places, token_maps
 from seelike.plots.panels import line_panels
+from seelike.plots.receptive_field import field_maps
 from seelike.plots.skip import skip_ratio_maps
 from seelike.plots.style import use_style
 from seelike.plots.training import learning_curves
@@ -13,16 +16,26 @@ from seelike.plots.training import learning_curves
 __all__ = [
     "CKAMap",
     "HasBlock",
+    "accuracy_maps",
+    "all_heads",
+    "attention_map",
+    "boxes",
     "cka_map",
     "cka_maps",
     "depth_lines",
+    "depth_panels",
+    "field_maps",
     "forest",
     "image_rows",
     "learning_curves",
     "line_panels",
     "live",
     "map_between",
+    "places",
     "skip_ratio_maps",
+    "sorted_heads",
     "states",
+    "subsets_of_heads",
+    "token_maps",
     "use_style",
 ]

@@ -7,17 +7,38 @@ from matplotlib.figure import Figure
 
 from seelike.plots.style import DASHES
 
+# For each name in the legend: relative depths, values, and half the height of the band.
+Lines = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+
 # Names in a legend, longer than this, stand below each other.
 _LETTERS_BESIDE_EACH_OTHER = 28
 
 
-def depth_lines(
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
-    *,
-    y_label: str,
-    title: str = "",
-    y_scale: str = "linear",
-) -> Figure:
+def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
+    """Draw the spread of some groups of numbers: median, quartiles, and whiskers to the extremes (Appendix A).
+
+    Args:
+        groups: Numbers by name; NaN is left out.
+        label: What the numbers are.
+
+    Returns:
+        The figure, a box below the other.
+
+    Example:
+        >>> boxes({"64 images": np.array([0.1, 0.2, np.nan])}, label="difference").axes[0].get_xlabel()
+        'difference'
+    """
+    figure = Figure(figsize=(5.2, 0.7 + 0.55 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    numbers = [values[np.isfinite(values)] for values in groups.values()]
+    axes.boxplot(numbers, orientation="horizontal", whis=(0, 100), tick_labels=list(groups), widths=0.6)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.5", linewidth=1, linestyle="--")
+    axes.set_xlabel(label)
+    return figure
+
+
+def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "linear") -> Figure:
     """Draw one value per layer against relative depth, with a band for its uncertainty.
 
     Lines differ by dashes as well as by colour.
@@ -38,18 +59,49 @@ def depth_lines(
         >>> figure.axes[0].get_ylabel()
         'highest CKA'
     """
-    beside = 1 if max(map(len, lines)) > _LETTERS_BESIDE_EACH_OTHER else 2
-    rows_of_legend = -(-len(lines) // beside) if len(lines) > 1 else 0
-    figure = Figure(figsize=(5.2, 3.0 + 0.22 * rows_of_legend), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, (depth, values, half_height)) in enumerate(lines.items()):
-        (line,) = axes.plot(depth, values, DASHES[number % len(DASHES)], label=name)
-        axes.fill_between(
-            depth, values - half_height, values + half_height, color=line.get_color(), alpha=0.2, linewidth=0
-        )
-    axes.set(
-        xlabel="relative depth (0: first layer, 1: last)", ylabel=y_label, title=title, xlim=(0, 1), yscale=y_scale
-    )
-    if len(lines) > 1:
-        figure.legend(loc="outside lower center", ncols=beside)
+    return depth_panels({title: lines}, y_label=y_label, y_scale=y_scale)
+
+
+def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "linear") -> Figure:
+    """Draw several figures of the same lines below each other, with one legend.
+
+    Args:
+        panels: For each title the lines, as for `depth_lines`, of the same names.
+        y_label: What the values are, with their unit.
+        y_scale: "linear" or "log".
+
+    Returns:
+        The figure. As the last expression of a cell it is shown.
+
+    Raises:
+        ValueError: There is no panel, or one without a line.
+
+    Example:
+        >>> line = (np.array([0.0, 1.0]), np.array([0.5, 0.7]), np.zeros(2))
+        >>> figure = depth_panels({"digits": {"vit": line}, "textures": {"vit": line}}, y_label="accuracy")
+        >>> [axes.get_title() for axes in figure.axes]
+        ['digits', 'textures']
+    """
+    if not panels or not all(panels.values()):
+        raise ValueError("There is nothing to draw. Give one panel or more, each with a line or more.")
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    beside = 1 if max(map(len, names)) > _LETTERS_BESIDE_EACH_OTHER else 2
+    legend = 0.22 * -(-len(names) // beside) if len(names) > 1 else 0.0
+    each = 3.0 if len(panels) == 1 else 2.3
+    figure = Figure(figsize=(5.2, each * len(panels) + legend), layout="constrained")
+    all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
+        for name, (depth, values, half_height) in lines.items():
+            number = names.index(name)
+            colour = f"C{number}"
+            axes.plot(depth, values, DASHES[number % len(DASHES)], color=colour, label=name)
+            low, high = values - half_height, values + half_height
+            axes.fill_between(depth, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.set(ylabel=y_label, title=title, xlim=(0, 1), yscale=y_scale)
+    all_axes[-1].set_xlabel("relative depth (0: first layer, 1: last)")
+    if len(names) > 1:
+        entries = {
+            label: line for axes in all_axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend([entries[name] for name in names], names, loc="outside lower center", ncols=beside)
     return figure

@@ -11,13 +11,17 @@ _MOST_TICKS = 8
 
 
 def skip_ratio_maps(
-    panels: Mapping[str, Float[np.ndarray, "additions tokens"]], *, num_prefix_tokens: int = 1
+    panels: Mapping[str, Float[np.ndarray, "additions tokens"]],
+    *,
+    num_prefix_tokens: int = 1,
+    label: str = "skip ratio",
 ) -> Figure:
     """Draw the skip ratio of each token at each residual addition, on one logarithmic scale.
 
     Args:
         panels: For each title the ratios, a row for each addition, in firing order, a column for each token.
         num_prefix_tokens: How many of the first tokens are CLS or registers; the first is named so.
+        label: What the numbers are.
 
     Returns:
         The figure: blocks from left to right, tokens from top to bottom, a panel beside the other.
@@ -48,7 +52,7 @@ def skip_ratio_maps(
         labels[0] = "CLS"
     all_axes[0].set_yticks(*_ticks(labels))
     all_axes[0].set_ylabel("token")
-    figure.colorbar(image, ax=list(all_axes), label="skip ratio", fraction=0.06, aspect=30)
+    figure.colorbar(image, ax=list(all_axes), label=label, fraction=0.06, aspect=30)
     return figure
 
 

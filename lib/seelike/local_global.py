@@ -1,0 +1,212 @@
+"""Section 5 of the paper in numbers: how far heads look, and how much of the image a unit sees.
+
+- *Attention distances* are divided by the distance of a head that looks everywhere alike: 1 is global, 0 is a head
+  that looks at its own patch only. The *lowest blocks* are the first two, the *highest* the last two.
+- *Subsets of heads* (Figure 5) are neighbours in the order of distance, a quarter of the heads at a time, from the
+  most local to the most global.
+- *Radii* of receptive fields, within which half of the field lies, are divided by the side of the image.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from seelike.attention import attention_distances
+from seelike.data import ImageSet
+from seelike.models import layers
+from seelike.receptive_field import ReceptiveFields, effective_receptive_field, radius
+
+_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Attention distances of all heads of a ViT, over draws of images.
+
+    Attributes:
+        distance: In pixels.
+        prefix_mass: Share of the attention of spatial tokens that goes to CLS and registers.
+        uniform: Distance of a head that looks everywhere alike, in pixels.
+    """
+
+    distance: Float[np.ndarray, "repeats blocks heads"]
+    prefix_mass: Float[np.ndarray, "repeats blocks heads"]
+    uniform: float
+
+    @property
+    def nearest_low(self) -> Float[np.ndarray, " repeats"]:
+        """Distance of the nearest head of the two lowest blocks, as a share of uniform."""
+        return self.distance[:, :_BLOCKS].min(axis=(1, 2)) / self.uniform
+
+    @property
+    def farthest_low(self) -> Float[np.ndarray, " repeats"]:
+        """Distance of the farthest head of the two lowest blocks, as a share of uniform."""
+        return self.distance[:, :_BLOCKS].max(axis=(1, 2)) / self.uniform
+
+    @property
+    def nearest_high(self) -> Float[np.ndarray, " repeats"]:
+        """Distance of the nearest head of the two highest blocks, as a share of uniform."""
+        return self.distance[:, -_BLOCKS:].min(axis=(1, 2)) / self.uniform
+
+
+def measure_heads(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int = 64) -> Heads:
+    """Measure the attention distance of all heads of a ViT on each draw of images (Figures 3 and 4).
+
+    Args:
+        model: A VisionTransformer of timm in evaluation mode.
+        draws: Image sets, one for each repeat.
+        batch_size: Images in a forward pass.
+
+    Raises:
+        ValueError: The network has no attention that can be read.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.models import load
+        >>> images = data.load("fashion-mnist/test")
+        >>> heads = measure_heads(load("tiny/vit_7x7"), [images.sample(8, seed=0), images.sample(8, seed=1)])
+        >>> heads.distance.shape, round(heads.uniform, 1)
+        ((2, 8, 4), 14.4)
+    """
+    repeats = [attention_distances(model, images, batch_size=batch_size) for images in draws]
+    blocks = [list(repeat.values()) for repeat in repeats]
+    return Heads(
+        distance=np.array([[block.distance.numpy() for block in repeat] for repeat in blocks]),
+        prefix_mass=np.array([[block.prefix_mass.numpy() for block in repeat] for repeat in blocks]),
+        uniform=blocks[0][0].uniform,
+    )
+
+
+def subsets_of_heads(distance: Float[np.ndarray, " heads"]) -> list[list[int]]:
+    """Choose subsets of the heads of a block, from the most local to the most global (Figure 5).
+
+    Args:
+        distance: Mean attention distance of each head.
+
+    Returns:
+        Numbers of heads: each subset is a quarter of them, neighbours in the order of distance, and the next
+        begins one head farther.
+
+    Example:
+        >>> subsets_of_heads(np.array([30.0, 10.0, 20.0, 40.0]))
+        [[1], [2], [0], [3]]
+    """
+    order = np.argsort(distance, kind="stable").tolist()
+    size = max(1, len(order) // 4)
+    return [order[start : start + size] for start in range(len(order) - size + 1)]
+
+
+def rank_correlation(
+    x: Float[np.ndarray, " subsets"], y: Float[np.ndarray, "repeats subsets"]
+) -> Float[np.ndarray, " repeats"]:
+    """Correlate the ranks of one list with those of another, for each repeat (Spearman).
+
+    Args:
+        x: For example, mean distance of each subset of heads.
+        y: For example, CKA of each subset.
+
+    Returns:
+        From -1 to 1; NaN where all of a list are equal.
+
+    Example:
+        >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([[0.9, 0.5, 0.4], [0.1, 0.2, 0.3]]))
+        array([-1.,  1.])
+    """
+    return np.array([spearmanr(x, row).statistic for row in y])
+
+
+def measure_fields(
+    model: nn.Module, draws: Iterable[ImageSet], *, channels: int, seed: int = 0, batch_size: int = 32
+) -> list[ReceptiveFields]:
+    """Measure the receptive field of each block's output on each draw of images (Figure 6).
+
+    Args:
+        model: A network in evaluation mode whose blocks give tokens or feature maps.
+        draws: Image sets, one for each repeat.
+        channels: How many channels to take of each layer: an unbiased estimate.
+        seed: Of the choice of channels.
+        batch_size: Rows of a backward pass.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.models import load
+        >>> images = data.load("fashion-mnist/test").sample(2, seed=0)
+        >>> (fields,) = measure_fields(load("tiny/mixer"), [images], channels=2)
+        >>> list(fields.after)[:2]
+        ['block 1', 'block 2']
+    """
+    blocks = layers(model, kinds=["block"])
+    return [
+        effective_receptive_field(model, blocks, images, channels=channels, seed=seed, batch_size=batch_size)
+        for images in draws
+    ]
+
+
+@runtime_checkable
+class HasFields(Protocol):
+    """What is needed of receptive fields here; `seelike.receptive_field.ReceptiveFields` has it."""
+
+    after: dict[str, Tensor]
+    grids: dict[str, tuple[int, int]]
+
+
+def radii(fields: Sequence[HasFields]) -> Float[np.ndarray, "repeats layers"]:
+    """Compute the radius of each field, as a share of the side of the image.
+
+    Args:
+        fields: The fields of each repeat.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import torch
+        >>> one = SimpleNamespace(after={"block 1": torch.ones(200, 200)}, grids={"block 1": (1, 1)})
+        >>> radii([one]).round(2)
+        array([[0.4]])
+    """
+    return np.array(
+        [
+            [
+                radius(field, each.grids[name]) / math.sqrt(field.shape[0] * field.shape[1])
+                for name, field in each.after.items()
+            ]
+            for each in fields
+        ]
+    )
+
+
+def largest_step(radii: Float[np.ndarray, "repeats layers"]) -> Float[np.ndarray, " repeats"]:
+    """Divide the largest growth from one block to the next by the whole growth (Figure 6).
+
+    Args:
+        radii: Radius of the field after each block, per repeat.
+
+    Returns:
+        1 / (number of steps) for even growth, 1 for one jump; NaN where the last field is not the larger one.
+
+    Example:
+        >>> largest_step(np.array([[0.1, 0.2, 0.3], [0.1, 0.1, 0.3], [0.3, 0.2, 0.1]])).round(2)
+        array([0.5, 1. , nan])
+    """
+    whole = radii[:, -1] - radii[:, 0]
+    steps = np.diff(radii, axis=1).max(axis=1)
+    return np.where(whole > 0, steps / np.where(whole > 0, whole, 1), np.nan)
+
+
+def mean_of_first_third(values: Float[np.ndarray, "repeats layers"]) -> Float[np.ndarray, " repeats"]:
+    """Average over the layers of relative depth below one third.
+
+    Args:
+        values: One number for each layer, in firing order, per repeat.
+
+    Example:
+        >>> mean_of_first_third(np.array([[1.0, 3.0, 9.0, 9.0, 9.0]]))
+        array([2.])
+    """
+    depth = np.linspace(0, 1, values.shape[1])
+    return values[:, depth < 1 / 3].mean(axis=1)

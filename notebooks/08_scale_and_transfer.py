@@ -1,0 +1,315 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Section 8: Effects of scale on transfer learning
+#
+# **Question.** Vision Transformers became good when they were shown hundreds of millions of images. What do more images change
+# inside: the low layers, the high ones, or all?
+#
+# | | |
+# |---|---|
+# | **You will learn** | which layers are the same on a tenth of the data; what a probe in the middle of a network tells about it; why size and data go together |
+# | **You need** | [Section 3](03_background.ipynb) for CKA, [Section 7](07_spatial_localization.ipynb) for probes; [words](../book/glossary.md) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/08_scale_and_transfer.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "08_scale_and_transfer")
+
+# %% [markdown]
+# ## The same network on less data: Figure 12
+#
+# Train a network on all images, and one of the same architecture on a tenth of them, from the same beginning. Then compare
+# the two, block by block: how alike are the first blocks, how alike the last? For each block that is one CKA.
+#
+# By hand, for two "networks" of two layers on eight images. Their first layers differ by a rotation, which CKA does not see; the second layer
+# of the one is noise.
+
+# %%
+import torch
+
+from seelike.cka import cka
+
+torch.manual_seed(0)
+images_by_hand = torch.randn(8, 5)
+rotation, _ = torch.linalg.qr(torch.randn(5, 5))
+print("first layers ", round(cka(images_by_hand, images_by_hand @ rotation), 3))
+print("second layers", round(cka(images_by_hand, torch.randn(8, 5)), 3))
+
+# %% [markdown]
+# **Predict.** Networks on 30, 10 and 3 % of the data, each compared with the one on all of it. Draw three lines over depth: where do they
+# begin, where do they end, and does a larger network need more data or less?
+#
+# No checkpoints on shares of the data are public, so the tiny networks stand in at every profile.
+
+# %%
+from seelike.cka import compare_pairs
+
+similarity = {}
+for full, *fewer in run.groups["shares_of_data"]:
+    images = run.images_for([full, *fewer])
+    for name in fewer:
+        similarity[name] = compare_pairs(
+            run.models[full],
+            run.models[name],
+            images,
+            batch_size=run.batch_size,
+            repeats=run.repeats,
+            number_of_images=min(run.number_of_images, len(images) // 2),
+            seed=run.seed,
+        ).cka
+
+# %% [markdown]
+# The share of the data is in the records of training.
+
+# %%
+from seelike.models import training_record
+
+
+def label(name):
+    """The share of the data that a network saw, and which network it is."""
+    record = training_record(name)
+    if record is None:
+        return name
+    share = record.configuration.get("share_of_images", 1.0)
+    return f"{share:.0%}: {name.removeprefix('tiny/').rsplit('_', 2)[0]}"
+
+
+# %% mystnb={"figure": {"caption": "CKA of each block with the same block of the network that was trained on all data, for networks trained on shares of it, two sizes (the paper's Figure 12). Bands are 95 % intervals over draws of images.", "name": "fig-shares"}, "image": {"alt": "A line for each share of the data and each size of network: CKA with the network on all data, against relative depth. The claims below compare left and right ends."}}
+import numpy as np
+
+from seelike import claims, plots
+
+
+def over_depth(values):
+    """Relative depth, mean and band of some values per repeat and block."""
+    depth = np.linspace(0, 1, values.shape[1])
+    return depth, *claims.mean_and_uncertainty(values)
+
+
+lines = {label(name): over_depth(values) for name, values in similarity.items()}
+if lines:
+    display(plots.depth_lines(lines, y_label="CKA with full data"))
+
+# %% [markdown]
+# ### Which layers need the data?
+#
+# The claims are about a tenth of the data, the second of each group here. The first says that the lines fall.
+
+# %%
+from seelike.scale import first_minus_last_block
+
+tenth = [
+    similarity[group[min(2, len(group) - 1)]]
+    for group in run.groups["shares_of_data"]
+]
+zero = [np.zeros(run.repeats)]
+claims.record_difference(
+    "low_layers_need_little_data",
+    [first_minus_last_block(values) for values in tenth],
+    zero if tenth else [],
+    figure_name="fig-shares",
+    compares="networks on little data with the same network on all of it",
+)
+
+# %% [markdown]
+# The second says that the last block of the larger network is farther from that of full training. Groups are in the order of
+# size.
+
+# %%
+claims.record_difference(
+    "larger_networks_need_more_data",
+    [tenth[0][:, -1]] if len(tenth) > 1 else [],
+    [tenth[-1][:, -1]] if len(tenth) > 1 else [],
+    figure_name="fig-shares",
+    compares="two sizes of network on little data",
+)
+
+# %% [markdown]
+# ## Better in the middle? Figure 13
+#
+# CKA says that layers differ, not which is better. A probe does: a linear classifier on what one block gives, averaged over
+# its tokens, trained on ten images of each class.
+#
+# **Predict.** Two networks of one architecture, one trained on much data, one on little. Their accuracy at the top differs, of course. Do they
+# already differ half-way up?
+#
+# Probes need classes. Where the images have none, this part is left out.
+
+# %%
+from seelike.few_shot_probes import accuracy_by_block
+
+pairs = run.groups["much_and_little_data"]
+names = dict.fromkeys(
+    [*(name for pair in pairs for name in pair), *run.vits, *run.resnets]
+)
+accuracy = accuracy_by_block(
+    {name: run.models[name] for name in names},
+    run.images,
+    tokens=["mean"],
+    repeats=run.repeats,
+    seed=run.seed,
+    batch_size=run.batch_size,
+)
+
+# %% [markdown]
+# For each network that gives a table: a row for each repeat, a column for each block.
+
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for networks trained on much and on little data (the paper's Figure 13, left). Bands are 95 % intervals over draws of images.", "name": "fig-much-and-little"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth. Networks on much and on little data come in pairs. The claim below compares them at half depth."}}
+tested = {name: kinds["mean"] for name, kinds in accuracy.items()}
+lines = {
+    name: over_depth(tested[name])
+    for pair in pairs
+    for name in pair
+    if name in tested
+}
+if lines:
+    display(plots.depth_lines(lines, y_label="accuracy of probes"))
+
+# %% [markdown]
+# The claim compares the two of each pair half-way up.
+
+# %%
+from seelike.scale import at_half_depth
+
+
+def halfway(names):
+    """Accuracy at half depth, per repeat, for each network that was tested."""
+    return [at_half_depth(tested[name]) for name in names if name in tested]
+
+
+claims.record_difference(
+    "data_buys_better_middle_layers",
+    halfway(pair[0] for pair in pairs),
+    halfway(pair[1] for pair in pairs),
+    figure_name="fig-much-and-little",
+    compares="networks on much and on little data, on images with classes",
+)
+
+# %% [markdown]
+# Last, all ViTs and ResNets on full data.
+
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for ViTs and ResNets (the paper's Figure 13, right). Bands are 95 % intervals over draws of images.", "name": "fig-vits-and-resnets"}, "image": {"alt": "A line for each ViT and each ResNet: accuracy of probes against relative depth. The claim below compares the largest ViT with the ResNets at half depth."}}
+lines = {
+    name: over_depth(tested[name])
+    for name in [*run.vits, *run.resnets]
+    if name in tested
+}
+if lines:
+    display(plots.depth_lines(lines, y_label="accuracy of probes"))
+
+# %% [markdown]
+# The claim takes the largest ViT, the last of the list.
+
+# %%
+claims.record_difference(
+    "larger_vits_have_stronger_middle_layers",
+    halfway(run.vits[-1:]),
+    halfway(run.resnets),
+    figure_name="fig-vits-and-resnets",
+    compares="the largest ViT with ResNets, on images with classes",
+)
+
+# %% [markdown]
+# ## Look around
+#
+# The slider goes through the shares of the data, each with its pair of learning results: CKA with the full network over depth.
+
+# %%
+figures, alt = {}, {}
+for name, values in similarity.items():
+    figures[label(name)] = plots.depth_lines(
+        {label(name): over_depth(values)}, y_label="CKA with full data"
+    )
+    ends = values.mean(axis=0)
+    alt[label(name)] = (
+        f"From {ends[0]:.2f} at the first block to {ends[-1]:.2f} at the last."
+    )
+plots.states(figures, "Data", alt) if figures else None
+
+# %% [markdown]
+# With a kernel, any two of the networks' probes side by side.
+
+
+# %% tags=["remove-output"]
+def two_networks(one, other):
+    """Draw the probes of two networks."""
+    chosen = {name: over_depth(tested[name]) for name in (one, other)}
+    return plots.depth_lines(chosen, y_label="accuracy of probes")
+
+
+if tested:
+    display(plots.live(two_networks, one=list(tested), other=list(tested)[::-1]))
+
+# %% [markdown]
+# ## What we take with us
+#
+# **The paper found** that low layers are nearly the same with a tenth of the data, that high layers need much more, and larger networks more
+# still; that pretraining on JFT-300M instead of ImageNet buys up to 30 points of accuracy in the middle of large ViTs; and that large ViTs are
+# better half-way up than ResNets.
+#
+# **Here we see**
+#
+# <!-- numbers: what to say here -->
+#
+# **Why.** What low layers compute, edges and blobs, is in any thousand images. What high layers compute is what tells the classes apart,
+# and that depends on which examples were seen. The shares here are of 60,000 images, 1,800 of them in the smallest; the
+# networks on little data saw their images more often, but not as many times more often as there were fewer. Part of what differs is
+# therefore the length of training, and this page cannot take the two apart.
+#
+# ## Try it yourself
+#
+# 1. Compare a network with itself under another name: set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`. Which blocks of the two are alike, although they
+#    are read out differently?
+# 2. Set `images` to `"textures/test"`. Do probes on images of another kind still like the network with more data?
+# 3. How would the lines of Figure 12 look for two trainings on the same data that differ in nothing but their seed? Why would you want to know?
+#
+# <details><summary>Answers</summary>
+#
+# 1. The first ones: what happens at the end of a network reaches back only so far.
+# 2. Look at the middle, where features are most general; [Appendix F](F_linear_probes.ipynb) does this for several sets.
+# 3. They would lie below 1 as well: two trainings never give the same network. Only what lies below *that* line is due to the data.
+#    `python -m seelike.train` makes such a network in some minutes, with another `seed` in the table.
+#
+# </details>
+#
+# **Next:** [Section 9](09_discussion.ipynb) puts all claims side by side. Finetuning is in [Appendix G](G_finetuning.ipynb).

@@ -1,0 +1,242 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Appendix A: Methods
+#
+# **Question.** The paper estimates CKA from minibatches of 1,024 images, ten of them, and repeats that twenty times. Would other amounts give other pictures?
+#
+# | | |
+# |---|---|
+# | **You will learn** | what the protocol is; how much a CKA moves with the size of the minibatch and with the number of images; how this book's networks and images differ from the paper's |
+# | **You need** | [Section 3](03_background.ipynb); [words](../book/glossary.md) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/A_methods.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "A_methods")
+
+# %% [markdown]
+# ## The protocol
+#
+# From each minibatch of n images come three numbers for each pair of layers: HSIC of the one with the other, and of each with itself. They are averaged over minibatches, each on
+# its own, and only then divided. [Section 3](03_background.ipynb) builds this up. The estimate of HSIC is unbiased for any n, so that a small minibatch brings noise,
+# and no error in one direction.
+#
+# By hand, on random numbers, where the true HSIC is zero. Small minibatches scatter more, and all have the same mean.
+
+# %%
+import numpy as np
+import torch
+
+from seelike.cka import hsic
+
+torch.manual_seed(0)
+for n in (8, 32, 128):
+    values = [hsic(torch.randn(n, 4), torch.randn(n, 4)) for _ in range(200)]
+    error = np.std(values) / np.sqrt(len(values))
+    print(
+        f"n = {n:>3}: mean {np.mean(values):+.3f} +- {error:.3f}, scatter {np.std(values):.3f}"
+    )
+
+# %% [markdown]
+# ## Other amounts
+#
+# **Predict.** A quarter of the minibatch size, or a quarter of the images: how far does a CKA of 0.8 move, by 0.1, by 0.01, by 0.001?
+#
+# All layers of the first two networks, with the profile's amounts, with minibatches of a half, a quarter and an eighth, and with half and a quarter of the images.
+
+# %%
+from seelike.cka import compare_models
+
+names = list(run.models)[:2]
+full = (run.number_of_images, run.batch_size)
+amounts = {
+    (number, size)
+    for number, size in [
+        *((full[0], full[1] // part) for part in (1, 2, 4, 8)),
+        *((full[0] // part, full[1]) for part in (2, 4)),
+    ]
+    if 4 <= size <= number
+}
+comparisons = {
+    (number, size): compare_models(
+        {name: run.models[name] for name in names},
+        run.images,
+        number_of_images=number,
+        batch_size=size,
+        repeats=run.repeats,
+        seed=run.seed,
+        device=run.device,
+    )
+    for number, size in sorted(amounts, reverse=True)
+}
+
+# %% [markdown]
+# For each setting: the differences of all CKA from those of the profile's own amounts, repeat by repeat.
+
+# %%
+
+
+def every_pair(comparison):
+    """CKA of all pairs of different layers, `[repeats, pairs]`."""
+    maps = [comparison.between(a, b) for a in names for b in names]
+    return np.concatenate([m.reshape(len(m), -1) for m in maps], axis=1)
+
+
+reference = every_pair(comparisons[full])
+differences = {
+    amount: every_pair(comparison) - reference
+    for amount, comparison in comparisons.items()
+    if amount != full
+}
+for (number, size), difference in differences.items():
+    mean = difference.mean(axis=0)
+    print(
+        f"{number:>6} images in minibatches of {size:>4}: mean {np.nanmean(mean):+.4f}, "
+        f"largest {np.nanmax(np.abs(mean)):.4f}"
+    )
+
+# %% mystnb={"figure": {"caption": "How far CKA moves from that of the profile's own amounts, for all pairs of layers of two networks: median, quartiles and extremes of the mean over draws of images (Appendix A of the paper).", "name": "fig-amounts"}, "image": {"alt": "A box for each setting of images and minibatch: differences of CKA from the reference setting, around zero. The claim below gives their mean size."}}
+from seelike import plots
+
+boxes = {
+    f"{number:,} images,\nminibatches of {size}": difference.mean(axis=0)
+    for (number, size), difference in differences.items()
+}
+plots.boxes(boxes, label="difference of CKA") if boxes else None
+
+# %% [markdown]
+# "No noticeable effect" is not a number. We take 0.02, which no eye sees in a map, and ask whether the mean absolute difference over all pairs of layers is below it, in the setting where it is
+# largest. Noise counts as a difference, and fewer images scatter more.
+
+# %%
+from seelike import claims
+
+margin = [
+    0.02 - max(np.abs(d[repeat]).mean() for d in differences.values())
+    for repeat in range(run.repeats)
+]
+if differences and np.isfinite(margin).all():
+    claims.record(
+        "batch_size_has_no_effect_on_cka", margin, figure_name="fig-amounts"
+    )
+else:
+    why = "This run has no smaller amounts to compare with, or dead layers."
+    claims.not_testable("batch_size_has_no_effect_on_cka", why)
+
+# %% [markdown]
+# ## Look around
+#
+# The map of the first network at each setting.
+
+# %%
+from dataclasses import replace
+
+figures, alt = {}, {}
+for (number, size), comparison in comparisons.items():
+    label = f"{number:,} images, minibatches of {size}"
+    drawn = plots.map_between(comparison, names[0], names[0])
+    figures[label] = plots.cka_maps([replace(drawn, title=label)])
+    alt[label] = f"Mean CKA {comparison.mean(names[0], names[0]).mean():.3f}."
+plots.states(figures, "Amount", alt)
+
+# %% [markdown]
+# With a kernel, one layer of the first network against all others, at two settings.
+
+
+# %% tags=["remove-output"]
+def two_amounts(layer, one, other):
+    """Draw a row of the map at two settings."""
+    lines = {}
+    for amount in (one, other):
+        comparison = comparisons[amount]
+        row = comparison.between(names[0], names[0])[:, layer]
+        lines[str(amount)] = (
+            comparison.depth(names[0]),
+            *claims.mean_and_uncertainty(row),
+        )
+    return plots.depth_lines(lines, y_label="CKA")
+
+
+count = len(comparisons[full].layers[names[0]])
+settings = list(comparisons)
+display(
+    plots.live(two_amounts, layer=range(count), one=settings, other=settings[::-1])
+)
+
+# %% [markdown]
+# ## Networks and images
+#
+# | | the paper | this book, `tiny` | this book, `colab` and `paper` |
+# |---|---|---|---|
+# | ViTs | B/32, B/16, L/16, H/14, trained on JFT-300M or ImageNet | 28 x 28 pixels, 49 or 196 tokens, 0.1 to 1.6 million parameters, trained on Fashion-MNIST | public checkpoints trained on ImageNet-21k, or on ImageNet |
+# | ResNets | ResNet50x1 and 152x2 with group norm and weight standardisation (BiT) | two ResNetV2 of the same kind, with 8 and 13 blocks | public BiT checkpoints |
+# | ViT with GAP | trained like the others, with a lower learning rate | trained like the others | a public ViT of medium size, trained with GAP |
+# | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | a folder of yours |
+# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 256, 2,560, 5; and as the paper |
+# | probes | 10 images of each class, ridge regression in closed form | the same | the same |
+#
+# That a ViT with GAP is as accurate as one with a CLS token is put to the test on the page of [the tiny networks](tiny_networks.ipynb).
+#
+# ## What we take with us
+#
+# **The paper found** no noticeable effect of minibatches from 128 to 1,024 and of 2,560 to 10,240 images.
+#
+# **Here we see**
+#
+# <!-- numbers: what to say here -->
+#
+# **Why.** The mean over settings hardly moves, because the estimate has no bias. What moves is noise, and it falls with the number of images, whatever the minibatch.
+#
+# ## Try it yourself
+#
+# 1. Double `number_of_images` and halve `repeats`: the work is the same. What becomes of the scatter?
+# 2. The plain estimate of HSIC, with `trace(K H L H) / (n - 1)^2`, is biased. Compute CKA by it for two unrelated layers of 100 features on 32 images.
+#
+# <details><summary>Answers</summary>
+#
+# 1. It falls by the square root of two for each repeat, and the error of the mean stays as it was.
+# 2. Some 0.76, where the true value is 0: with fewer images than features, all pairs of layers look alike. [Section 3](03_background.ipynb) draws it.
+#
+# </details>
+#
+# **Next:** [Appendix B](B_representation_structure.ipynb).

@@ -1,0 +1,239 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Appendix E: Propagation, by length and by angle
+#
+# **Question.** [Section 6](06_skip_connections.ipynb) compared lengths: how long is what a token brings along, how long what a branch adds? A long addition in the
+# same direction changes little, a short one across may change much. Do angles tell the same story?
+#
+# | | |
+# |---|---|
+# | **You will learn** | to see every token of a ViT at once; why two cosines say different things |
+# | **You need** | [Section 6](06_skip_connections.ipynb); [words](../book/glossary.md) |
+# | **Cost** | half a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/E_propagation.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "E_propagation")
+
+# %% [markdown]
+# ## Measure
+#
+# The same call as in Section 6: lengths and angles of skip and branch, for every token at every residual addition.
+
+# %%
+from seelike.propagation import propagation
+
+measured = {
+    name: propagation(run.models[name], run.draws(), batch_size=run.batch_size)
+    for name in [*run.vits, *run.resnets, *run.mixers]
+}
+
+# %% [markdown]
+# ## All tokens: Figure E.1
+#
+# **Predict.** Section 6 showed ten tokens. Is what they show the same everywhere in the image, or do tokens in the middle differ from those at the edge?
+#
+# Tokens are numbered row by row: a pattern that repeats with every row is a pattern over the image.
+
+# %% mystnb={"figure": {"caption": "Skip ratio of every token at each block of the first ViT, for attention and MLP (the paper's Figure E.1). Token 0 is the CLS token.", "name": "fig-all-tokens"}, "image": {"alt": "Two heat maps, attention and MLP. Horizontal axis: block. Vertical axis: all tokens, with CLS on top. Colour is the skip ratio on a logarithmic scale."}}
+from seelike import plots
+
+if run.vits:
+    first = measured[run.vits[0]]
+    mean_ratio = first.ratio.mean(axis=0)
+    panels = {
+        kind: mean_ratio[first.of_kind(kind)] for kind in dict.fromkeys(first.kinds)
+    }
+    display(
+        plots.skip_ratio_maps(panels, num_prefix_tokens=first.num_prefix_tokens)
+    )
+
+# %% [markdown]
+# ## Two cosines
+#
+# The cosine of skip and *branch* says whether the branch adds along the token or across. The cosine of skip and *output* says whether the token has turned. By hand, for a
+# token of length 2 to which a vector of length 1 is added, at a right angle:
+
+# %%
+import torch
+
+skip, branch = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])
+cosine = torch.nn.functional.cosine_similarity
+print("with branch", cosine(skip, branch, dim=0).item())
+print("with output", round(cosine(skip, skip + branch, dim=0).item(), 3))
+
+# %% [markdown]
+# The library gives the same.
+
+# %%
+from seelike.skip import SkipRatio
+
+measure = SkipRatio()
+measure.update(skip[None, None], branch[None, None])
+tokens = measure.compute().tokens
+print(tokens.cosine_with_branch, tokens.cosine_with_output)
+
+# %% [markdown]
+# ## By angle: Figure E.2
+#
+# **Predict.** At which depth does the CLS token turn most, at which do the spatial tokens?
+
+# %% mystnb={"figure": {"caption": "Cosine of each token before with after a residual addition, by relative depth: CLS token and mean of the spatial tokens (the paper's Figure E.2). Bands are 95 % intervals over draws of images.", "name": "fig-cosines"}, "image": {"alt": "Lines of the cosine of skip and output against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each ResNet one. The claim below compares their halves."}}
+import numpy as np
+
+from seelike import claims
+
+lines = {}
+for name, result in measured.items():
+    depth = np.linspace(0, 1, len(result.names))
+    if result.cosine_of_cls is not None:
+        lines[f"{name}, CLS"] = (
+            depth,
+            *claims.mean_and_uncertainty(result.cosine_of_cls),
+        )
+    lines[f"{name}, spatial"] = (
+        depth,
+        *claims.mean_and_uncertainty(result.cosine_of_spatial),
+    )
+if lines:
+    display(plots.depth_lines(lines, y_label="cosine of skip and output"))
+
+# %% [markdown]
+# The claim adds up two differences: the CLS token keeps its direction better in the first half than in the second, the spatial tokens better in the
+# second than in the first.
+
+# %%
+from seelike.propagation import first_half_minus_second
+
+with_cls = [measured[name] for name in run.vits if measured[name].num_prefix_tokens]
+both = [
+    first_half_minus_second(vit.cosine_of_cls)
+    - first_half_minus_second(vit.cosine_of_spatial)
+    for vit in with_cls
+]
+claims.record_difference(
+    "class_token_turns_late",
+    both,
+    [np.zeros(run.repeats)] if both else [],
+    figure_name="fig-cosines",
+    compares="CLS token and spatial tokens of a ViT",
+)
+
+# %% [markdown]
+# The other cosine, of skip and branch, says in which direction the additions go: below 0 a branch takes away from what the token had.
+
+# %% mystnb={"figure": {"caption": "Cosine of skip and branch, mean over tokens, by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-cosine-branch"}, "image": {"alt": "A line for each network: cosine of skip and branch against relative depth, with zero where a branch adds at a right angle."}}
+lines = {
+    name: (
+        np.linspace(0, 1, len(result.names)),
+        *claims.mean_and_uncertainty(np.nanmean(result.cosine_with_branch, axis=2)),
+    )
+    for name, result in measured.items()
+}
+if lines:
+    display(plots.depth_lines(lines, y_label="cosine of skip and branch"))
+
+# %% [markdown]
+# ## Look around
+#
+# Ratio, and both cosines, token by token, for every network. Cosines are drawn as 1 minus the cosine, so that bright always means: much has changed.
+
+# %%
+figures, alt = {}, {}
+for name, result in measured.items():
+    turned = 1 - result.cosine_with_output.mean(axis=0)
+    kinds = dict.fromkeys(result.kinds)
+    figures[name] = plots.skip_ratio_maps(
+        {kind: turned[result.of_kind(kind)] for kind in kinds},
+        num_prefix_tokens=result.num_prefix_tokens,
+        label="1 - cosine of skip and output",
+    )
+    alt[name] = (
+        f"How much tokens of {name} turn: on average {np.nanmean(turned):.2f}."
+    )
+plots.states(figures, "Network", alt) if figures else None
+
+# %% [markdown]
+# With a kernel, one token of one network.
+
+
+# %% tags=["remove-output"]
+def one_token(network, token):
+    """Draw how one token turns through a network."""
+    every = measured[network].cosine_with_output
+    cosines = every[..., min(token, every.shape[2] - 1)]
+    line = (
+        np.linspace(0, 1, cosines.shape[1]),
+        *claims.mean_and_uncertainty(cosines),
+    )
+    return plots.depth_lines({network: line}, y_label="cosine of skip and output")
+
+
+if measured:
+    display(plots.live(one_token, network=list(measured), token=range(49)))
+
+# %% [markdown]
+# ## What we take with us
+#
+# **The paper found** the same phase transition in angles as in lengths: spatial tokens change direction in early layers and hardly in late ones, the CLS token the reverse.
+#
+# **Here we see**
+#
+# <!-- numbers: what to say here -->
+#
+# **Why.** Length and angle need not agree. Where a branch adds along the token, the ratio falls and the angle does not. Where they do agree, the additions go across.
+# In many dimensions two unrelated vectors are nearly at right angles: a cosine near 0 of skip and branch is what chance gives, and only what departs from it was learned.
+#
+# ## Try it yourself
+#
+# 1. A token of length 1 gets a vector of length 1 added, at a right angle. What are the skip ratio and the cosine of skip and output?
+# 2. Which skip ratio at a right angle gives a cosine of 0.99?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Ratio 1, cosine 0.71: the token turns by 45 degrees.
+# 2. About 7: the tangent of the angle is one over the ratio, and the cosine 0.99 belongs to an angle of 8 degrees.
+#
+# </details>
+#
+# **Next:** [Appendix F](F_linear_probes.ipynb), probes on other images.
