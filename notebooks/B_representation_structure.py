@@ -296,4 +296,4 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # - A maximum over nearly equal numbers is unsteady. Look at its band, and at means over many layers.
 # - The table repeats Section 4 for other sizes: a finding that depends on the size of the networks would show there.
 #
-# **Next:** [Appendix G](G_finetuning.ipynb) lays the same ruler against one network before and after finetuning.
+# **Next:** [Appendix C](C_local_global.ipynb) has more of what single layers see.
