@@ -108,23 +108,34 @@ gap_pairs, data_pairs = (
     run.groups["cls_and_gap"],
     run.groups["much_and_little_data"],
 )
-in_pairs = [name for pair in [*gap_pairs, *data_pairs] for name in pair]
-names = dict.fromkeys([*run.vits, *run.resnets, *in_pairs])
-accuracy = {}
-for image_set, images in sets.items():
-    try:
-        accuracy[image_set] = accuracy_by_block(
-            {name: run.models[name] for name in names},
-            images,
-            tokens=["each", "mean", "first"],
+of_data = [name for pair in data_pairs for name in pair]
+of_gap = [name for pair in gap_pairs for name in pair]
+
+
+def probes(names, kind):
+    """For each image set that can be probed: accuracy by network, repeat and block."""
+    networks = {name: run.models[name] for name in dict.fromkeys(names)}
+
+    def on(image_set):
+        found = accuracy_by_block(
+            networks,
+            sets[image_set],
+            tokens=[kind],
             repeats=run.repeats,
             seed=run.seed,
             number_of_test_images=300,
             batch_size=run.batch_size,
         )
-    except ValueError as error:
-        print(f"{image_set}: {error}")
-accuracy = {image_set: found for image_set, found in accuracy.items() if found}
+        return {name: kinds[kind] for name, kinds in found.items()}
+
+    return {
+        key: found
+        for key, found in seelike.where_possible(sets, on).items()
+        if found
+    }
+
+
+accuracy = probes([*run.vits, *run.resnets, *of_data], "mean")
 
 # %% [markdown]
 # **Predict.** On digits, that no network has seen: will features of the last block be better than those of the middle, as they are on garments?
@@ -143,17 +154,16 @@ def over_depth(values):
     return depth, *claims.mean_and_uncertainty(values)
 
 
-def panels(names, kind):
+def panels(measured, names):
     """For each image set the lines of some networks."""
     return {
-        image_set: {name: over_depth(found[name][kind]) for name in names}
-        for image_set, found in accuracy.items()
+        image_set: {name: over_depth(found[name]) for name in names}
+        for image_set, found in measured.items()
     }
 
 
-of_data = [name for pair in data_pairs for name in pair]
 if accuracy and of_data:
-    display(plots.depth_panels(panels(of_data, "mean"), y_label="accuracy"))
+    display(plots.depth_panels(panels(accuracy, of_data), y_label="accuracy"))
 
 # %% [markdown]
 # The claims of this page are those of Sections 7 and 8, as the mean over the *other* image sets.
@@ -164,20 +174,20 @@ from seelike.scale import at_half_depth
 others = [image_set for image_set in accuracy if image_set != run.images.name]
 
 
-def elsewhere(names, kind, statistic):
+def elsewhere(measured, names, statistic):
     """A statistic of the probes of some networks, mean over the other image sets."""
     if not others:
         return []
     return [
-        np.mean([statistic(accuracy[each][name][kind]) for each in others], axis=0)
+        np.mean([statistic(measured[each][name]) for each in others], axis=0)
         for name in names
     ]
 
 
 claims.record_difference(
     "data_buys_better_middle_layers_elsewhere",
-    elsewhere([pair[0] for pair in data_pairs], "mean", at_half_depth),
-    elsewhere([pair[1] for pair in data_pairs], "mean", at_half_depth),
+    elsewhere(accuracy, [pair[0] for pair in data_pairs], at_half_depth),
+    elsewhere(accuracy, [pair[1] for pair in data_pairs], at_half_depth),
     figure_name="fig-data-elsewhere",
     compares="networks on much and on little data, on other images with classes",
 )
@@ -188,7 +198,7 @@ claims.record_difference(
 # %% mystnb={"figure": {"caption": "The same for ViTs and ResNets (the paper's Figure F.2).", "name": "fig-networks-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each ViT and each ResNet: accuracy of probes against relative depth. The claim below compares the largest ViT with the ResNets at half depth."}}
 alone = [*run.vits, *run.resnets]
 if accuracy and alone:
-    display(plots.depth_panels(panels(alone, "mean"), y_label="accuracy"))
+    display(plots.depth_panels(panels(accuracy, alone), y_label="accuracy"))
 
 # %% [markdown]
 # The claim takes the largest ViT, the last of the list.
@@ -196,8 +206,8 @@ if accuracy and alone:
 # %%
 claims.record_difference(
     "larger_vits_have_stronger_middle_layers_elsewhere",
-    elsewhere(run.vits[-1:], "mean", at_half_depth),
-    elsewhere(run.resnets, "mean", at_half_depth),
+    elsewhere(accuracy, run.vits[-1:], at_half_depth),
+    elsewhere(accuracy, run.resnets, at_half_depth),
     figure_name="fig-networks-elsewhere",
     compares="the largest ViT with ResNets, on other images with classes",
 )
@@ -208,16 +218,14 @@ claims.record_difference(
 # **Predict.** Will the spatial tokens of the ViT with CLS token be as far behind on other images?
 
 # %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens, mean over tokens, for a ViT with CLS token, one with GAP, and ResNets (the paper's Figure F.3). Bands are 95 % intervals.", "name": "fig-tokens-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes on single tokens against relative depth. The claim below compares the last block of GAP and CLS."}}
-compared = list(
-    dict.fromkeys([name for pair in gap_pairs for name in pair] + run.resnets)
-)
-if accuracy and compared:
+compared = list(dict.fromkeys([*of_gap, *run.resnets]))
+single = probes(compared, "each")
+if single and compared:
     display(
         plots.depth_panels(
-            panels(compared, "each"), y_label="accuracy, single token"
+            panels(single, compared), y_label="accuracy, single token"
         )
     )
-
 
 # %% [markdown]
 # The claim compares the last blocks.
@@ -231,8 +239,8 @@ def last_block(values):
 
 claims.record_difference(
     "spatial_tokens_of_cls_classify_worse_elsewhere",
-    elsewhere([pair[1] for pair in gap_pairs], "each", last_block),
-    elsewhere([pair[0] for pair in gap_pairs], "each", last_block),
+    elsewhere(single, [pair[1] for pair in gap_pairs], last_block),
+    elsewhere(single, [pair[0] for pair in gap_pairs], last_block),
     figure_name="fig-tokens-elsewhere",
     compares="single tokens of a ViT with GAP and of one with CLS token, on other images",
 )
@@ -240,16 +248,18 @@ claims.record_difference(
 # %% [markdown]
 # ## Look around
 #
-# Every network: single tokens, the first token and the mean of all, on each set.
+# Every network: the mean of all tokens, and single tokens where they were probed, on each set.
 
 # %%
 figures, alt = {}, {}
 for image_set, found in accuracy.items():
-    for name in found:
+    for name, values in found.items():
         label = f"{name} on {image_set}"
-        kinds = {kind: over_depth(values) for kind, values in found[name].items()}
-        figures[label] = plots.depth_lines(kinds, y_label="accuracy", title=label)
-        top = ", ".join(f"{kind} {line[1][-1]:.2f}" for kind, line in kinds.items())
+        lines = {"mean of the tokens": over_depth(values)}
+        if name in single[image_set]:
+            lines["single tokens"] = over_depth(single[image_set][name])
+        figures[label] = plots.depth_lines(lines, y_label="accuracy", title=label)
+        top = ", ".join(f"{kind} {line[1][-1]:.2f}" for kind, line in lines.items())
         alt[label] = f"Accuracy at the last block: {top}."
 plots.states(figures, "Network", alt) if figures else None
 
@@ -260,14 +270,12 @@ plots.states(figures, "Network", alt) if figures else None
 # %% tags=["remove-output"]
 def two_networks(images, one, other):
     """Draw two networks' probes on the mean of the tokens."""
-    lines = {
-        name: over_depth(accuracy[images][name]["mean"]) for name in (one, other)
-    }
+    lines = {name: over_depth(accuracy[images][name]) for name in (one, other)}
     return plots.depth_lines(lines, y_label="accuracy", title=images)
 
 
 if accuracy:
-    chosen = list(names)
+    chosen = list(next(iter(accuracy.values())))
     display(
         plots.live(
             two_networks, images=list(accuracy), one=chosen, other=chosen[::-1]
