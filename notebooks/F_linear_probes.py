@@ -68,7 +68,11 @@ sets = {run.images.name: run.images}
 for name in run.other_images:
     sets[name] = seelike.data.load(name)
 for name, images in sets.items():
-    classes = "no classes" if images.labels is None else f"{len(set(images.labels))} classes"
+    classes = (
+        "no classes"
+        if images.labels is None
+        else f"{len(set(images.labels))} classes"
+    )
     print(f"{name}: {len(images):,} images, {classes}")
 
 # %% [markdown]
@@ -81,10 +85,14 @@ import torch
 
 from seelike.probes import RidgeProbe
 
-features = torch.tensor([[0.0, 1.0], [1.0, 0.0], [4.0, 4.0], [5.0, 3.0]], dtype=torch.float64)
+features = torch.tensor(
+    [[0.0, 1.0], [1.0, 0.0], [4.0, 4.0], [5.0, 3.0]], dtype=torch.float64
+)
 targets = torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64)
 x, y = features - features.mean(dim=0), targets - targets.mean()
-by_hand = torch.linalg.solve(x.T @ x + 0.1 * torch.eye(2, dtype=torch.float64), x.T @ y)
+by_hand = torch.linalg.solve(
+    x.T @ x + 0.1 * torch.eye(2, dtype=torch.float64), x.T @ y
+)
 probe = RidgeProbe(alphas=[0.1]).fit(features, ["low", "low", "high", "high"])
 print(by_hand.numpy(), probe.coef_.numpy().round(4))
 
@@ -96,7 +104,10 @@ print(by_hand.numpy(), probe.coef_.numpy().round(4))
 # %%
 from seelike.few_shot_probes import accuracy_by_block
 
-gap_pairs, data_pairs = run.groups["cls_and_gap"], run.groups["much_and_little_data"]
+gap_pairs, data_pairs = (
+    run.groups["cls_and_gap"],
+    run.groups["much_and_little_data"],
+)
 of_data = [name for pair in data_pairs for name in pair]
 of_gap = [name for pair in gap_pairs for name in pair]
 
@@ -117,7 +128,11 @@ def probes(names, kind):
         )
         return {name: kinds[kind] for name, kinds in found.items()}
 
-    return {key: found for key, found in seelike.where_possible(sets, on).items() if found}
+    return {
+        key: found
+        for key, found in seelike.where_possible(sets, on).items()
+        if found
+    }
 
 
 accuracy = probes([*run.vits, *run.resnets, *of_data], "mean")
@@ -206,7 +221,11 @@ claims.record_difference(
 compared = list(dict.fromkeys([*of_gap, *run.resnets]))
 single = probes(compared, "each")
 if single and compared:
-    display(plots.depth_panels(panels(single, compared), y_label="accuracy, single token"))
+    display(
+        plots.depth_panels(
+            panels(single, compared), y_label="accuracy, single token"
+        )
+    )
 
 # %% [markdown]
 # The claim compares the last blocks.
@@ -247,6 +266,7 @@ plots.states(figures, "Network", alt) if figures else None
 # %% [markdown]
 # With a kernel, any two networks on any set.
 
+
 # %% tags=["remove-output"]
 def two_networks(images, one, other):
     """Draw two networks' probes on the mean of the tokens."""
@@ -256,7 +276,11 @@ def two_networks(images, one, other):
 
 if accuracy:
     chosen = list(next(iter(accuracy.values())))
-    display(plots.live(two_networks, images=list(accuracy), one=chosen, other=chosen[::-1]))
+    display(
+        plots.live(
+            two_networks, images=list(accuracy), one=chosen, other=chosen[::-1]
+        )
+    )
 
 # %% [markdown]
 # ## What we take with us
