@@ -182,26 +182,27 @@ plots.states(figures, "Amount", alt)
 # %% [markdown]
 # With a kernel, one layer of the first network against all others, at two settings.
 
-
 # %% tags=["remove-output"]
+settings = {
+    f"{key[0]:,} images in minibatches of {key[1]}": key for key in comparisons
+}
+
+
 def two_amounts(layer, one, other):
     """Draw a row of the map at two settings."""
     lines = {}
-    for amount in (one, other):
-        comparison = comparisons[amount]
+    for setting in (one, other):
+        comparison = comparisons[settings[setting]]
         row = comparison.between(names[0], names[0])[:, layer]
-        lines[str(amount)] = (
+        lines[setting] = (
             comparison.depth(names[0]),
             *claims.mean_and_uncertainty(row),
         )
     return plots.depth_lines(lines, y_label="CKA")
 
 
-count = len(comparisons[full].layers[names[0]])
-settings = list(comparisons)
-display(
-    plots.live(two_amounts, layer=range(count), one=settings, other=settings[::-1])
-)
+count, labels = len(comparisons[full].layers[names[0]]), list(settings)
+display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-1]))
 
 # %% [markdown]
 # ## Networks and images

@@ -14,14 +14,19 @@
 # ---
 
 # %% [markdown]
-# # Appendix B: More representation structure
+# # Appendix B: More on representation structure
 #
-# **Question.** [Section 4](04_representation_structure.ipynb) looked at two ViTs and two ResNets. Do other sizes show the same?
+# **Question.** [Section 4](04_representation_structure.ipynb) compared two small ViTs with two ResNets. Does what it saw
+# depend on the size of the networks? And if many low layers of a ResNet match a few low layers of a ViT: how many, and what
+# do the other layers match?
+#
+# The paper's Figure B.1 adds three CKA maps: ViT-B/32 with itself, ViT-B/32 with ResNet50, and its largest pair, ViT-H/14 with
+# ResNet152x2. This page draws them for other sizes than Section 4 does.
 #
 # | | |
 # |---|---|
-# | **You will learn** | whether the pictures of Section 4 depend on the size of the networks; which layers of one network stand for which of another |
-# | **You need** | [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
+# | **You will learn** | to follow, layer by layer, which part of one network matches which part of another; what of Section 4 stays with larger networks |
+# | **You need** | [Section 4](04_representation_structure.ipynb): how to read a CKA map |
 # | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
 
 # %% tags=["remove-cell"]
@@ -55,9 +60,58 @@ import seelike
 run = seelike.start(globals(), "B_representation_structure")
 
 # %% [markdown]
+# ## The networks
+#
+# At the `tiny` profile the ViTs cut their images alike and differ in width. Width brings parameters, and it may bring accuracy: the
+# records of training say how much.
+
+# %%
+from seelike.models import layers, training_record
+
+for name, network in run.models.items():
+    parameters = sum(p.numel() for p in network.parameters())
+    print(f"{name}: {len(layers(network))} layers, {parameters / 1e6:.2f} million")
+    if record := training_record(name):
+        print(
+            f"    {record.accuracy:.1%} of {record.test_images:,} test images right"
+        )
+
+# %% [markdown]
+# ## The measure: best matches
+#
+# Take a map between a ViT, in rows, and a ResNet, in columns. The *best match* of a ResNet layer is the row in which its column is
+# largest. Section 4 looked for the match of one layer, the middle one. Here we look for the matches of all.
+#
+# By hand, on a map of three by four layers that is easily read: the first two columns are largest in the first row, the third in the
+# second row, the last in the third.
+
+# %%
+import numpy as np
+
+from seelike import representation_structure as structure
+
+toy = np.array([[0.9, 0.8, 0.3, 0.1], [0.4, 0.6, 0.7, 0.2], [0.1, 0.2, 0.5, 0.6]])
+depth_of_rows = np.array([0.0, 0.5, 1.0])
+by_hand = [0.0, 0.0, 0.5, 1.0]
+print("by hand", by_hand)
+
+# %% [markdown]
+# The library takes the maps of all repeats at once. Here there is one.
+
+# %%
+library = structure.depth_of_best_matches(toy[None], depth_of_rows)
+print("library", library[0].tolist())
+
+# %% [markdown]
+# ## Predict
+#
+# Draw the depth of the ResNet layer from left to right, and the depth of its best match in the ViT upwards. If both networks
+# did the same at the same pace, the line would be the diagonal. **Where does it run if a ResNet needs half of its layers for what a ViT has
+# after a quarter? And what does the line of the largest pair look like?**
+#
 # ## Measure
 #
-# The same call as in Section 4, with other networks: at the `tiny` profile the larger ViTs.
+# One call, as in Section 4: all layers of all networks, on the same images, on a new draw for each repeat.
 
 # %%
 from seelike.cka import compare_models
@@ -75,87 +129,102 @@ comparison = compare_models(
 # %% [markdown]
 # ## Within: Figure B.1, top
 #
-# **Predict.** A ViT twice as wide: brighter, darker, or the same grid?
+# One map for each ViT, from small to large. (A run without ViTs shows what it has.) The paper's map of ViT-B/32 is nearly uniform,
+# with a grid.
 
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure B.1, top).", "name": "fig-more-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The table below gives the numbers of Section 4 for each."}}
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each ViT, from small to large (the paper's Figure B.1, top).", "name": "fig-within"}, "image": {"alt": "One square heat map for each ViT, the first layer at the lower left. Colour is CKA from 0, dark, to 1, bright. The table below gives the mean of each map, and of its corner that compares the first third with the last."}}
 from seelike import plots
 
-plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
+shown = run.vits or list(run.models)
+plots.cka_maps([plots.map_between(comparison, name, name) for name in shown])
 
 # %% [markdown]
-# By hand, one number of a map, as in Section 4: first against last layer of the first network, on the first draw.
-
-# %%
-import numpy as np
-import torch
-
-from seelike.cka import hsic, minibatches
-from seelike.models import preprocessing, read
-
-name, network = next(iter(run.models.items()))
-first, *_, last = comparison.layers[name]
-sample, prepare = (
-    run.images.sample(run.number_of_images, seed=run.seed),
-    preprocessing(network),
-)
-sums = np.zeros(3)
-for part in minibatches(len(sample), run.batch_size):
-    pixels = torch.stack([prepare(sample[i]) for i in range(part.start, part.stop)])
-    x, y = read(network, [first, last], pixels).values()
-    sums += [hsic(x, y), hsic(x, x), hsic(y, y)]
-in_the_map = comparison.between(name, name)[0, 0, -1]
-print(
-    f"by hand {sums[0] / np.sqrt(sums[1] * sums[2]):.6f}, in the map {in_the_map:.6f}"
-)
-
-# %% [markdown]
-# The statistics of Section 4 for these networks, as a table. Its claims are recorded there, once.
+# The three statistics of Section 4 that speak of one network, for all networks of this page, with 95 % intervals over repeats. They record no
+# claim a second time. A network without stages is cut where the first ResNet's stages end, as in Section 4.
 
 # %%
 import pandas as pd
 
-from seelike import representation_structure as structure
+from seelike.claims import mean_and_uncertainty, summary
 
+stages_of = comparison.layers[run.resnets[0]] if run.resnets else None
 rows = {}
-for name in run.models:
+for name in [*run.vits, *run.resnets]:
     cka, depth = comparison.between(name, name), comparison.depth(name)
     rows[name] = {
-        "mean off the diagonal": structure.mean_off_diagonal(cka).mean(),
-        "first with last third": structure.first_third_with_last_third(
-            cka, depth
-        ).mean(),
+        "all pairs": summary(structure.mean_off_diagonal(cka)),
+        "first with last third": summary(
+            structure.first_third_with_last_third(cka, depth)
+        ),
     }
-pd.DataFrame.from_dict(rows, orient="index").round(3)
+    if stages_of:
+        stage = structure.stages_like(comparison.layers[name], stages_of)
+        step = structure.within_minus_between_stages(cka, stage)
+        rows[name]["within minus between stages"] = summary(step)
+pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
 # ## Between: Figure B.1, bottom
 #
-# **Predict.** In the paper some 60 of the lowest layers of ResNet50 are like the lowest 25 of ViT-B/32, and some 100 of the lowest of ResNet152 like the lowest 30 of ViT-H/14.
-# In which place of the map would you look for that?
+# The smallest ViT beside the smallest ResNet, and every larger ViT beside the largest ResNet: the paper's two pairs, and what lies
+# between.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each ResNet (rightwards): the paper's Figure B.1, bottom.", "name": "fig-more-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The list below says which ViT layer is most like the middle of the ResNet."}}
-pairs = [(vit, resnet) for vit in run.vits for resnet in run.resnets]
+# %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a ResNet (rightwards): the smallest of both, then each larger ViT with the largest ResNet (the paper's Figure B.1, bottom).", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The next figure says where each column is brightest."}}
+pairs = structure.pairs_by_size(run.vits, run.resnets)
 if pairs:
     display(
         plots.cka_maps([plots.map_between(comparison, *pair) for pair in pairs])
     )
+else:
+    print("This run does not have both ViTs and ResNets.")
 
 # %% [markdown]
-# For each pair: the ViT layer that is most like the middle layer of the ResNet.
+# ### Which layer matches which?
+#
+# The same maps as lines: for each ResNet layer, the depth of the ViT layer that is most like it. The dotted diagonal is what equal pace
+# would give. Where several ViT layers are nearly equally like a ResNet layer, the match jumps from one draw of images to the next: there
+# the band is wide.
+
+# %% mystnb={"figure": {"caption": "The depth of the ViT layer that is most like each ResNet layer. Below the diagonal, the ViT is ahead. Bands are 95 % intervals over repeats.", "name": "fig-best-match-depth"}, "image": {"alt": "One line for each pair. Horizontal axis: relative depth of the ResNet layer. Vertical axis: relative depth of its best match in the ViT. A dotted diagonal marks equal pace. The table below gives the means of the lower and of the upper half."}}
+matches, lines = {}, {}
+for vit, resnet in pairs:
+    similarity = comparison.between(vit, resnet)
+    found = structure.depth_of_best_matches(similarity, comparison.depth(vit))
+    matches[vit, resnet] = found
+    depth = comparison.depth(resnet)
+    lines[f"{resnet} in {vit}"] = (depth, *mean_and_uncertainty(found))
+if lines:
+    ends = np.array([0.0, 1.0])
+    lines["equal pace"] = (ends, ends, 0 * ends)
+    figure = plots.depth_lines(lines, y_label="depth of the best match in the ViT")
+    figure.axes[0].set_ylim(0, 1)
+    display(figure)
+
+# %% [markdown]
+# In numbers, beside the two statistics of Section 4 that speak of pairs. The first two columns are the mean of the line over the lower and
+# over the upper half of the ResNet. The third is the share of ResNet layers whose match lies in the lowest quarter of the ViT: the paper counts
+# 60 layers of ResNet50 that are like the lowest 25 or so of ViT-B/32.
 
 # %%
+rows = {}
 for vit, resnet in pairs:
-    best = structure.depth_of_best_match(
-        comparison.between(vit, resnet),
-        comparison.depth(vit),
-        comparison.depth(resnet),
-    )
-    print(f"the middle of {resnet} is most like depth {best.mean():.2f} of {vit}")
+    found, similarity = matches[vit, resnet], comparison.between(vit, resnet)
+    depths = comparison.depth(vit), comparison.depth(resnet)
+    last = structure.row_maximum_middle_minus_last_third(similarity, depths[0])
+    middle = structure.depth_of_best_match(similarity, *depths)
+    rows[f"{resnet} in {vit}"] = {
+        "lower half": summary(found[:, depths[1] < 0.5].mean(axis=1)),
+        "upper half": summary(found[:, depths[1] >= 0.5].mean(axis=1)),
+        "share in lowest quarter": summary((found <= 0.25).mean(axis=1)),
+        "0.5 minus match of the middle": summary(0.5 - middle),
+        "middle minus last third of the ViT": summary(last),
+    }
+pd.DataFrame.from_dict(rows, orient="index").T
 
 # %% [markdown]
 # ## Look around
 #
-# Every pair of networks of this run.
+# Move the slider, or choose from the menu: every pair of networks of this run. Two ViTs of unequal width are pairs, too.
 
 # %%
 from itertools import combinations_with_replacement
@@ -168,49 +237,63 @@ for a, b in combinations_with_replacement(run.models, 2):
 plots.states(figures, "Networks", alt)
 
 # %% [markdown]
-# With a kernel, one row of a map: how like one layer is to all layers of another network.
+# With a kernel, you can take any one layer and see how like it the layers of another network are: one row of a map.
+
 
 # %% tags=["remove-output"]
-from seelike import claims
-
-
 def one_layer(network, other, percent):
-    """Draw CKA of a layer, at a depth in percent, with all layers of another network."""
-    row = int(np.abs(comparison.depth(network) - percent / 100).argmin())
-    values = comparison.between(network, other)[:, row]
-    line = comparison.depth(other), *claims.mean_and_uncertainty(values)
-    layer = comparison.layers[network][row].name
+    """Draw the CKA of the layer at a depth of one network with all layers of another."""
+    row = round(percent / 100 * (len(comparison.layers[network]) - 1))
+    values = mean_and_uncertainty(comparison.between(network, other)[:, row])
+    label = f"{comparison.layers[network][row].name} in {other}"
     return plots.depth_lines(
-        {f"{layer} of {network}": line}, y_label="CKA", title=other
+        {label: (comparison.depth(other), *values)}, y_label="CKA"
     )
 
 
 names = list(run.models)
-display(plots.live(one_layer, network=names, other=names[::-1], percent=range(101)))
+plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5))
 
 # %% [markdown]
 # ## What we take with us
 #
-# **The paper found** the same grid and the same strong likeness of low and high layers in ViT-B/32, and in two more pairs that many low layers of a ResNet are like a
-# few low layers of a ViT.
+# **The paper found** in ViT-B/32 the grid and the likeness of lower and higher layers that it had shown for larger ViTs. About 60 of the
+# lowest layers of ResNet50 are like about 25 of the lowest of ViT-B/32, "with the remaining layers most similar to each other"; of
+# ResNet152x2, about 100 layers are like the lowest 30 of ViT-H/14.
 #
-# **Here we see**
+# **Here we see**, in the first table, whether the maps of larger ViTs are more or less uniform than that of the smallest: read its first column
+# from row to row. The second table says whether a ResNet's lower half is matched early in a ViT: it is where "lower half" is well below 0.25,
+# the depth that its layers have themselves on average. The upper half stands at 0.75 itself.
 #
-# <!-- numbers: what to say here -->
+# <!-- numbers: what to say here: do the statistics of Section 4 keep their sign with vit_7x7_large and vit_7x7_largest? Is the lower half below 0.25? -->
 #
-# **Why.** Width adds features, not places to put them: a wider network of the same depth has the same blocks, and its residual stream is carried by more numbers. That
-# alone makes neighbouring layers more alike, as each branch adds to a stream that is harder to move.
+# **Why.** The layers of a ViT's residual stream are so alike that a ResNet layer has many good matches and the best is chosen by small
+# differences. A mean over half a network is steadier than the match of one layer. Our ViTs differ in width and not in depth or patches, so that size
+# means less here than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. And all of them saw the same 60,000 images: larger networks
+# may not have become better ones.
 #
 # ## Try it yourself
 #
-# 1. Set `models` to a Mixer and a ViT. Is the grid of a ViT's map a matter of attention?
-# 2. Set `number_of_images` to 64 and `batch_size` to 16. What happens to the maps, and what to the numbers under them?
+# 1. Choose two ViTs of unequal width under *Look around*. Do they match at equal depth? Would you expect a diagonal?
+# 2. The best match looks from the ResNet to the ViT. Turn it round: `comparison.between(resnet, vit)` and the ResNet's depths. Is the
+#    match of a match the layer itself?
+# 3. Set `models` to `"tiny/vit_7x7_largest:random,tiny/resnet_wide:random"`. Which part of the line is there before any training?
 #
 # <details><summary>Answers</summary>
 #
-# 1. The Mixer has the grid as well: it is made by branches and stream, and a Mixer has both. See [Appendix H](H_mixer.ipynb).
-# 2. They become noisy and stay where they are on average: the estimate is unbiased at any size. [Appendix A](A_methods.ipynb) draws it.
+# 1. They were trained on the same task from the same patches, so equal depth would be natural. But where all of a stream is alike, all pairs
+#    are bright, and the diagonal does not stand out.
+# 2. `structure.depth_of_best_matches(comparison.between(resnet, vit), comparison.depth(resnet))` has one entry for each ViT layer. Matches are
+#    not mutual: many ResNet layers can have the same ViT layer as their best, and that one has a single best of its own.
+# 3. A new ResNet also loses resolution from stage to stage, and a new ViT hands its embedding on nearly unchanged. Where the
+#    trained line and the untrained one agree, the architecture alone gives the match.
 #
 # </details>
 #
-# **Next:** [Appendix C](C_local_global.ipynb), all receptive fields.
+# ## Summary
+#
+# - Best matches turn a map into a line that can be held against the diagonal of equal pace.
+# - A maximum over nearly equal numbers is unsteady. Look at its band, and at means over many layers.
+# - The table repeats Section 4 for other sizes: a finding that depends on the size of the networks would show there.
+#
+# **Next:** [Appendix C](C_local_global.ipynb) has more of what single layers see.

@@ -16,13 +16,16 @@
 # %% [markdown]
 # # Appendix H: MLP-Mixer
 #
-# **Question.** Is it attention that makes a ViT unlike a ResNet? A Mixer has patches and tokens like a ViT, and no attention: tokens are mixed by an MLP with fixed
-# weights. Which of the two is it more like?
+# **Question.** A ViT differs from a ResNet in two things: it cuts the image into patches, and it has attention. A Mixer, by
+# [Tolstikhin et al. (2021)](https://arxiv.org/abs/2105.01601), has the patches and no attention. Which of the two does it see like?
+#
+# The paper closes with two figures about Mixers: the CKA maps of several of them (H.1), and the maps of a Mixer with a ViT and with a
+# ResNet (H.2). This page draws both, and puts a number to each of the two things that the paper reads from them.
 #
 # | | |
 # |---|---|
-# | **You will learn** | what a ViT keeps when attention is taken away; to compare two networks with a third |
-# | **You need** | [Section 4](04_representation_structure.ipynb) for the maps; [words](../book/glossary.md) |
+# | **You will learn** | what a Mixer is made of; to find where a network falls into two parts; to say which of two networks a third is nearer to |
+# | **You need** | [Section 4](04_representation_structure.ipynb): how to read a CKA map |
 # | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
 
 # %% tags=["remove-cell"]
@@ -56,22 +59,42 @@ import seelike
 run = seelike.start(globals(), "H_mixer")
 
 # %% [markdown]
-# ## The layers
+# ## What a Mixer is
 #
-# A block of a Mixer has two branches, as that of a ViT has. The first mixes tokens, channel by channel, the second mixes channels, token by token.
+# A block of a Mixer is a block of a ViT with another first half: where attention would let tokens look at each other, an MLP mixes them, for every
+# channel with the same weights. The weights are fixed after training; what a token gets from another does not depend on what is
+# in it. There is no CLS token: the classifier reads the mean of all tokens. Here are the first layers of each kind of network.
 
 # %%
-from seelike.models import layers
+from seelike.models import layers, training_record
 
-for name in run.mixers[:1]:
-    for layer in layers(run.models[name]):
-        if layer.block == 1:
-            print(f"{layer.kind:<14} {layer.name}")
+groups = {"Mixer": run.mixers, "ViT": run.vits, "ResNet": run.resnets}
+for kind, names in groups.items():
+    if names:
+        first = [layer.name for layer in layers(run.models[names[0]])][:8]
+        print(f"{kind}: {', '.join(first)}")
 
 # %% [markdown]
+# Size and accuracy, from the records of training. Networks that do equally well may be alike for that reason alone, so keep these numbers in mind.
+
+# %%
+for name, network in run.models.items():
+    parameters = sum(p.numel() for p in network.parameters())
+    print(f"{name}: {len(layers(network))} layers, {parameters / 1e6:.2f} million")
+    if record := training_record(name):
+        print(
+            f"    {record.accuracy:.1%} of {record.test_images:,} test images right"
+        )
+
+# %% [markdown]
+# ## Predict
+#
+# The maps of ViTs are nearly uniform, those of ResNets fade from stage to stage. **What will a Mixer's map look like? And with which network will a
+# map of a Mixer be brighter?**
+#
 # ## Measure
 #
-# One call compares all layers of all networks, as in Section 4.
+# One call, as in Section 4: all layers of all networks, on the same images, on a new draw for each repeat.
 
 # %%
 from seelike.cka import compare_models
@@ -87,153 +110,229 @@ comparison = compare_models(
 )
 
 # %% [markdown]
-# By hand, as always: the first with the last layer of the first network, on the first draw, in the same minibatches.
+# ## Mixers: Figure H.1
+#
+# One map for each Mixer. (A run without Mixers shows what it has.)
+
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each Mixer (the paper's Figure H.1), from the first layer at the lower left to the last at the upper right.", "name": "fig-mixers"}, "image": {"alt": "One square heat map for each Mixer. Colour is CKA from 0, dark, to 1, bright. The table below says where each map falls into two parts most, how bright the two parts are, and how bright what lies between."}}
+from seelike import plots
+
+names = run.mixers or list(run.models)
+plots.cka_maps([plots.map_between(comparison, name, name) for name in names])
+
+# %% [markdown]
+# ### Two parts?
+#
+# The paper sees maps that "fall very clearly into distinct, uncorrelated blocks, with a smaller block in the beginning and a larger block afterwards".
+# A block there is a bright square on the diagonal. To put a number to it, cut the network between two of its blocks, take the mean CKA of
+# all pairs on the same side, and subtract that of all pairs across. The best cut is where the difference, the *step*, is largest.
+#
+# By hand, on a map of four blocks with one layer each. The first is unlike the other three.
 
 # %%
 import numpy as np
-import torch
 
-from seelike.cka import hsic, minibatches
-from seelike.models import preprocessing, read
-
-name, network = next(iter(run.models.items()))
-first, *_, last = comparison.layers[name]
-sample, prepare = (
-    run.images.sample(run.number_of_images, seed=run.seed),
-    preprocessing(network),
+toy = np.array(
+    [
+        [1.0, 0.1, 0.1, 0.1],
+        [0.1, 1.0, 0.7, 0.7],
+        [0.1, 0.7, 1.0, 0.7],
+        [0.1, 0.7, 0.7, 1.0],
+    ]
 )
-sums = np.zeros(3)
-for part in minibatches(len(sample), run.batch_size):
-    pixels = torch.stack([prepare(sample[i]) for i in range(part.start, part.stop)])
-    x, y = read(network, [first, last], pixels).values()
-    sums += [hsic(x, y), hsic(x, x), hsic(y, y)]
-in_the_map = comparison.between(name, name)[0, 0, -1]
-print(
-    f"by hand {sums[0] / np.sqrt(sums[1] * sums[2]):.6f}, in the map {in_the_map:.6f}"
-)
+after_first = np.mean([0.7, 0.7, 0.7]) - np.mean([0.1, 0.1, 0.1])
+after_second = np.mean([0.1, 0.7]) - np.mean([0.1, 0.1, 0.7, 0.7])
+after_third = np.mean([0.1, 0.1, 0.7]) - np.mean([0.1, 0.7, 0.7])
+print(f"by hand {after_first:.3f}, {after_second:.3f}, {after_third:.3f}")
 
 # %% [markdown]
-# ## Within a Mixer: Figure H.1
-#
-# **Predict.** Uniform like a ViT, in stages like a ResNet, or something of its own?
-
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each Mixer (the paper's Figure H.1).", "name": "fig-mixers"}, "image": {"alt": "A square heat map for each Mixer. Colour is CKA from 0, dark, to 1, bright. The numbers below say whether it falls into two parts."}}
-from seelike import plots
-
-mixers = run.mixers
-if mixers:
-    display(
-        plots.cka_maps(
-            [plots.map_between(comparison, name, name) for name in mixers]
-        )
-    )
-
-# %% [markdown]
-# The paper sees two distinct, uncorrelated parts, a smaller one at the start and a larger one afterwards. Is there a place to cut a network so? For each cut
-# between two blocks: mean CKA within the two parts minus mean CKA between them, on the outputs of blocks.
+# The library tries all cuts and keeps the best: the one after the first block.
 
 # %%
-from seelike.representation_structure import within_minus_between_stages
+from types import SimpleNamespace
 
-for name in [*mixers, *run.vits, *run.resnets]:
-    blocks = [layer.kind == "block" for layer in comparison.layers[name]]
-    cka = comparison.between(name, name)[:, blocks][:, :, blocks]
-    count = cka.shape[1]
-    step = [
-        within_minus_between_stages(cka, np.arange(count) >= cut).mean()
-        for cut in range(2, count - 1)
-    ]
-    if step:
-        best = int(np.argmax(step))
-        print(
-            f"{name}: best cut after block {best + 2} of {count}, step {step[best]:.2f}"
-        )
+from seelike import representation_structure as structure
+
+one_each = [SimpleNamespace(block=number) for number in (1, 2, 3, 4)]
+found = structure.two_parts(toy[None], one_each)
+print(f"library {found.step[0]:.3f}, after block {found.after_block}")
 
 # %% [markdown]
-# ## Against ViT and ResNet: Figure H.2
-#
-# **Predict.** A Mixer shares patches and skip connections with a ViT, and fixed weights with a ResNet. Which comparison will be the brighter?
+# Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table has the ViTs and ResNets as
+# well. A *small* first part has a share below one half. Parts that are *distinct* have a large step, parts that are *uncorrelated* a CKA across
+# near zero.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of each Mixer (upwards) with all layers of ViTs and ResNets (rightwards): the paper's Figure H.2.", "name": "fig-mixer-and-others"}, "image": {"alt": "One heat map for each pair of a Mixer, vertical axis, and a ViT or a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The claim below compares how bright the brightest place of each row is."}}
-pairs = [(mixer, other) for mixer in mixers for other in [*run.vits, *run.resnets]]
+# %%
+import pandas as pd
+
+from seelike import claims
+
+rows = {}
+for name in [*run.mixers, *run.vits, *run.resnets]:
+    cka = comparison.between(name, name)
+    found = structure.two_parts(cka, comparison.layers[name])
+    if found is not None:
+        rows[name] = {
+            "cut after block": found.after_block,
+            "share of the first part": round(found.share, 2),
+            "CKA in the first": claims.summary(found.within_first),
+            "in the second": claims.summary(found.within_second),
+            "across": claims.summary(found.across),
+            "step": claims.summary(found.step),
+        }
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# ## With a ViT and with a ResNet: Figure H.2
+#
+# Each Mixer from bottom to top, and from left to right first the smallest ViT, then the smallest ResNet. The other pairs are under *Look around*.
+
+# %% mystnb={"figure": {"caption": "CKA of all layers of each Mixer (upwards) with all layers of the smallest ViT and of the smallest ResNet (rightwards): the paper's Figure H.2.", "name": "fig-mixer-with-others"}, "image": {"alt": "For each Mixer, on the vertical axis, two heat maps: with a ViT and with a ResNet on the horizontal axis. Colour is CKA from 0, dark, to 1, bright. The claim below says which of the two holds the better matches."}}
+others = [*run.vits[:1], *run.resnets[:1]]
+pairs = [(mixer, other) for mixer in run.mixers for other in others]
 if pairs:
     display(
         plots.cka_maps([plots.map_between(comparison, *pair) for pair in pairs])
     )
+else:
+    print("This run has no Mixer beside another network.")
 
 # %% [markdown]
-# For each Mixer layer we look up its highest CKA with any layer of the other network, and average over the Mixer's layers.
+# ### Nearer to which?
+#
+# Every Mixer layer is given one number: its highest CKA with any layer of the other network. The mean of these over the Mixer says how much of it
+# can be found there. By hand, for two Mixer layers and three of another network: 0.9 and 0.6.
 
 # %%
-from seelike import claims
+toy = np.array([[[0.9, 0.8, 0.3], [0.2, 0.6, 0.5]]])
+print("by hand", (0.9 + 0.6) / 2, "library", structure.mean_highest(toy)[0])
 
-best_match = {
-    pair: comparison.between(*pair).max(axis=2).mean(axis=1) for pair in pairs
-}
-for (mixer, other), values in best_match.items():
-    print(f"{mixer} in {other}: {values.mean():.3f}")
+# %% [markdown]
+# The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. Bands are 95 % intervals over repeats.
+
+# %% mystnb={"figure": {"caption": "The highest CKA of each layer of the smallest Mixer with any layer of each ViT and ResNet, by relative depth in the Mixer. Bands are 95 % intervals over repeats.", "name": "fig-mixer-best-match"}, "image": {"alt": "One line for each ViT and ResNet. Horizontal axis: relative depth in the Mixer. Vertical axis: the highest CKA with any layer of that network. The table below gives the mean of each line."}}
+lines = {}
+for mixer in run.mixers[:1]:
+    for other in [*run.vits, *run.resnets]:
+        highest = comparison.between(mixer, other).max(axis=2)
+        band = claims.mean_and_uncertainty(highest)
+        lines[f"{mixer} in {other}"] = (comparison.depth(mixer), *band)
+if lines:
+    display(plots.depth_lines(lines, y_label="highest CKA"))
+
+# %% [markdown]
+# The means, for every Mixer with every other network. A maximum over more layers is larger, so a second column looks only at equally many layers of each
+# network, as many as the one with the fewest has, and a third at all pairs.
+
+# %%
+fewest = min(map(len, comparison.layers.values()))
+nearness, rows = {}, {}
+for mixer in run.mixers:
+    for other in [*run.vits, *run.resnets]:
+        cka = comparison.between(mixer, other)
+        nearness[mixer, other] = structure.mean_highest(cka)
+        some = structure.evenly_spaced(cka.shape[2], fewest)
+        rows[f"{mixer} in {other}"] = {
+            "highest CKA": claims.summary(nearness[mixer, other]),
+            f"among {fewest} layers": claims.summary(
+                structure.mean_highest(cka[:, :, some])
+            ),
+            "mean CKA of all pairs": claims.summary(cka.mean(axis=(1, 2))),
+        }
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# The claim takes the first column, ViTs minus ResNets.
+
+
+# %%
+def nearness_to(names):
+    """How near each Mixer is to each of these networks, per repeat."""
+    return [nearness[mixer, name] for mixer in run.mixers for name in names]
+
+
 claims.record_difference(
     "mixer_is_nearer_to_vit",
-    [values for (_, other), values in best_match.items() if other in run.vits],
-    [values for (_, other), values in best_match.items() if other in run.resnets],
-    figure_name="fig-mixer-and-others",
+    nearness_to(run.vits),
+    nearness_to(run.resnets),
+    figure_name="fig-mixer-with-others",
     compares="a Mixer with a ViT and with a ResNet",
 )
 
 # %% [markdown]
 # ## Look around
 #
-# All pairs of networks of this run.
+# Every pair that has a Mixer in it. The two Mixers are a pair, too.
 
 # %%
 from itertools import combinations_with_replacement
 
 figures, alt = {}, {}
 for a, b in combinations_with_replacement(run.models, 2):
-    label = f"{a} and {b}"
-    figures[label] = plots.cka_maps([plots.map_between(comparison, a, b)])
-    alt[label] = f"CKA map of {label}, mean {comparison.mean(a, b).mean():.2f}."
+    if not run.mixers or {a, b} & set(run.mixers):
+        label = f"{a} and {b}"
+        figures[label] = plots.cka_maps([plots.map_between(comparison, a, b)])
+        alt[label] = f"CKA map of {label}, mean {comparison.mean(a, b).mean():.2f}."
 plots.states(figures, "Networks", alt)
 
 # %% [markdown]
-# With a kernel, the best match of each layer of one network in another.
+# With a kernel, you can move the cut: the mean CKA of all layers with those below it, layer by layer. Where a network falls into two parts, the line
+# drops steeply at one place.
 
 
 # %% tags=["remove-output"]
-def best_matches(network, other):
-    """Draw the highest CKA of each layer of a network with any layer of another."""
-    highest = comparison.between(network, other).max(axis=2)
-    line = comparison.depth(network), *claims.mean_and_uncertainty(highest)
-    return plots.depth_lines({f"{network} in {other}": line}, y_label="highest CKA")
+def with_layers_below(network, percent):
+    """Draw the mean CKA of each layer with all layers of the network below some depth."""
+    depth = comparison.depth(network)
+    below = comparison.between(network, network)[:, :, depth <= percent / 100]
+    line = (depth, *claims.mean_and_uncertainty(below.mean(axis=2)))
+    return plots.depth_lines({network: line}, y_label="mean CKA with lower layers")
 
 
-display(
-    plots.live(best_matches, network=list(run.models), other=list(run.models)[::-1])
-)
+plots.live(with_layers_below, network=list(run.models), percent=range(0, 101, 5))
 
 # %% [markdown]
 # ## What we take with us
 #
-# **The paper found** that Mixers of all sizes fall into two distinct parts, a small one at the start and a large one afterwards, and that overall they are more
-# like ViTs than like ResNets.
+# **The paper found** that Mixers of all sizes fall into two blocks, a smaller one at the beginning and a larger one afterwards, that have little in common, and that
+# "overall, the models behave more similar to ViT than ResNets". It calls these results preliminary.
 #
-# **Here we see**
+# **Here we see** in the first table where each Mixer is best cut. The paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
+# CKA across near zero. The second table and the claim say which of the two kinds of network holds more of what the Mixers do. If the three columns do not
+# agree on the order, then the claim hangs on how nearness is counted.
 #
-# <!-- numbers: what to say here -->
+# <!-- numbers: what to say here: where are the Mixers cut, share and step beside those of ViTs and ResNets, is CKA across near 0? Is the Mixer nearer to ViTs in all three columns? -->
 #
-# **Why.** Mixer and ViT cut the image into the same patches and hand tokens on by the same skip connections: much of what CKA sees is that. All three were trained on the
-# same images, and a network that solves a task well may be like any other that does.
+# **Why.** Much speaks for a ViT before anything is measured: our Mixers and the 7 x 7 ViTs cut the image alike, have the same number of blocks and hand a residual
+# stream from the first to the last. The first layer, one linear map of each patch, is of the same kind in both. What speaks against it is the task. On images of
+# 28 x 28 pixels, where garments are always upright and in the middle, fixed mixing does nearly what attention does and convolutions with a large enough field do, too: all
+# of them may learn much the same. And the intervals speak of the draw of images only; each network was trained once.
 #
 # ## Try it yourself
 #
-# 1. Set `models` to `"tiny/mixer:random,tiny/vit_7x7:random,tiny/resnet:random"`. Who is like whom before training?
-# 2. The highest of many numbers is high by chance, and more so the more there are. How would you make the comparison with two networks of different depth fair?
+# 1. Set `models` to `"tiny/mixer:random,tiny/vit_7x7:random,tiny/resnet:random"`. Is an untrained Mixer nearer to an untrained ViT? Does it fall into two parts?
+# 2. Choose the two Mixers under *Look around*. Are they more like each other than either is like a ViT?
+# 3. A Mixer has no CLS token. Set `models` to `"tiny/mixer,tiny/vit_7x7,tiny/vit_7x7_gap,tiny/resnet"` and compare the ViT with CLS token with the one that was
+#    trained with global average pooling. To which is the Mixer nearer?
+# 4. Leave out the branches: in `comparison.layers[name]`, keep the kinds `"embedding"`, `"residual"` and `"block"`, and look for two parts again.
 #
 # <details><summary>Answers</summary>
 #
-# 1. Mixer and ViT: their first layer is the same kind of embedding, and their skip connections hand it on. Training did not make them alike, it left them so.
-# 2. Take the same number of layers of both, for example the outputs of blocks at equal relative depth.
+# 1. Compare the verdict with that of the trained networks. What is there before training comes from the patches and the skip connections, not from what was
+#    learned.
+# 2. They share the architecture and the task, so one would think so. Read the means in the menu's texts, or compute
+#    `structure.mean_highest(comparison.between(*run.mixers))`.
+# 3. `nearness` has an entry for each. Average pooling asks the same of every token, in a Mixer as in a ViT with GAP; a CLS token leaves the others
+#    free.
+# 4. `stream = np.isin([layer.kind for layer in comparison.layers[name]], ["embedding", "residual", "block"])` chooses them, in the map as in the list of layers.
+#    Is the step smaller then? If not, the parts are not an effect of the branches, which draw dark lines in a map.
 #
 # </details>
 #
-# **Next:** [the scoreboard](../book/scoreboard.md) with all claims, or [Section 9](09_discussion.ipynb).
+# ## Summary
+#
+# - A Mixer is a ViT whose attention was replaced by fixed mixing of tokens.
+# - Every map has a best cut. What counts is how large the step is, beside that of other networks, and how dark the map is across it.
+# - Nearness is counted in best matches here; other counts stand beside it, since the choice is ours.
+#
+# **Next:** the [scoreboard](../book/scoreboard.md) puts the numbers of all pages side by side.

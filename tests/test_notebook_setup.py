@@ -279,3 +279,15 @@ def test_of_a_small_other_set_each_repeat_takes_half(shown, folder):
     run = start({"number_of_images": 64, "batch_size": 16, "repeats": 2})
     other = seelike.data.load(folder)
     assert [len(images) for images in run.draws(other)] == [6, 6]
+
+
+def test_what_cannot_be_measured_is_said_and_left_out(capsys):
+    def measure(name):
+        if name == "b":
+            raise ValueError("it has no heads")
+        if name == "c":
+            raise UnknownName("no such layer")
+        return name.upper()
+
+    assert seelike.where_possible("abcd", measure) == {"a": "A", "d": "D"}
+    assert capsys.readouterr().out == "b: not here. it has no heads\nc: not here. no such layer\n"

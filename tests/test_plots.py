@@ -93,7 +93,7 @@ def test_lines_differ_without_colour():
     figure = plots.depth_lines({name: (depth, depth, depth / 10) for name in "abc"}, y_label="CKA")
     lines = figure.axes[0].get_lines()
     assert len({line.get_linestyle() for line in lines}) == 3
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b", "c"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
 
 
 def test_a_figure_is_not_left_to_pyplot():
@@ -170,3 +170,13 @@ def test_a_forest_has_a_line_for_each_claim_and_tells_verdicts_apart():
     assert marks == {"o", "X", "s"}
     with pytest.raises(ValueError, match="make book"):
         plots.forest([])
+
+
+def test_on_a_logarithmic_scale_what_is_not_above_zero_is_left_out():
+    depth, nothing = np.linspace(0, 1, 3), np.zeros(3)
+    line = (depth, np.array([0.0, 1.0, 10.0]), nothing)
+    axes = plots.depth_lines({"a": line}, y_label="ratio", y_scale="log").axes[0]
+    assert axes.get_yscale() == "log"
+    assert np.isnan(axes.lines[0].get_ydata()[0])
+    figure = plots.depth_lines({"a": (depth, nothing, nothing)}, y_label="ratio", y_scale="log")
+    figure.savefig(io.BytesIO())

@@ -131,3 +131,95 @@ def test_a_network_with_stages_keeps_its_own():
     assert structure.stages_like(other_resnet, resnet).tolist() == [0, 1, 1]
     # Cut halfway between the ends of stages: at depths 0.375 and 0.875.
     assert structure.stages_like(vit, resnet).tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2]
+
+
+def test_depth_of_best_matches(random):
+    maps, depth = random.uniform(0, 1, (3, 6, 4)), np.arange(6) / 5
+    maps[1, 3, 2] = np.nan
+    expected = [
+        [
+            np.nan if np.isnan(m[:, j]).any() else depth[max(range(6), key=lambda i, m=m, j=j: m[i, j])]
+            for j in range(4)
+        ]
+        for m in maps
+    ]
+    assert_close(structure.depth_of_best_matches(maps, depth), expected)
+
+
+def test_mean_highest(random):
+    maps = random.uniform(-0.1, 1, (3, 6, 4))
+    assert_close(structure.mean_highest(maps), [np.mean([max(row) for row in m]) for m in maps])
+
+
+def test_a_layer_without_a_cka_has_no_highest(random):
+    maps = random.uniform(0, 1, (2, 3, 3))
+    maps[1, 2, 0] = np.nan
+    assert np.isnan(structure.mean_highest(maps)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("layers", "number"), [(58, 58), (96, 58), (61, 1), (7, 3)])
+def test_evenly_spaced_layers_are_different_and_begin_with_the_first(layers, number):
+    chosen = structure.evenly_spaced(layers, number)
+    assert len(set(chosen.tolist())) == number
+    assert chosen[0] == 0
+    assert number == 1 or chosen[-1] == layers - 1
+
+
+def test_more_layers_than_there_are():
+    with pytest.raises(ValueError, match=r"number is 4; expected 1 to 3"):
+        structure.evenly_spaced(3, 4)
+
+
+def blocks(*numbers):
+    return [SimpleNamespace(block=number) for number in numbers]
+
+
+def test_two_parts_tries_every_edge_between_blocks(random):
+    maps = self_maps(random, 3, 9)
+    layers = blocks(None, 1, 1, 2, 2, 3, 3, 3, None)
+    of_layer = [1, 1, 1, 2, 2, 3, 3, 3, 3]
+    everything = [(i, j) for i in range(9) for j in range(9) if i != j]
+
+    def step(m, edge):
+        same = [m[i, j] for i, j in everything if (of_layer[i] > edge) == (of_layer[j] > edge)]
+        return np.mean(same) - np.mean([m[i, j] for i, j in everything if of_layer[i] <= edge < of_layer[j]])
+
+    edge = max((1, 2), key=lambda edge: np.mean([step(m, edge) for m in maps]))
+    first = [i for i in range(9) if of_layer[i] <= edge]
+    second = [i for i in range(9) if of_layer[i] > edge]
+    found = structure.two_parts(maps, layers)
+    assert found.after_block == edge
+    assert found.share == len(first) / 9
+    assert_close(found.step, [step(m, edge) for m in maps])
+    assert_close(found.across, [np.mean([m[i, j] for i in first for j in second]) for m in maps])
+    for part, values in ((first, found.within_first), (second, found.within_second)):
+        assert_close(values, [np.mean([m[i, j] for i in part for j in part if i != j]) for m in maps])
+
+
+def test_a_map_of_two_squares_is_cut_between_them():
+    maps = np.full((2, 10, 10), 0.05)
+    maps[:, :3, :3] = maps[:, 3:, 3:] = 0.9
+    found = structure.two_parts(maps, blocks(None, 1, 1, 2, 2, 3, 3, 4, 4, None))
+    assert (found.after_block, found.share) == (1, 0.3)
+    assert_close(found.step, [0.85, 0.85])
+    assert_close(found.across, [0.05, 0.05])
+
+
+def test_dead_layers_are_left_out_of_the_parts():
+    maps = np.full((1, 5, 5), 0.1)
+    maps[:, :2, :2] = maps[:, 2:, 2:] = 0.9
+    maps[:, 4] = maps[:, :, 4] = np.nan
+    found = structure.two_parts(maps, blocks(1, 1, 2, 2, 2))
+    assert found.share == 0.5
+    assert_close(found.step, [0.8])
+
+
+@pytest.mark.parametrize("numbers", [(None, None, None), (None, 1, 1)])
+def test_without_two_blocks_there_is_no_edge(numbers):
+    assert structure.two_parts(np.ones((2, 3, 3)), blocks(*numbers)) is None
+
+
+def test_pairs_by_size():
+    assert structure.pairs_by_size(["a"], ["x", "y"]) == [("a", "x")]
+    assert structure.pairs_by_size(["a", "b"], ["x"]) == [("a", "x"), ("b", "x")]
+    assert structure.pairs_by_size(["a"], []) == structure.pairs_by_size([], ["x"]) == []

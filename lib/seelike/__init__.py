@@ -6,9 +6,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # `seelike.start` brings in torch, timm and seaborn: only those who ask for it wait for them.
-    if name == "start":
-        from seelike.notebook import start
+    # What notebooks begin with brings in torch, timm and seaborn: only those who ask for it wait for them.
+    if name in ("start", "where_possible"):
+        from seelike import notebook
 
-        return start
+        return getattr(notebook, name)
     raise AttributeError(f"module 'seelike' has no attribute {name!r}")

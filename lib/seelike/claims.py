@@ -307,6 +307,20 @@ def with_uncertainty(statistic: float, uncertainty: float | None) -> str:
     return f"{statistic:.{decimals}f} ± {uncertainty:.{decimals}f}"
 
 
+def summary(values: Float[np.ndarray, " repeats"]) -> str:
+    """Write the mean over repeats with its uncertainty, for tables.
+
+    Args:
+        values: One number per repeat.
+
+    Example:
+        >>> summary(np.array([0.30, 0.32, 0.31])), summary(np.array([0.3]))
+        ('0.310 ± 0.025', '0.300')
+    """
+    mean, half_width = mean_and_uncertainty(values)
+    return with_uncertainty(float(mean), None if np.isnan(half_width) else float(half_width))
+
+
 def _number(result: Result) -> str:
     assert result.statistic is not None
     if result.uncertainty is None:

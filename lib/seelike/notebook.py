@@ -7,11 +7,11 @@ refuses what it does not know, loads models and images, and says what will run.
 import html
 import platform
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import timm
@@ -24,6 +24,8 @@ from seelike import data, models, plots
 from seelike.display import escape_markdown, show
 from seelike.errors import unknown_name
 from seelike.profiles import GROUPS, LISTS, NAMES, Profile, profile_of
+
+Result = TypeVar("Result")
 
 RUN_MIME = "application/vnd.seelike.run+json"
 
@@ -184,6 +186,32 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     )
     show(_description(run, notes))
     return run
+
+
+def where_possible(names: Iterable[str], measure: Callable[[str], Result]) -> dict[str, Result]:
+    """Measure each network that can be measured, and say of the others why they cannot.
+
+    Not every quantity has a meaning for every architecture: a ResNet has no heads of attention.
+
+    Args:
+        names: Names of networks.
+        measure: Measures one. A ValueError or TypeError of it is the reason why it cannot.
+
+    Returns:
+        The results by name.
+
+    Example:
+        >>> where_possible(["4", "four"], int)
+        four: not here. invalid literal for int() with base 10: 'four'
+        {'4': 4}
+    """
+    results = {}
+    for name in names:
+        try:
+            results[name] = measure(name)
+        except (ValueError, TypeError) as error:
+            print(f"{name}: not here. {error}")
+    return results
 
 
 def _refuse_unknown_parameters(namespace: Mapping[str, Any]) -> None:

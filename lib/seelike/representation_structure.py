@@ -1,4 +1,4 @@
-"""Section 4 of the paper in numbers: what the CKA maps of Figures 1, 2 and B.1 say.
+"""Section 4 and Appendices B and H in numbers: what the CKA maps of Figures 1, 2, B.1, H.1 and H.2 say.
 
 The statistics take the CKA maps of all repeats, `[repeats, layers, layers]`, and give one number per
 repeat. Layers are in firing order, and each has a relative depth from 0 (first) to 1 (last).
@@ -7,12 +7,16 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
   the *middle third* the rest.
 - The *stages* of a ResNet are its runs of blocks at one resolution. A layer before the first of them belongs
   to the first, a layer after the last to the last.
+- The *best match* of a layer is the layer of the other network with which it has the highest CKA.
+- A network falls into *two parts* at the edge between two blocks where the mean CKA within parts exceeds the mean
+  CKA across them most. The embedding belongs to the first part, what follows the last block to the second.
 - A ViT has no stages. To ask whether it falls into some, it is cut where the ResNet's stages end, at equal
   relative depth. Layers near each other are alike in any network; with equal cuts that favours neither.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -30,6 +34,36 @@ class HasDepth(Protocol):
     @property
     def module(self) -> str:
         """Path of the module that is read."""
+
+
+@runtime_checkable
+class HasBlock(Protocol):
+    """What `two_parts` needs of a layer; `seelike.models.Layer` has it."""
+
+    @property
+    def block(self) -> int | None:
+        """The number of the layer's block, counted from 1; None outside of blocks."""
+
+
+@dataclass(frozen=True)
+class TwoParts:
+    """Where a network falls into two parts most, and how much it does (Figure H.1).
+
+    Attributes:
+        after_block: The last block of the first part, counted from 1.
+        share: The first part's share of the layers.
+        within_first: Mean CKA of pairs of different layers in the first part.
+        within_second: The same of the second part.
+        across: Mean CKA of the layers of the first part with those of the second.
+        step: Mean CKA of all pairs of different layers of one part, minus `across`.
+    """
+
+    after_block: int
+    share: float
+    within_first: Float[np.ndarray, " repeats"]
+    within_second: Float[np.ndarray, " repeats"]
+    across: Float[np.ndarray, " repeats"]
+    step: Float[np.ndarray, " repeats"]
 
 
 # ResNetV2 and most of timm name their stages `stages.0`, the plain ResNets `layer1`.
@@ -124,9 +158,127 @@ def depth_of_best_match(
         >>> depth_of_best_match(cka, np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]))
         array([0.])
     """
-    middle = cka[:, :, np.abs(resnet_depth - 0.5).argmin()]
+    middle = int(np.abs(resnet_depth - 0.5).argmin())
+    return depth_of_best_matches(cka[:, :, [middle]], vit_depth)[:, 0]
+
+
+def depth_of_best_matches(
+    cka: Float[np.ndarray, "repeats rows columns"], row_depth: Float[np.ndarray, " rows"]
+) -> Float[np.ndarray, "repeats columns"]:
+    """Relative depth of the best match, among the rows, of each layer in the columns (Figures 2 and B.1).
+
+    Args:
+        cka: CKA of all layers of one network (rows) with all layers of another (columns), per repeat.
+        row_depth: Relative depth of each layer of the rows.
+
+    Returns:
+        Numbers from 0 to 1. A column with a CKA that is NaN gives NaN.
+
+    Example:
+        >>> cka = np.array([[[0.9, 0.8, 0.3], [0.8, 0.6, 0.5], [0.2, 0.1, 0.4]]])
+        >>> depth_of_best_matches(cka, np.array([0.0, 0.5, 1.0]))
+        array([[0. , 0. , 0.5]])
+    """
     # argmax takes NaN for the largest value: a layer without a CKA would be the best match.
-    return np.where(np.isnan(middle).any(axis=1), np.nan, vit_depth[middle.argmax(axis=1)])
+    return np.where(np.isnan(cka).any(axis=1), np.nan, row_depth[cka.argmax(axis=1)])
+
+
+def mean_highest(cka: Float[np.ndarray, "repeats rows columns"]) -> Float[np.ndarray, " repeats"]:
+    """CKA of each layer of one network with its best match in another, mean over the former's layers (Figure H.2).
+
+    A network with more layers offers more to choose from. `evenly_spaced` makes the choice equal.
+
+    Args:
+        cka: CKA of all layers of one network (rows) with all layers of another (columns), per repeat.
+
+    Returns:
+        One number per repeat; NaN where a layer has no CKA.
+
+    Example:
+        >>> mean_highest(np.array([[[0.9, 0.8, 0.3], [0.2, 0.6, 0.5]]]))
+        array([0.75])
+    """
+    return cka.max(axis=2).mean(axis=1)
+
+
+def evenly_spaced(layers: int, number: int) -> Int[np.ndarray, " number"]:
+    """Choose some of the layers of a network, from the first to the last at equal distances.
+
+    Args:
+        layers: How many there are.
+        number: How many to choose, at most as many as there are.
+
+    Returns:
+        Their places, from 0.
+
+    Raises:
+        ValueError: More are asked for than there are, or none.
+
+    Example:
+        >>> evenly_spaced(9, 3)
+        array([0, 4, 8])
+    """
+    if not 1 <= number <= layers:
+        raise ValueError(f"number is {number}; expected 1 to {layers}, as many as there are layers.")
+    return np.linspace(0, layers - 1, number).round().astype(int)
+
+
+def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock]) -> TwoParts | None:
+    """Find the edge between two blocks at which a network falls into two parts most (Figure H.1).
+
+    Every network has such an edge. How deep it cuts is `TwoParts.step`, and whether the parts have nothing to do
+    with each other is `TwoParts.across`. Dead layers are left out.
+
+    Args:
+        cka: CKA of all layers with all layers, per repeat.
+        layers: The layers, in firing order.
+
+    Returns:
+        The two parts; one edge for all repeats, that of the largest mean step. None where there is no edge: fewer
+        than two blocks, or blocks that are not known.
+
+    Example:
+        >>> from types import SimpleNamespace as Layer
+        >>> cka = np.full((1, 4, 4), 0.8)
+        >>> cka[:, 0, 1:] = cka[:, 1:, 0] = 0.1
+        >>> parts = two_parts(cka, [Layer(block=number) for number in (1, 2, 3, 4)])
+        >>> parts.after_block, parts.share, parts.step.round(6)
+        (1, 0.25, array([0.7]))
+    """
+    alive = ~np.isnan(cka.diagonal(axis1=1, axis2=2)).any(axis=0)
+    cka = cka[:, alive][:, :, alive]
+    block = _running_block([layer for layer, keep in zip(layers, alive, strict=True) if keep])
+    edges = np.unique(block)[:-1]
+    if edges.size == 0:
+        return None
+    steps = [within_minus_between_stages(cka, (block > edge).astype(int)).mean() for edge in edges]
+    edge = edges[np.argmax(steps)]
+    second = block > edge
+    return TwoParts(
+        after_block=int(edge),
+        share=float(np.mean(~second)),
+        within_first=_mean_within(cka, ~second),
+        within_second=_mean_within(cka, second),
+        across=_mean(cka, np.outer(~second, second), "pairs across the parts"),
+        step=within_minus_between_stages(cka, second.astype(int)),
+    )
+
+
+def pairs_by_size(vits: Sequence[str], resnets: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair ViTs with ResNets as Figure B.1 does: the smallest with the smallest, the larger ones with the largest.
+
+    Args:
+        vits: Names, from small to large.
+        resnets: Names, likewise.
+
+    Returns:
+        One pair for each ViT; none where one of the lists is empty.
+
+    Example:
+        >>> pairs_by_size(["ViT-B/32", "ViT-L/16", "ViT-H/14"], ["ResNet50", "ResNet152x2"])
+        [('ViT-B/32', 'ResNet50'), ('ViT-L/16', 'ResNet152x2'), ('ViT-H/14', 'ResNet152x2')]
+    """
+    return [(vit, resnets[0] if place == 0 else resnets[-1]) for place, vit in enumerate(vits) if resnets]
 
 
 def row_maximum_middle_minus_last_third(
@@ -238,6 +390,22 @@ def stages_at(
     ends = np.flatnonzero(np.diff(resnet_stage))
     cuts = (resnet_depth[ends] + resnet_depth[ends + 1]) / 2
     return np.searchsorted(cuts, depth, side="right")
+
+
+def _running_block(layers: Sequence[HasBlock]) -> Int[np.ndarray, " n"]:
+    """The block of each layer; layers outside of blocks belong to the block before them, or else to the first."""
+    numbers = [layer.block for layer in layers if layer.block is not None]
+    current, result = (numbers[0] if numbers else 0), []
+    for layer in layers:
+        current = current if layer.block is None else layer.block
+        result.append(current)
+    return np.array(result, dtype=int)
+
+
+def _mean_within(cka: Float[np.ndarray, "repeats n n"], part: np.ndarray) -> Float[np.ndarray, " repeats"]:
+    """Mean over pairs of different layers of a part; NaN where it has a single layer."""
+    chosen = np.outer(part, part) & ~np.eye(len(part), dtype=bool)
+    return cka[:, chosen].mean(axis=1) if chosen.any() else np.full(len(cka), np.nan)
 
 
 def _mean(

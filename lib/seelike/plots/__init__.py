@@ -4,8 +4,10 @@ from seelike.plots.attention import all_heads, attention_map, sorted_heads, subs
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
 from seelike.plots.depth import boxes, depth_lines, depth_panels
+from seelike.plots.images import image_rows
 from seelike.plots.interactive import live, states
 from seelike.plots.localization import accuracy_maps, places, same_place, same_place_alt, token_maps
+from seelike.plots.panels import line_panels
 from seelike.plots.receptive_field import field_maps
 from seelike.plots.skip import skip_ratio_maps
 from seelike.plots.style import use_style
@@ -24,7 +26,9 @@ __all__ = [
     "depth_panels",
     "field_maps",
     "forest",
+    "image_rows",
     "learning_curves",
+    "line_panels",
     "live",
     "map_between",
     "places",

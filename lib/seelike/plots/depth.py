@@ -70,7 +70,7 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
     Args:
         panels: For each title the lines, as for `depth_lines`, of the same names.
         y_label: What the values are, with their unit.
-        y_scale: "linear" or "log".
+        y_scale: "linear" or "log"; there, what is not above zero is left out.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -95,11 +95,15 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
     for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
         for name, (depth, values, half_height) in lines.items():
             number = names.index(name)
+            if y_scale == "log":
+                values = np.where(values > 0, values, np.nan)
             colour = _COLOURS[number % len(_COLOURS)]
             axes.plot(depth, values, DASHES[number % len(DASHES)], color=colour, label=name)
             low, high = values - half_height, values + half_height
             axes.fill_between(depth, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.set(ylabel=y_label, title=title, xlim=(0, 1), yscale=y_scale)
+        axes.set(ylabel=y_label, title=title, xlim=(0, 1))
+        if y_scale == "log" and np.isfinite(axes.dataLim.intervaly).all() and axes.dataLim.intervaly[1] > 0:
+            axes.set_yscale("log")
     all_axes[-1].set_xlabel("relative depth (0: first layer, 1: last)")
     if len(names) > 1:
         entries = {

@@ -1,0 +1,329 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your own models
+#
+# **Question.** How does *your* network see? This page takes any networks and any images, and measures on them everything that this book measures.
+#
+# | | |
+# |---|---|
+# | **You will learn** | to run the whole book on two networks of your own by one command; which measurements apply to which architecture |
+# | **You need** | nothing but names; what the pictures mean is on the pages before |
+# | **Cost** | about a minute on two CPU cores (`tiny`), some minutes for networks of ordinary size; not yet measured on a GPU |
+#
+# ```sh
+# .venv/bin/papermill notebooks/10_your_own_models.ipynb out.ipynb \
+#     -p models vit_tiny_patch16_224,resnet18 -p images ~/photos
+# ```
+#
+# A network is a name of the timm library (`resnet18`, with its tag if you like: `resnet18.a1_in1k`), a safetensors file of a timm
+# architecture (`~/weights.safetensors`, or `resnet18@~/weights.safetensors` where the file does not name it), or either with `:random` after the name
+# for random weights. `images` is a folder; with one subfolder for each class, probes are trained as well.
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/10_your_own_models.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = "tiny"  # "tiny", "colab" or "paper"
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "10_your_own_models")
+
+# %% [markdown]
+# ## What they are
+#
+# Of some architectures the library knows the blocks and what is added to what: timm's ViT, Mixer, ResNet and ResNetV2. Of any other it reads the modules, and some of
+# what follows is left out.
+
+# %%
+import pandas as pd
+
+from seelike.models import family, layers, preprocessing
+
+rows = {}
+for name, network in run.models.items():
+    shape = preprocessing(network)(run.images[0]).shape
+    rows[name] = {
+        "family": family(network),
+        "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
+        "reads": " x ".join(map(str, shape)),
+        "layers": len(layers(network)),
+        "blocks": sum(layer.kind == "block" for layer in layers(network)),
+    }
+pd.DataFrame.from_dict(rows, orient="index")
+
+# %% [markdown]
+# ## Layer by layer
+#
+# CKA of all layers, as in [Section 4](04_representation_structure.ipynb): within each network, then between them.
+
+# %%
+from seelike.cka import compare_models
+
+comparison = compare_models(
+    run.models,
+    run.images,
+    number_of_images=run.number_of_images,
+    batch_size=run.batch_size,
+    repeats=run.repeats,
+    seed=run.seed,
+    device=run.device,
+)
+
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers, within each network and between each two.", "name": "fig-own-cka"}, "image": {"alt": "Heat maps of CKA from 0, dark, to 1, bright: one within each network, and one between each two. The table at the end of the page has their means."}}
+from itertools import combinations
+
+from seelike import plots
+
+names = list(run.models)
+pairs = [(name, name) for name in names] + list(combinations(names, 2))
+plots.cka_maps([plots.map_between(comparison, *pair) for pair in pairs])
+
+# %% [markdown]
+# ## How far heads look
+#
+# Attention distances, as in [Section 5](05_local_global.ipynb), of the networks that have attention that can be read.
+
+# %% mystnb={"figure": {"caption": "Attention distance of all heads. The dashed line is a head that looks everywhere alike.", "name": "fig-own-heads"}, "image": {"alt": "A panel for each network with attention: attention distance of each head in pixels, by block."}}
+from seelike.local_global import measure_heads
+
+heads = seelike.where_possible(
+    names, lambda name: measure_heads(run.models[name], run.draws())
+)
+plots.all_heads(heads) if heads else None
+
+# %% [markdown]
+# ## What units see
+#
+# Effective receptive fields of the outputs of blocks, estimated from four channels, on four images for each repeat.
+
+# %%
+from seelike.local_global import measure_fields, radii
+
+few = [
+    run.images.sample(min(4, len(run.images)), seed=run.seed + repeat)
+    for repeat in range(run.repeats)
+]
+fields = seelike.where_possible(
+    names,
+    lambda name: measure_fields(run.models[name], few, channels=4, seed=run.seed),
+)
+
+# %% mystnb={"figure": {"caption": "Effective receptive fields of some blocks, from low to high; brightness is the square root.", "name": "fig-own-fields"}, "image": {"alt": "A row of small images for each network: the receptive fields of five blocks from low to high."}}
+import numpy as np
+
+
+def five_of(name):
+    """Five of a network's fields, evenly spaced, mean over the draws."""
+    blocks = list(fields[name][0].after)
+    places = np.unique(np.linspace(0, len(blocks) - 1, 5).round().astype(int))
+    return {
+        blocks[p]: np.mean(
+            [f.after[blocks[p]].numpy() for f in fields[name]], axis=0
+        )
+        for p in places
+    }
+
+
+plots.field_maps({name: five_of(name) for name in fields}) if fields else None
+
+# %% [markdown]
+# ## What skip connections carry
+#
+# Skip ratios, as in [Section 6](06_skip_connections.ipynb).
+
+# %% mystnb={"figure": {"caption": "Skip ratio by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-own-skips"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth, for CLS and spatial tokens of each network."}}
+from seelike import claims
+from seelike.propagation import propagation
+
+
+def over_depth(values):
+    """Relative depth, mean and band of some values per repeat and layer."""
+    depth = np.linspace(0, 1, values.shape[1])
+    return depth, *claims.mean_and_uncertainty(values)
+
+
+skips = seelike.where_possible(
+    names, lambda name: propagation(run.models[name], run.draws())
+)
+lines = {
+    f"{name}, spatial": over_depth(each.ratio_of_spatial)
+    for name, each in skips.items()
+}
+lines |= {
+    f"{name}, CLS": over_depth(each.ratio_of_cls)
+    for name, each in skips.items()
+    if each.ratio_of_cls is not None
+}
+plots.depth_lines(lines, y_label="skip ratio", y_scale="log") if lines else None
+
+# %% [markdown]
+# ## Whether tokens know their place
+#
+# CKA of tokens of the last block with patches of the image, as in [Section 7](07_spatial_localization.ipynb).
+
+# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches. A frame marks the token's own place.", "name": "fig-own-places"}, "image": {"alt": "A row of heat maps for each network: tokens at a corner, at an edge and inside, with a frame at the token's own place."}}
+from seelike.localization import token_patch_cka
+
+
+def last_block(name):
+    """CKA of all tokens with all patches, for each draw."""
+    block = layers(run.models[name], kinds=["block"])[-1:]
+    maps = [
+        token_patch_cka(run.models[name], block, images, minibatch=run.batch_size)
+        for images in run.draws()
+    ]
+    return [next(iter(each.values())).cka for each in maps]
+
+
+places = seelike.where_possible(names, last_block)
+mean = {
+    name: np.mean([m.numpy() for m in maps], axis=0)
+    for name, maps in places.items()
+}
+plots.token_maps(mean) if mean else None
+
+# %% [markdown]
+# ## What can be read from each block
+#
+# Linear probes, as in [Section 8](08_scale_and_transfer.ipynb), where the images have classes and ten images and more of each.
+
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block. Bands are 95 % intervals over draws of images.", "name": "fig-own-probes"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth."}}
+from seelike.few_shot_probes import accuracy_by_block
+
+
+def probes(name):
+    """Accuracy of the probes of each block, per repeat."""
+    found = accuracy_by_block(
+        {name: run.models[name]},
+        run.images,
+        tokens=["mean"],
+        repeats=run.repeats,
+        seed=run.seed,
+    )
+    if not found:
+        raise ValueError(f"{run.images.name} has no classes.")
+    return found[name]["mean"]
+
+
+accuracy = seelike.where_possible(names, probes)
+lines = {name: over_depth(values) for name, values in accuracy.items()}
+plots.depth_lines(lines, y_label="accuracy of probes") if lines else None
+
+# %% [markdown]
+# ## All numbers
+#
+# One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. What could not be measured is empty.
+
+# %%
+from seelike import representation_structure as structure
+from seelike.spatial_information import localization_above_chance
+
+
+def number(values):
+    """Write a mean with its uncertainty."""
+    mean, half_width = claims.mean_and_uncertainty(np.asarray(values, dtype=float))
+    if not np.isfinite(mean):
+        return "not defined"
+    return claims.with_uncertainty(float(mean), float(half_width))
+
+
+table = {}
+for name in names:
+    row = {"mean CKA": structure.mean_off_diagonal(comparison.between(name, name))}
+    if name in heads:
+        row["nearest low head / uniform"] = heads[name].nearest_low
+    if name in fields:
+        row["radius of the first block's field"] = radii(fields[name])[:, 0]
+    if name in skips:
+        row["log10 skip ratio"] = np.log10(skips[name].ratio_of_spatial).mean(
+            axis=1
+        )
+    if name in places:
+        row["tokens that know their place"] = [
+            localization_above_chance(m) for m in places[name]
+        ]
+    if name in accuracy:
+        row["accuracy at the last block"] = accuracy[name][:, -1]
+    table[name] = {key: number(values) for key, values in row.items()}
+pd.DataFrame(table).fillna("")
+
+# %% [markdown]
+# The same as CSV, to copy. The versions, seeds and amounts that belong to it are in the line at the top of the page.
+
+# %%
+print(pd.DataFrame(table).to_csv())
+
+# %% [markdown]
+# ## Look around
+#
+# Each layer map alone, larger.
+
+# %%
+figures, alt = {}, {}
+for a, b in pairs:
+    label = a if a == b else f"{a} and {b}"
+    figures[label] = plots.cka_maps([plots.map_between(comparison, a, b)])
+    alt[label] = f"CKA map of {label}, mean {comparison.mean(a, b).mean():.2f}."
+plots.states(figures, "Networks", alt)
+
+# %% [markdown]
+# With a kernel, how like one layer is to all layers of another network.
+
+
+# %% tags=["remove-output"]
+def one_layer(network, other, percent):
+    """Draw CKA of a layer, at a depth in percent, with all layers of another network."""
+    row = int(np.abs(comparison.depth(network) - percent / 100).argmin())
+    values = comparison.between(network, other)[:, row]
+    line = comparison.depth(other), *claims.mean_and_uncertainty(values)
+    layer = comparison.layers[network][row].name
+    return plots.depth_lines(
+        {f"{layer} of {network}": line}, y_label="CKA", title=other
+    )
+
+
+display(plots.live(one_layer, network=names, other=names[::-1], percent=range(101)))
+
+# %% [markdown]
+# ## What to make of it
+#
+# - **Compare like with like.** Probes and CKA depend on the images. Two pages made on different images cannot be laid side by side.
+# - **Look at random weights first.** Run the page with `:random` after both names: whatever looks the same as before was not learned.
+# - **One training is one training.** The intervals cover the draw of images only.
+#
+# **Next:** [what came later](11_what_came_later.ipynb) has other measures of similarity, and what speaks against CKA.

@@ -1,0 +1,21 @@
+"""Rows of images: what is where."""
+
+import pytest
+from PIL import Image
+
+from seelike import plots
+
+
+def test_a_row_for_each_name():
+    grey, colour = Image.new("L", (4, 4), 100), Image.new("RGB", (4, 4), "red")
+    figure = plots.image_rows({"grey": [grey] * 3, "colour": [colour] * 3})
+    assert [part.get_suptitle() for part in figure.subfigs] == ["grey", "colour"]
+    assert [len(part.axes) for part in figure.subfigs] == [3, 3]
+    # The same grey is equally dark in every row.
+    assert figure.subfigs[0].axes[0].images[0].get_clim() == (0, 255)
+
+
+@pytest.mark.parametrize("lengths", [(), (0,), (2, 3)])
+def test_rows_are_equally_long(lengths):
+    with pytest.raises(ValueError, match="as many images in every row"):
+        plots.image_rows({str(n): [Image.new("L", (4, 4))] * n for n in lengths})
