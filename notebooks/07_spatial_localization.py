@@ -419,7 +419,8 @@ if maps:
 # **Why.** A loss that reads only the CLS token leaves the other tokens free: what they carry in the last block is used by nothing, so the skip
 # connections may as well hand their patch on. A loss that reads the mean of all tokens asks each of them to speak for the class. Garments
 # are all in the middle and all upright: the patches of one image tell much of each other, and a token can be like a distant patch because
-# both are dark.
+# both are dark. So a low number has two possible causes, the network and the images; [Appendix D](D_localization.ipynb) measures on textures,
+# where the second is missing.
 #
 # ## Try it yourself
 #
@@ -430,10 +431,10 @@ if maps:
 # <details><summary>Answers</summary>
 #
 # 1. Very well in the ViT: with random weights the branches add little, and the skip connections hand each patch on. Localization is not
-#    learned, it is what training may destroy.
-# 2. Neighbouring patches of a texture are alike in kind but not in phase, so a map is nearly flat but for the token's own place, if that is
-#    kept at all.
-# 3. All of them rise; those of wide layers rise most, as a probe with many weights needs many images.
+#    learned, it is what training may destroy. A random convolution is local, too, and so the ResNet does well for the same reason.
+# 2. Neighbouring patches of a texture are alike in kind but not in phase, so a map is nearly flat but for the token's own place. More
+#    tokens know their place than on garments, whose distant patches tell of each other.
+# 3. All of them should rise: a probe with many weights needs many images.
 #
 # </details>
 #

@@ -241,6 +241,48 @@ if lower:
     display(plots.token_maps(lower))
 
 # %% [markdown]
+# ## Is it the network or the images?
+#
+# A token far up may be most like a distant patch for two reasons. The network may have moved what the token is about. Or the images may be such
+# that distant patches say the same: both sleeves of a shirt are there, or neither. In a texture, each patch says little of the others.
+#
+# **Predict.** The same networks on textures: do more of their tokens know their place, or fewer?
+#
+# This is a check of our own, not in the paper.
+
+# %%
+import seelike.data
+
+textures = {}
+if "textures/test" in run.other_images:
+    images_of_textures = seelike.data.load("textures/test")
+    chosen = [*run.vits[:1], *(pair[1] for pair in pairs[:1]), *run.resnets[:1]]
+    for name in [name for name in chosen if name in maps]:
+        draws = [
+            token_patch_cka(
+                run.models[name], blocks[name], images, minibatch=run.batch_size
+            )
+            for images in run.draws(images_of_textures)
+        ]
+        of_draws = [
+            [localization_above_chance(each.cka) for each in draw.values()]
+            for draw in draws
+        ]
+        textures[name] = np.array(of_draws)
+
+# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: on the images of this page (above) and on textures (below), for the same networks. Mind the two scales. Bands are 95 % intervals over draws of images.", "name": "fig-textures"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth, above on the images of this page, below on textures. Compare the right ends of the lines."}}
+if textures:
+    on_textures = {
+        name: (line(name)[0], *claims.mean_and_uncertainty(values))
+        for name, values in textures.items()
+    }
+    both = {run.images.name: {name: line(name) for name in textures}}
+    both["textures/test"] = on_textures
+    display(plots.depth_panels(both, y_label="knows its place"))
+else:
+    print("This run has no other images to compare with.")
+
+# %% [markdown]
 # ## Where can a class be read? Figure D.4
 #
 # Section 7 trained a probe on each single token and took the mean. Here each keeps its place: bright where a token knows the class. The probes
@@ -380,7 +422,8 @@ if maps:
 # **Why.** A convolution can hand on its place for some blocks, but each block mixes in what is around, and a classifier that reads the mean of
 # all locations has no use for places. In a ViT the skip connection hands on the token, and nothing in the loss of a CLS network asks a
 # spatial token of the last block for anything. Small networks may differ: with 8 blocks and 49 tokens there is little room for tokens to divide the
-# work, and garments of 28 x 28 pixels are so alike in shape that a patch tells much of another patch far away.
+# work. And garments of 28 x 28 pixels are so alike in shape that a patch tells much of another patch far away: the two panels with textures
+# say how much of the fall is due to that.
 #
 # ## Try it yourself
 #
@@ -392,11 +435,11 @@ if maps:
 #
 # <details><summary>Answers</summary>
 #
-# 1. That of the ViT starts high and falls little: with random weights the branches are small beside the skip connections. The ResNet's
-#    starts high, too, since a random convolution is as local as a trained one, and falls as the windows grow.
+# 1. High to the end, in both: with random weights the branches of a ViT are small beside its skip connections, and a random convolution is as
+#    local as a trained one. Localization is not learned. It is what training may destroy.
 # 2. Look at how far it falls from its left end to its right. Its skip connections are those of a ViT, but the mean of all tokens is what its
 #    classifier reads.
-# 3. Less than the sum does, as a rule: the branch is what the token gathers from others, and the skip connection is what keeps its place. It is
+# 3. Far less than the sum does: the branch is what the token gathers from others, and the skip connection is what keeps its place. It is
 #    the same as with the receptive fields of Figure C.4.
 #
 # </details>
