@@ -57,7 +57,7 @@ device = None  # "cpu" or "cuda"
 # %%
 import seelike
 
-run = seelike.start(globals())
+run = seelike.start(globals(), "tiny_networks")
 
 # %% [markdown]
 # ## The table
@@ -191,3 +191,34 @@ for record in records:
         blocks = list(attention_distances(load(record.name), garments).values())
         lowest = [f"{b.distance.min() / b.uniform:.2f}" for b in blocks[:2]]
         print(f"{record.name:<30} block 1: {lowest[0]}, block 2: {lowest[1]}")
+
+# %% [markdown]
+# 1 is a head that looks everywhere alike, 0 one that looks at its own patch only. The paper's nearest heads in low blocks are far below one half.
+#
+# ## What we take with us
+#
+# <!-- numbers: what to say here -->
+#
+# - **They are trained, but not to the end.** The schedules are what two CPU cores can do in some hours. The table says how long each was; with a GPU the same
+#   command trains them longer, and every page is made anew from the new weights.
+# - **Compare within a group.** Networks of one group differ in one thing only. Across groups the number of passes differs, too: those on little data saw each image
+#   more often, but fewer images in all.
+# - **One training each.** The errors in the table and in the claims are over test images.
+#
+# ## Try it yourself
+#
+# 1. Which two networks of the table differ in nothing but the class token? Which in nothing but a skip connection?
+# 2. Add a network: copy three lines of the table `lib/seelike/models/tiny.toml` under a new name, change one entry, and train it with
+#    `python -m seelike.train NAME`. It is then `tiny/NAME` on every page.
+# 3. Change `seed` alone, and train again. How far apart are two networks that differ in nothing but chance? Compare them on the page of
+#    [your own models](10_your_own_models.ipynb).
+#
+# <details><summary>Answers</summary>
+#
+# 1. `vit_7x7` and `vit_7x7_gap`; `vit_7x7` and any `vit_7x7_without_skips`.
+# 2. `like = "vit_7x7"` takes over everything that you do not change.
+# 3. That distance is the measure for all others on these pages: only what is larger needs an explanation.
+#
+# </details>
+#
+# **Next:** [the scoreboard](../book/scoreboard.md).
