@@ -5,12 +5,14 @@
 - *Subsets of heads* (Figure 5) are neighbours in the order of distance, a quarter of the heads at a time, from the
   most local to the most global.
 - *Radii* of receptive fields, within which half of the field lies, are divided by the side of the image.
+- *Own patch*: how much of a token's field lies in the patch that the token was made from, over that patch's share
+  of the image. After the residual addition the field is that of the stream, before it that of the branch alone.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -20,9 +22,12 @@ from torch import Tensor, nn
 from seelike.attention import attention_distances
 from seelike.data import ImageSet
 from seelike.models import layers
-from seelike.receptive_field import ReceptiveFields, effective_receptive_field, radius
+from seelike.receptive_field import ReceptiveFields, centre_mass, effective_receptive_field, growth, radius
 
 _BLOCKS = 2
+
+Side = Literal["after", "before"]
+Field = TypeVar("Field")
 
 
 @dataclass(frozen=True)
@@ -122,16 +127,27 @@ def rank_correlation(
 
 
 def measure_fields(
-    model: nn.Module, draws: Iterable[ImageSet], *, channels: int, seed: int = 0, batch_size: int = 32
+    model: nn.Module,
+    draws: Iterable[ImageSet],
+    *,
+    kinds: Collection[str] = ("block",),
+    channels: int,
+    seed: int = 0,
+    batch_size: int = 32,
 ) -> list[ReceptiveFields]:
-    """Measure the receptive field of each block's output on each draw of images (Figure 6).
+    """Measure the receptive fields of the blocks of a network on each draw of images (Figures 6 and C.1 to C.4).
 
     Args:
         model: A network in evaluation mode whose blocks give tokens or feature maps.
         draws: Image sets, one for each repeat.
+        kinds: Kinds of layers to measure, of those that this network has: "block" for the outputs of blocks,
+            "residual" for the sum within a block of a ViT or Mixer.
         channels: How many channels to take of each layer: an unbiased estimate.
         seed: Of the choice of channels.
         batch_size: Rows of a backward pass.
+
+    Raises:
+        ValueError: The network has no such layers, or a field that is zero everywhere.
 
     Example:
         >>> from seelike import data
@@ -141,9 +157,9 @@ def measure_fields(
         >>> list(fields.after)[:2]
         ['block 1', 'block 2']
     """
-    blocks = layers(model, kinds=["block"])
+    chosen = [layer for layer in layers(model) if layer.kind in kinds]
     return [
-        effective_receptive_field(model, blocks, images, channels=channels, seed=seed, batch_size=batch_size)
+        effective_receptive_field(model, chosen, images, channels=channels, seed=seed, batch_size=batch_size)
         for images in draws
     ]
 
@@ -156,11 +172,12 @@ class HasFields(Protocol):
     grids: dict[str, tuple[int, int]]
 
 
-def radii(fields: Sequence[HasFields]) -> Float[np.ndarray, "repeats layers"]:
+def radii(fields: Sequence[HasFields], side: Side = "after") -> Float[np.ndarray, "repeats layers"]:
     """Compute the radius of each field, as a share of the side of the image.
 
     Args:
         fields: The fields of each repeat.
+        side: After or before the residual addition.
 
     Example:
         >>> from types import SimpleNamespace
@@ -173,11 +190,89 @@ def radii(fields: Sequence[HasFields]) -> Float[np.ndarray, "repeats layers"]:
         [
             [
                 radius(field, each.grids[name]) / math.sqrt(field.shape[0] * field.shape[1])
-                for name, field in each.after.items()
+                for name, field in getattr(each, side).items()
             ]
             for each in fields
         ]
     )
+
+
+def own_patch(fields: Sequence[HasFields], side: Side = "after") -> Float[np.ndarray, "repeats layers"]:
+    """Compute how many times its share of the image a token's own patch has of each field.
+
+    Args:
+        fields: The fields of each repeat.
+        side: After or before the residual addition.
+
+    Returns:
+        1 where the patch has no more than its share of the area; the number of patches where it has all.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import torch
+        >>> one = SimpleNamespace(after={"block 1": torch.ones(6, 6)}, grids={"block 1": (3, 3)})
+        >>> own_patch([one])
+        array([[1.]])
+    """
+    return np.array(
+        [[centre_mass(field, each.grids[name]) for name, field in getattr(each, side).items()] for each in fields]
+    )
+
+
+def mean_fields(fields: Sequence[HasFields], side: Side = "after") -> dict[str, Float[np.ndarray, "height width"]]:
+    """Average the field of each layer over the repeats.
+
+    Args:
+        fields: The fields of each repeat.
+        side: After or before the residual addition.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import torch
+        >>> repeats = [SimpleNamespace(after={"block 1": torch.full((1, 2), x)}, grids={}) for x in (1.0, 2.0)]
+        >>> mean_fields(repeats)
+        {'block 1': array([[1.5, 1.5]])}
+    """
+    every: list[dict[str, Tensor]] = [getattr(each, side) for each in fields]
+    return {name: np.mean([each[name].double().numpy() for each in every], axis=0) for name in every[0]}
+
+
+def by_sublayer(fields: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
+    """Sort the fields of a network by sublayer, each over the blocks.
+
+    Args:
+        fields: Fields by the names of layers, "block 1/after attention" or "block 1".
+
+    Returns:
+        For each sublayer its fields by block: "attention" and "MLP" of a ViT, "token mixing" and "MLP" of a Mixer,
+        and "block" of a ResNet.
+
+    Example:
+        >>> by_sublayer({"block 1/after attention": 0.1, "block 1": 0.2, "block 2/after attention": 0.3})
+        {'attention': {'block 1': 0.1, 'block 2': 0.3}, 'MLP': {'block 1': 0.2}}
+        >>> by_sublayer({"block 1": 0.1})
+        {'block': {'block 1': 0.1}}
+    """
+    last = "MLP" if any("/" in name for name in fields) else "block"
+    sublayers: dict[str, dict[str, Field]] = {}
+    for name, field in fields.items():
+        block, _, sublayer = name.partition("/after ")
+        sublayers.setdefault(sublayer or last, {})[block] = field
+    return sublayers
+
+
+def evenly_spaced(number: int, count: int) -> list[int]:
+    """Choose places from the first to the last, evenly spaced.
+
+    Args:
+        number: How many places there are.
+        count: How many to choose; all where there are no more.
+
+    Example:
+        >>> evenly_spaced(12, 5), evenly_spaced(3, 5)
+        ([0, 3, 6, 8, 11], [0, 1, 2])
+    """
+    return np.unique(np.linspace(0, number - 1, min(count, number)).round().astype(int)).tolist()
 
 
 def largest_step(radii: Float[np.ndarray, "repeats layers"]) -> Float[np.ndarray, " repeats"]:
@@ -187,15 +282,14 @@ def largest_step(radii: Float[np.ndarray, "repeats layers"]) -> Float[np.ndarray
         radii: Radius of the field after each block, per repeat.
 
     Returns:
-        1 / (number of steps) for even growth, 1 for one jump; NaN where the last field is not the larger one.
+        1 / (number of steps) for even growth, 1 for one jump; NaN where the last field is no larger than
+        the first.
 
     Example:
         >>> largest_step(np.array([[0.1, 0.2, 0.3], [0.1, 0.1, 0.3], [0.3, 0.2, 0.1]])).round(2)
         array([0.5, 1. , nan])
     """
-    whole = radii[:, -1] - radii[:, 0]
-    steps = np.diff(radii, axis=1).max(axis=1)
-    return np.where(whole > 0, steps / np.where(whole > 0, whole, 1), np.nan)
+    return np.array([growth(row.tolist()) if row[-1] > row[0] else np.nan for row in radii])
 
 
 def mean_of_first_third(values: Float[np.ndarray, "repeats layers"]) -> Float[np.ndarray, " repeats"]:

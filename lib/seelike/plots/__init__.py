@@ -1,6 +1,6 @@
 """The figures of the book: a file for each kind, one style for all."""
 
-from seelike.plots.attention import all_heads, attention_map, sorted_heads, subsets_of_heads
+from seelike.plots.attention import all_heads, head_map, sorted_heads, subsets_of_heads
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
 from seelike.plots.depth import boxes, depth_lines, depth_panels
@@ -18,7 +18,6 @@ __all__ = [
     "HasBlock",
     "accuracy_maps",
     "all_heads",
-    "attention_map",
     "boxes",
     "cka_map",
     "cka_maps",
@@ -26,6 +25,7 @@ __all__ = [
     "depth_panels",
     "field_maps",
     "forest",
+    "head_map",
     "image_rows",
     "learning_curves",
     "line_panels",

@@ -1,19 +1,26 @@
 """How far heads look: Figures 3, 4, 5, C.5 and C.6."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seelike.claims import mean_and_uncertainty
 from seelike.local_global import Heads
 
 _MARKERS = ("o", "s", "^", "D")
+_NAMES = ("first block", "second block", "last block but one", "last block")
+_OTHER = "other blocks"
+_UNIFORM = "everywhere alike"
+# Room above the farthest head, so that its mark is whole.
+_ROOM = 1.1
 
 
 def sorted_heads(panels: Mapping[str, Heads]) -> Figure:
-    """Draw the heads of the two lowest and the two highest blocks, sorted by their attention distance (Figure 3).
+    """Draw the heads of the two lowest and the two highest blocks, sorted by their attention distance (Figure 4).
 
     The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images.
 
@@ -29,95 +36,85 @@ def sorted_heads(panels: Mapping[str, Heads]) -> Figure:
     Example:
         >>> figure = sorted_heads({"vit": Heads(np.random.rand(3, 6, 4), np.zeros((3, 6, 4)), uniform=0.5)})
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['block 1', 'block 2', 'block 5', 'block 6', 'everywhere alike']
+        ['first block', 'second block', 'last block but one', 'last block', 'everywhere alike']
     """
-    if not panels:
-        raise ValueError("There are no heads to draw. Give at least one ViT.")
+    _require_heads(panels)
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.1 * columns, 2.5 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(max(3.0 * columns, 4.0), 2.2 * rows + 0.6), layout="constrained")
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in all_axes[len(panels) :]:
         unused.remove()
     for axes, (title, heads) in zip(all_axes, panels.items(), strict=False):
-        blocks = heads.distance.shape[1]
-        shown = sorted({0, 1, blocks - 2, blocks - 1} & set(range(blocks)))
-        for place, block in enumerate(shown):
-            mean, half_height = mean_and_uncertainty(heads.distance[:, block])
-            order = np.argsort(mean)
-            axes.errorbar(
-                range(1, len(mean) + 1),
-                mean[order],
-                yerr=np.nan_to_num(half_height[order]),
-                marker=_MARKERS[place],
-                markersize=5,
-                linestyle="none",
-                label=f"block {block + 1}",
-            )
-        axes.axhline(heads.uniform, color="0.3", linestyle="--", linewidth=1, label="everywhere alike")
-        axes.set(title=title, xlabel="head, sorted", ylabel="distance (pixels)", ylim=(0, None))
-        axes.set_xticks(_few(range(1, heads.distance.shape[2] + 1)))
-    entries = dict(zip(*reversed(all_axes[0].get_legend_handles_labels()), strict=True))
-    dashed = entries.pop("everywhere alike")
-    entries["everywhere alike"] = dashed
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=3)
+        _draw_sorted(axes, heads)
+        axes.set_title(title, fontsize=_letters(title))
+    for axes in all_axes[len(panels) - columns : len(panels)]:
+        axes.set_xlabel("head, sorted")
+    _legend(figure)
     return figure
 
 
 def all_heads(panels: Mapping[str, Heads]) -> Figure:
-    """Draw the attention distance of all heads of all blocks, mean over draws of images.
+    """Draw the sorted heads of the lowest and highest blocks, and beside them those of all blocks (Figure 3).
+
+    The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images.
 
     Args:
         panels: For each title the heads of a ViT.
 
     Returns:
-        The figure, a panel below the other.
+        The figure, a row for each ViT.
 
     Raises:
         ValueError: There is nothing to draw.
 
     Example:
         >>> figure = all_heads({"vit": Heads(np.random.rand(3, 6, 4), np.zeros((3, 6, 4)), uniform=0.5)})
-        >>> figure.axes[0].get_xlabel()
-        'block'
+        >>> [axes.get_xlabel() for axes in figure.axes]
+        ['head, sorted', 'block']
     """
-    if not panels:
-        raise ValueError("There are no heads to draw. Give at least one ViT.")
-    figure = Figure(figsize=(5.2, 2.1 * len(panels) + 0.3), layout="constrained")
-    all_axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    for axes, (title, heads) in zip(all_axes, panels.items(), strict=True):
-        mean = heads.distance.mean(axis=0)
-        block = np.repeat(np.arange(1, len(mean) + 1), mean.shape[1])
-        axes.plot(block, mean.ravel(), "o", markersize=5, alpha=0.7)
-        axes.axhline(heads.uniform, color="0.3", linestyle="--", linewidth=1)
-        axes.set(title=title, ylabel="distance (pixels)", ylim=(0, None))
-        axes.set_xticks(_few(range(1, len(mean) + 1)))
-    all_axes[-1].set_xlabel("block")
+    _require_heads(panels)
+    figure = Figure(figsize=(6.0, 2.2 * len(panels) + 0.6), layout="constrained")
+    pairs = figure.subplots(len(panels), 2, squeeze=False, sharey="row")
+    for (left, right), (title, heads) in zip(pairs, panels.items(), strict=True):
+        _draw_sorted(left, heads)
+        _draw_blocks(right, heads)
+        left.set_title(title, fontsize=_letters(title))
+        right.set_title("all blocks")
+    for axes, label in zip(pairs[-1], ("head, sorted", "block"), strict=True):
+        axes.set_xlabel(label)
+    _legend(figure)
     return figure
 
 
-def attention_map(attention: Float[np.ndarray, "down right"], title: str = "") -> Figure:
-    """Draw the mean attention of one head by the offset from the patch that looks to the patch that is seen.
+def head_map(heads: Heads, block: int, head: int, attention: Float[np.ndarray, "down right"]) -> Figure:
+    """Draw one head: its place among all heads, and its mean attention by the offset of the patch that is seen.
 
     Args:
+        heads: All heads of the ViT.
+        block: Number of the block, from 1.
+        head: Number of the head, from 1.
         attention: As one head of `seelike.attention.mean_attention`; the own patch is in the middle.
-        title: What stands above.
 
     Returns:
-        The figure.
+        The figure, distances on the left and the map on the right.
 
     Example:
-        >>> attention_map(np.eye(5), "head 1").axes[0].get_xlabel()
-        'patches to the right'
+        >>> heads = Heads(np.random.rand(3, 6, 4), np.zeros((3, 6, 4)), uniform=0.5)
+        >>> [axes.get_xlabel() for axes in head_map(heads, 1, 4, np.eye(5)).axes[:2]]
+        ['block', 'patches to the right']
     """
+    figure = Figure(figsize=(6.0, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_blocks(left, heads)
+    here = heads.distance[:, block - 1, head - 1].mean()
+    left.plot(block, here, "o", markersize=13, markerfacecolor="none", markeredgecolor="black", zorder=4)
+    left.set(xlabel="block", ylabel="distance (pixels)", title="this head among all")
     rows, columns = (size // 2 + 0.5 for size in attention.shape)
-    figure = Figure(figsize=(3.4, 2.8), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(attention, cmap="magma", vmin=0, extent=(-columns, columns, rows, -rows))
-    axes.plot(0, 0, "+", color="white", markersize=9, markeredgecolor="white")
-    axes.set_title(title, fontsize=9)
-    axes.set(xlabel="patches to the right", ylabel="patches down")
-    figure.colorbar(image, ax=axes, label="attention", fraction=0.05)
+    image = right.imshow(attention, cmap="magma", vmin=0, extent=(-columns, columns, rows, -rows))
+    right.plot(0, 0, "+", markersize=9, markeredgecolor="tab:cyan", markeredgewidth=1.5)
+    right.set(xlabel="patches to the right", ylabel="patches down", title="where it looks")
+    figure.colorbar(image, ax=right, label="attention", fraction=0.05)
     return figure
 
 
@@ -132,12 +129,17 @@ def subsets_of_heads(
     Returns:
         The figure.
 
+    Raises:
+        ValueError: There is nothing to draw.
+
     Example:
         >>> figure = subsets_of_heads({"vit": (np.array([5.0, 9.0]), np.array([[0.6, 0.5], [0.7, 0.5]]))})
         >>> figure.axes[0].get_xlabel()
         'mean attention distance of the subset (pixels)'
     """
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    if not panels:
+        raise ValueError("There are no subsets to draw. Give at least one ViT.")
+    figure = Figure(figsize=(5.2, 3.0 + 0.22 * len(panels)), layout="constrained")
     axes = figure.subplots()
     for place, (name, (distance, cka)) in enumerate(panels.items()):
         mean, half_height = mean_and_uncertainty(cka)
@@ -153,6 +155,63 @@ def subsets_of_heads(
     axes.set(xlabel="mean attention distance of the subset (pixels)", ylabel="CKA with low ResNet layers")
     figure.legend(loc="outside lower center")
     return figure
+
+
+def _require_heads(panels: Mapping[str, Heads]) -> None:
+    if not panels:
+        raise ValueError("There are no heads to draw. Give at least one ViT.")
+
+
+def _marked(heads: Heads) -> dict[int, dict[str, Any]]:
+    """The two lowest and the two highest blocks, from 0, with the look of their marks."""
+    blocks = heads.distance.shape[1]
+    # Of a network with few blocks the lowest come first: no block is drawn twice.
+    places = dict(zip((blocks - 1, blocks - 2, 1, 0), (3, 2, 1, 0), strict=True))
+    return {
+        block: {"marker": _MARKERS[look], "color": f"C{look}", "label": _NAMES[look]}
+        for block, look in sorted(places.items())
+        if 0 <= block < blocks
+    }
+
+
+def _draw_sorted(axes: Axes, heads: Heads) -> None:
+    for block, look in _marked(heads).items():
+        mean, half_height = mean_and_uncertainty(heads.distance[:, block])
+        order = np.argsort(mean)
+        bars = np.nan_to_num(half_height[order])
+        axes.errorbar(range(1, len(mean) + 1), mean[order], yerr=bars, linestyle="none", markersize=5, **look)
+    axes.set_xticks(_few(range(1, heads.distance.shape[2] + 1)))
+    axes.set_ylabel("distance (pixels)")
+    _uniform_line(axes, heads)
+
+
+def _draw_blocks(axes: Axes, heads: Heads) -> None:
+    marked = _marked(heads)
+    mean, half_height = mean_and_uncertainty(heads.distance)
+    for block, (means, bars) in enumerate(zip(mean, np.nan_to_num(half_height), strict=True)):
+        look = marked.get(block, {"marker": "o", "color": "0.55", "label": _OTHER})
+        axes.errorbar([block + 1] * len(means), means, yerr=bars, linestyle="none", markersize=4, **look)
+    axes.set_xticks(_few(range(1, len(mean) + 1)))
+    _uniform_line(axes, heads)
+
+
+def _uniform_line(axes: Axes, heads: Heads) -> None:
+    axes.axhline(heads.uniform, color="0.3", linestyle="--", linewidth=1, label=_UNIFORM, zorder=1)
+    axes.set_ylim(0, _ROOM * max(heads.uniform, float(heads.distance.max())))
+
+
+def _legend(figure: Figure) -> None:
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    order = [name for name in (*_NAMES, _OTHER, _UNIFORM) if name in entries]
+    figure.legend([entries[name] for name in order], order, loc="outside lower center", ncols=3)
+
+
+def _letters(title: str) -> float:
+    """Size at which a title fits above a panel of half the page."""
+    return min(10.0, 280 / max(1, len(title)))
 
 
 def _few(places: Sequence[int]) -> Sequence[int]:

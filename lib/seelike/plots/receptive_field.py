@@ -4,22 +4,30 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-_WIDTH = 6.2  # inches
-_LETTERS_ON_A_SIDE = 16
+# All in inches. Maps stand at places of our own: beside squares, layout engines of matplotlib leave wide gaps.
+_WIDTH = 6.0
+_LARGEST_SIDE = 1.7
+_BETWEEN = 0.06
+_NAME = 0.26
+_TITLE = 0.19
+_BAR = 0.62
+_MAPS_BESIDE_EACH_OTHER = 8
 # Brightness is the square root of the field: its weak surroundings are seen as well.
 _POWER = 0.5
 
 
 def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]]]) -> Figure:
-    """Draw receptive fields as small images: a row for each network, from low to high layers.
+    """Draw receptive fields as small images: a row for each network or sublayer, from low to high layers.
 
-    Each field is divided by its largest value, so that shapes can be compared.
+    Each field is divided by its largest value, so that shapes can be compared. After eight fields a row goes on
+    below.
 
     Args:
-        rows: For each network the fields of some layers, by title.
+        rows: For the name of each row the fields of some layers, by title.
 
     Returns:
         The figure.
@@ -32,21 +40,29 @@ def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]
         >>> [axes.get_title() for axes in figure.axes[:2]]
         ['block 1', 'block 2']
     """
-    if not rows or not any(rows.values()):
+    rows = {name: fields for name, fields in rows.items() if fields}
+    if not rows:
         raise ValueError("There is no receptive field to draw. Give at least one network with a layer.")
-    columns = max(len(fields) for fields in rows.values())
-    side = _WIDTH / (columns + 0.6)
-    figure = Figure(figsize=(_WIDTH, (side + 0.25) * len(rows) + 0.1), layout="constrained")
-    all_axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (name, fields) in zip(all_axes, rows.items(), strict=True):
-        for unused in line[len(fields) :]:
-            unused.set_axis_off()
-        for axes, (title, field) in zip(line, fields.items(), strict=False):
-            image = axes.imshow(field / field.max(), cmap="magma", norm=PowerNorm(_POWER, 0, 1))
-            axes.set_title(title, fontsize=8)
-            axes.set_xticks([])
-            axes.set_yticks([])
-        line[0].set_ylabel(name, fontsize=min(10.0, 10 * _LETTERS_ON_A_SIDE / max(1, len(name))))
-    bar = figure.colorbar(image, ax=all_axes.ravel().tolist(), label="share of the largest value", fraction=0.03)
-    bar.set_ticks([0, 0.1, 0.25, 0.5, 1])
+    columns = min(_MAPS_BESIDE_EACH_OTHER, max(map(len, rows.values())))
+    side = min(_LARGEST_SIDE, (_WIDTH + _BETWEEN) / columns - _BETWEEN)
+    lines = sum(-(-len(fields) // columns) for fields in rows.values())
+    height = len(rows) * _NAME + lines * (_TITLE + side + _BETWEEN) + _BAR
+    width = max(columns * (side + _BETWEEN) - _BETWEEN, _WIDTH / 2)
+    figure = Figure(figsize=(width, height))
+    top = 0.0
+    for name, fields in rows.items():
+        figure.text(0, 1 - (top + _NAME / 2) / height, name, fontsize=10, fontweight="bold", va="center")
+        top += _NAME
+        for place, (title, field) in enumerate(fields.items()):
+            line, column = divmod(place, columns)
+            left, bottom = column * (side + _BETWEEN), top + (line + 1) * (_TITLE + side) + line * _BETWEEN
+            axes = figure.add_axes((left / width, 1 - bottom / height, side / width, side / height))
+            axes.imshow(field / field.max(), cmap="magma", norm=PowerNorm(_POWER, 0, 1))
+            axes.set_title(title, fontsize=9, pad=2)
+            axes.set_axis_off()
+        top += (place // columns + 1) * (_TITLE + side + _BETWEEN)
+    bar = figure.add_axes((0.15, 0.42 / height, 0.7, 0.1 / height))
+    shades = ScalarMappable(PowerNorm(_POWER, 0, 1), "magma")
+    figure.colorbar(shades, cax=bar, orientation="horizontal", label="share of the largest value")
+    bar.set_xticks([0, 0.1, 0.25, 0.5, 1], ["0", "0.1", "0.25", "0.5", "1"])
     return figure
