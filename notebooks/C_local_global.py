@@ -56,31 +56,10 @@ import seelike
 run = seelike.start(globals(), "C_local_global")
 
 # %% [markdown]
-# ## Measure
+# ## Two fields of one addition
 #
-# Receptive fields after and before the residual addition come from one pass. All residual additions of a ViT (attention and MLP apart), all blocks of a ResNet. A sample
-# of 8 channels of each, eight images for each repeat.
-
-# %%
-from seelike.models import layers
-from seelike.receptive_field import effective_receptive_field
-
-fields = {}
-for name in [*run.vits[:2], *run.resnets[:1], *run.mixers[:1]]:
-    sums = layers(run.models[name], kinds=["residual", "block"])
-    fields[name] = [
-        effective_receptive_field(
-            run.models[name],
-            sums,
-            run.images.sample(min(8, len(run.images)), seed=run.seed + repeat),
-            channels=8,
-            seed=run.seed,
-        )
-        for repeat in range(run.repeats)
-    ]
-
-# %% [markdown]
-# By hand, why the two differ. A layer that adds a blurred copy to what it gets: before the addition its field is the blur, after it there is a peak on top.
+# A block adds what its branch computes to what it got: output = skip + branch. The output has a receptive field, and so has the branch alone. By hand, for
+# a branch that blurs seven pixels:
 
 # %%
 import torch
@@ -93,70 +72,130 @@ for label, layer in (("before", branch), ("after", image + branch)):
     print(f"{label:<7}", (3 * field).round().flatten().tolist(), "thirds")
 
 # %% [markdown]
+# Before the addition all three pixels count alike; after it the middle one counts most. Here is the same for the attention of the first block of a small
+# ViT, one channel after the other. The token in the middle of 7 x 7 is number 25, after CLS and 24 others.
+
+# %%
+from seelike.models import layers, load
+
+small = load("tiny/vit_7x7")
+image = torch.randn(1, 1, 28, 28, requires_grad=True)
+kept = {}
+hook = small.blocks[0].attn.register_forward_hook(
+    lambda module, given, output: kept.update(branch=output)
+)
+small(image)
+hook.remove()
+channels = kept["branch"][0, 25]
+grads = [torch.autograd.grad(c, image, retain_graph=True)[0] for c in channels]
+by_hand = torch.stack(grads).abs().mean(dim=(0, 1, 2))
+
+# %% [markdown]
+# The library gives the same, and both fields from one pass.
+
+# %%
+from seelike.receptive_field import effective_receptive_field
+
+name = "block 1/after attention"
+both = effective_receptive_field(small, layers(small, [name]), image.detach())
+print(f"by hand, pixel in the middle: {float(by_hand[14, 14]):.8f}")
+print(f"library, before the addition: {float(both.before[name][14, 14]):.8f}")
+print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
+
+# %% [markdown]
+# ## Measure
+#
+# All sums of a ViT, after attention and after the MLP, and all blocks of a ResNet. As in Section 5, a sample of 8 channels stands for all, and the images come in
+# four draws of eight.
+
+# %%
+from seelike.local_global import measure_fields
+
+few = [
+    run.images.sample(min(8, len(run.images)), seed=run.seed + repeat)
+    for repeat in range(min(4, run.repeats))
+]
+
+
+def fields_of(name):
+    """Receptive fields of all sublayers of one network, once for each draw."""
+    kinds = ["residual", "block"]
+    return measure_fields(
+        run.models[name], few, kinds=kinds, channels=8, seed=run.seed
+    )
+
+
+with_tokens = [*run.vits, *run.mixers]
+fields = seelike.where_possible([*with_tokens[:2], *run.resnets[:1]], fields_of)
+
+# %% [markdown]
 # ## After the addition: Figures C.1, C.2 and C.3
 #
-# **Predict.** Will attention and MLP differ, after the addition?
+# **Predict.** A ViT's token, block after block: will the field after attention differ from that after the MLP? When will its own patch stop being the brightest?
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields after the residual addition, from low to high (the paper's Figures C.1 to C.3). Each is divided by its largest value; brightness is its square root.", "name": "fig-after"}, "image": {"alt": "A row of small images for each network, from low to high sublayers. Those of ViTs have a bright patch in the middle at all depths; those of ResNets are spots that grow."}}
-import numpy as np
-
+# %% mystnb={"figure": {"caption": "Effective receptive fields of a ViT after the residual addition, all sublayers (the paper's Figure C.1). Each is divided by its largest value; brightness is its square root.", "name": "fig-after-vit"}, "image": {"alt": "Two rows of small square images, one for the sums after attention and one for those after the MLP, a column for each block: the field of the token in the middle, from black, none, to bright, the largest value. The cell before the claim says in numbers how much lies in the own patch."}}
 from seelike import plots
+from seelike.local_global import by_sublayer, mean_fields
 
 
-def some_of(name, side, count=6):
-    """Some of a network's fields, evenly spaced from first to last, mean over the draws."""
-    every = [getattr(each, side) for each in fields[name]]
-    titles = list(every[0])
-    places = np.unique(np.linspace(0, len(titles) - 1, count).round().astype(int))
-    chosen = [titles[place] for place in places]
-    means = {
-        t: np.mean([each[t].numpy() for each in every], axis=0) for t in chosen
-    }
+def rows_of(names, side):
+    """All fields of some networks, a row for each sublayer."""
     return {
-        t.replace("after ", "").replace("block ", ""): m for t, m in means.items()
+        name if sublayer == "block" else f"{name}, {sublayer}": blocks
+        for name in names
+        if name in fields
+        for sublayer, blocks in by_sublayer(mean_fields(fields[name], side)).items()
     }
 
 
-after = {name: some_of(name, "after") for name in fields}
-plots.field_maps(after) if fields else None
+rows = rows_of(with_tokens[:1], "after")
+plots.field_maps(rows) if rows else None
+
+# %% [markdown]
+# The ResNet has one sum in a block.
+
+# %% mystnb={"figure": {"caption": "Effective receptive fields of all blocks of a ResNet, after the residual addition (the paper's Figure C.2).", "name": "fig-after-resnet"}, "image": {"alt": "A small square image for each block of a ResNet: the field of the location in the middle, from black, none, to bright, the largest value. The lines further below say in numbers how large the fields are."}}
+rows = rows_of(run.resnets[:1], "after")
+plots.field_maps(rows) if rows else None
+
+# %% [markdown]
+# And a larger ViT, as the first.
+
+# %% mystnb={"figure": {"caption": "Effective receptive fields of a larger ViT after the residual addition, all sublayers (the paper's Figure C.3).", "name": "fig-after-large"}, "image": {"alt": "As for the first ViT: two rows of small square images, a column for each block, for a larger network."}}
+rows = rows_of(with_tokens[1:2], "after")
+plots.field_maps(rows) if rows else None
 
 # %% [markdown]
 # ## Before the addition: Figure C.4
 #
-# **Predict.** And before it: is the bright patch in the middle made by attention, or only handed on?
+# **Predict.** And the branches alone: is the bright patch in the middle made by attention, or only handed on? Will a ResNet's fields change as much?
 
-# %% mystnb={"figure": {"caption": "The same before the residual addition: what the branch alone sees (the paper's Figure C.4).", "name": "fig-before"}, "image": {"alt": "A row of small images for each network, from low to high sublayers, of the branches alone. The claim below compares the middle patch before and after the addition, for attention."}}
-before = {name: some_of(name, "before") for name in fields}
-plots.field_maps(before) if fields else None
+# %% mystnb={"figure": {"caption": "Effective receptive fields before the residual addition, all sublayers of a ViT and all blocks of a ResNet (the paper's Figure C.4): what the branch alone sees.", "name": "fig-before"}, "image": {"alt": "Rows of small square images of the branches alone, for attention and MLP of a ViT and for the blocks of a ResNet, a column for each block. The claim below compares the own patch before and after the addition, for attention."}}
+rows = rows_of([*with_tokens[:1], *run.resnets[:1]], "before")
+plots.field_maps(rows) if rows else None
 
 # %% [markdown]
 # ### How much lies in the middle?
 #
-# The share of a field in the token's own patch. The outputs of a ViT's blocks are those of its MLPs; what is named "after attention" is the sum after the attention
-# branch.
+# The share of a field in the token's own patch, mean over all attention branches. A field that is the same everywhere would have one part of as many as
+# there are tokens.
 
 # %%
-from seelike.receptive_field import centre_mass
+import numpy as np
 
+from seelike.local_global import share_in_own_patch
 
-def own_patch(each, side):
-    """Share of the field in the own patch, mean over all attention branches."""
-    shares = [
-        centre_mass(field, each.grids[name]) / np.prod(each.grids[name])
-        for name, field in getattr(each, side).items()
-        if "attention" in name
-    ]
-    return np.mean(shares)
-
-
-tied = {
-    name: np.array(
-        [own_patch(f, "after") - own_patch(f, "before") for f in fields[name]]
-    )
-    for name in run.vits[:2]
-}
-for name, values in tied.items():
-    print(f"{name}: after minus before {values.mean():.3f}")
+tied = {}
+for name in run.vits:
+    if name in fields:
+        after, before = (
+            share_in_own_patch(fields[name], side) for side in ("after", "before")
+        )
+        tokens = np.prod(next(iter(fields[name][0].grids.values())))
+        print(
+            f"{name}: after {after.mean():.3f}, before {before.mean():.3f}, even {1 / tokens:.3f}"
+        )
+        tied[name] = after - before
 
 # %% [markdown]
 # The claim: attention's own field is less tied to the patch.
@@ -167,97 +206,131 @@ from seelike import claims
 claims.record_difference(
     "attention_fields_are_less_tied",
     list(tied.values()),
-    [np.zeros(run.repeats)] if tied else [],
+    [np.zeros(len(few))] if tied else [],
     figure_name="fig-before",
-    compares="the fields of a ViT after and before the residual addition",
+    compares="fields of ViTs after and before the residual addition",
 )
 
 # %% [markdown]
-# ## All heads: Figures C.5 and C.6
+# ### Do fields shrink?
 #
-# Section 5 showed the two lowest and the two highest blocks. Here are all of them, for all sizes.
+# The paper notes that a ResNet's field seems to shrink in the first block of each stage, but only before the addition. There the long branch is drawn without the
+# shortcut. So here is the radius on both sides: of attention for a ViT, of whole blocks for a ResNet.
 
-# %%
-from seelike.local_global import measure_heads
+# %% mystnb={"figure": {"caption": "Radius that holds half of the receptive field, as a share of the side of the image, after and before the residual addition, by relative depth: attention of ViTs, blocks of ResNets. Bands are 95 % intervals over draws of images.", "name": "fig-radii-sides"}, "image": {"alt": "A panel for each network with two lines over relative depth: the radius of the receptive field after and before the residual addition."}}
+from seelike.local_global import radii
 
-heads = {}
-for name in run.vits:
-    try:
-        heads[name] = measure_heads(
-            run.models[name], run.draws(), batch_size=run.batch_size
+
+def both_sides(name):
+    """Radii of attention, or of blocks where there is none, after and before the addition."""
+    lines = {}
+    for label, side in (("after the addition", "after"), ("before it", "before")):
+        by_layer = dict(
+            zip(fields[name][0].after, radii(fields[name], side).T, strict=True)
         )
-    except ValueError as error:
-        print(f"{name}: {error}")
+        first, *_ = by_sublayer(by_layer).values()
+        values = np.array(list(first.values())).T
+        depth = np.linspace(0, 1, values.shape[1])
+        lines[label] = depth, *claims.mean_and_uncertainty(values)
+    return lines
 
-# %% mystnb={"figure": {"caption": "Attention distance of all heads of all blocks (compare the paper's Figures C.5 and C.6). The dashed line is a head that looks everywhere alike.", "name": "fig-all-heads"}, "image": {"alt": "A panel for each ViT: attention distance in pixels of each head, by block, and a dashed line for uniform attention."}}
-plots.all_heads(heads) if heads else None
+
+panels = {name: both_sides(name) for name in fields}
+plots.depth_panels(panels, y_label="radius / side") if fields else None
 
 # %% [markdown]
 # ## With less data: Figure C.5
 #
-# The paper adds that ViT-B/32 learns local heads on ImageNet alone, unlike the larger ones. So the smaller the network, the less data it needs? The list has the nearest head of
-# the two lowest blocks for each size, on much and on little data.
+# Section 5 asked whether a ViT on little data learns local heads. The paper adds that its smallest, ViT-B/32, learns them on ImageNet alone, and does as well there as with
+# more data, unlike the larger ones.
+#
+# **Predict.** Is a small ViT on little data nearer to its twin on much data than a large one?
 
 # %%
-for much, little in run.groups["much_and_little_data"]:
-    nearest = []
-    for name in (much, little):
-        if name in run.vits or hasattr(run.models[name], "blocks"):
-            try:
-                each = measure_heads(
-                    run.models[name], run.draws(), batch_size=run.batch_size
-                )
-            except ValueError as error:
-                print(f"{name}: {error}")
-                continue
-            nearest.append(f"{name} {each.nearest_low.mean():.2f}")
-    print(", ".join(nearest), "of uniform")
+from seelike.local_global import measure_heads
+
+pairs = run.groups["much_and_little_data"]
+of_pairs = [name for pair in pairs for name in pair]
+
+
+def all_of(name):
+    """All heads of one network."""
+    return measure_heads(run.models[name], run.draws(), batch_size=run.batch_size)
+
+
+heads = seelike.where_possible(dict.fromkeys([*of_pairs, *run.vits[-1:]]), all_of)
+
+# %% [markdown]
+# The figure shows the smallest pair.
+
+# %% mystnb={"figure": {"caption": "Sorted attention distances of the smallest ViT on much data, left, and on little, right (the paper's Figure C.5). The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images.", "name": "fig-heads-smallest"}, "image": {"alt": "Two panels, a network on much data left and on little right: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks, and a dashed line for uniform attention. The list below has the nearest low head of each network."}}
+read = [pair for pair in pairs if all(name in heads for name in pair)]
+smallest = {name: heads[name] for pair in read[:1] for name in pair}
+plots.sorted_heads(smallest) if smallest else None
+
+# %% [markdown]
+# And in numbers, for all pairs from small to large: how many of the test images each gets right, and its nearest head in the two lowest blocks, as a share of uniform. 0
+# looks at its own patch alone, 1 is no nearer than looking everywhere alike. (Public networks come without the first number.)
+
+# %%
+from seelike.models import training_record
+
+for name in (name for pair in read for name in pair):
+    record = training_record(name)
+    right = f"{record.accuracy:.1%} right, " if record else ""
+    print(f"{name}: {right}nearest head {heads[name].nearest_low.mean():.2f}")
+
+# %% [markdown]
+# ## The largest: Figure C.6
+#
+# The paper's Figure 3 again, for the largest network.
+
+# %% mystnb={"figure": {"caption": "Attention distance of the heads of the largest ViT (the paper's Figure C.6): the two lowest and the two highest blocks, sorted, and beside them all blocks. The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images.", "name": "fig-heads-largest"}, "image": {"alt": "Left: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks. Right: the same heads against the number of their block. A dashed line is uniform attention."}}
+largest = {name: heads[name] for name in run.vits[-1:] if name in heads}
+plots.all_heads(largest) if largest else None
 
 # %% [markdown]
 # ## Look around
 #
-# The slider goes through all sublayers: after the addition on the left, before it on the right.
+# The slider goes through the sublayers of each network: after the addition on the left, before it on the right. Watch the own patch in late attention.
 
 # %%
+from seelike.local_global import evenly_spaced, own_patch
+
 figures, alt = {}, {}
-for name, repeats in fields.items():
-    for layer in repeats[0].before:
-        pair = {
-            side: np.mean(
-                [getattr(each, side)[layer].numpy() for each in repeats], axis=0
-            )
-            for side in ("after", "before")
-        }
-        label = f"{name}, {layer}"
-        figures[label] = plots.field_maps({name: pair})
-        mass = [
-            centre_mass(torch.tensor(f), repeats[0].grids[layer])
-            for f in pair.values()
-        ]
+for name, each in fields.items():
+    maps = [mean_fields(each, side) for side in ("after", "before")]
+    times = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
+    titles = list(maps[0])
+    for place in evenly_spaced(len(titles), 16):
+        after, before = (fields_of_side[titles[place]] for fields_of_side in maps)
+        label = f"{name}, {titles[place]}".replace("/after", ",")
+        pair = {"after the addition": after, "before it": before}
+        figures[label] = plots.field_maps({label: pair})
         alt[label] = (
-            f"Own patch: {mass[0]:.1f} times its share after, {mass[1]:.1f} before."
+            f"Own patch: {times[0][place]:.1f} times its share after, {times[1][place]:.1f} before."
         )
 plots.states(figures, "Layer", alt) if figures else None
 
 # %% [markdown]
-# With a kernel, the radius of the fields of any two networks over depth.
+# With a kernel, any block of any of these networks, after and before.
+
 
 # %% tags=["remove-output"]
-from seelike.local_global import radii
-
-
-def two_networks(one, other):
-    """Draw the radius of the fields of two networks."""
-    lines = {}
-    for name in (one, other):
-        values = radii(fields[name])
-        depth = np.linspace(0, 1, values.shape[1])
-        lines[name] = depth, *claims.mean_and_uncertainty(values)
-    return plots.depth_lines(lines, y_label="radius / side of the image")
+def one_block(network, block):
+    """Draw all fields of a block; past its last, the last."""
+    rows = {}
+    for label, side in (("after the addition", "after"), ("before it", "before")):
+        sublayers = by_sublayer(mean_fields(fields[network], side))
+        rows[label] = {
+            sublayer: list(blocks.values())[min(block, len(blocks)) - 1]
+            for sublayer, blocks in sublayers.items()
+        }
+    return plots.field_maps(rows)
 
 
 if fields:
-    display(plots.live(two_networks, one=list(fields), other=list(fields)[::-1]))
+    display(plots.live(one_block, network=list(fields), block=range(1, 25)))
 
 # %% [markdown]
 # ## What we take with us
@@ -274,13 +347,16 @@ if fields:
 #
 # ## Try it yourself
 #
-# 1. The field of a branch of the first block, before the addition, of an MLP: how large can it be?
-# 2. Here 8 channels stand for all of a layer. Set `channels` to `"all"` for the smallest network: how far are the maps off?
+# 1. How large can the field of attention in the first block be, before the addition? And that of the first convolution of a ResNet, 3 x 3?
+# 2. Here 8 channels stand for all of a layer. Set `channels` to `"all"` in the cell that measures, for the smallest network alone: how far are the maps off?
+# 3. Suppose attention were uniform for every image. What would its field look like before the addition, and what after?
 #
 # <details><summary>Answers</summary>
 #
-# 1. As large as what the MLP reads: attention stands before it, so the whole image. The field of the *attention* branch of the first block, too: it reads the embeddings of all patches.
-# 2. By little, and on no side: the sample is drawn anew for each image, and its error is known: `after_error`.
+# 1. As large as the image: attention reads the embeddings of all patches. The convolution sees 3 x 3 pixels, whatever it learns.
+# 2. By little, and to no side: the sample is unbiased. Its standard error is in `after_error` of what the library gives.
+# 3. Before: a ground that is the same for all patches, as each reaches the token with the same weight. After: the same ground, with the own patch on top, which the skip
+#    connection brings.
 #
 # </details>
 #

@@ -219,6 +219,37 @@ def own_patch(fields: Sequence[HasFields], side: Side = "after") -> Float[np.nda
     )
 
 
+def share_in_own_patch(
+    fields: Sequence[HasFields], side: Side, sublayer: str = "attention"
+) -> Float[np.ndarray, " repeats"]:
+    """Compute the share of the fields of one kind of sublayer that lies in the token's own patch (Figure C.4).
+
+    Args:
+        fields: The fields of each repeat.
+        side: After or before the residual addition.
+        sublayer: What the names of the layers end with, after "after".
+
+    Returns:
+        From 0 to 1, mean over the blocks; NaN where there is no such sublayer.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import torch
+        >>> field = {"block 1/after attention": torch.ones(6, 6)}
+        >>> one = SimpleNamespace(after=field, grids={"block 1/after attention": (3, 3)})
+        >>> share_in_own_patch([one], "after").round(3)
+        array([0.111])
+    """
+    names = [name for name in getattr(fields[0], side) if name.endswith(f"/after {sublayer}")]
+    if not names:
+        return np.full(len(fields), np.nan)
+    shares = [
+        [centre_mass(getattr(each, side)[name], each.grids[name]) / math.prod(each.grids[name]) for name in names]
+        for each in fields
+    ]
+    return np.mean(shares, axis=1)
+
+
 def mean_fields(fields: Sequence[HasFields], side: Side = "after") -> dict[str, Float[np.ndarray, "height width"]]:
     """Average the field of each layer over the repeats.
 

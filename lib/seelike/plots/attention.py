@@ -104,7 +104,7 @@ def head_map(heads: Heads, block: int, head: int, attention: Float[np.ndarray, "
         >>> [axes.get_xlabel() for axes in head_map(heads, 1, 4, np.eye(5)).axes[:2]]
         ['block', 'patches to the right']
     """
-    figure = Figure(figsize=(6.0, 2.6), layout="constrained")
+    figure = Figure(figsize=(5.6, 2.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_blocks(left, heads)
     here = heads.distance[:, block - 1, head - 1].mean()
