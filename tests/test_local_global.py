@@ -66,3 +66,71 @@ def test_first_third(layers):
     values = np.random.default_rng(layers).random((2, layers))
     low = [place for place in range(layers) if place < (layers - 1) / 3 or place == 0]
     assert np.allclose(local_global.mean_of_first_third(values), values[:, low].mean(axis=1))
+
+
+@pytest.mark.parametrize("radii", [[[0.1]], [[0.2, 0.2]]])
+def test_without_growth_there_is_no_largest_step(radii):
+    assert np.isnan(local_global.largest_step(np.array(radii))).all()
+
+
+def fields(**layers):
+    """Fields after and before the addition, of a grid of 3 x 3."""
+    after = {name.replace("_", " "): torch.tensor(field, dtype=torch.float32) for name, field in layers.items()}
+    before = {name: field + 1 for name, field in after.items()}
+    return SimpleNamespace(after=after, before=before, grids=dict.fromkeys(after, (3, 3)))
+
+
+CENTRE, EVEN = np.pad([[1.0]], 1), np.ones((3, 3))
+
+
+def test_own_patch_has_all_or_its_share():
+    repeats = [fields(block_1=CENTRE, block_2=EVEN), fields(block_1=EVEN, block_2=CENTRE)]
+    assert np.allclose(local_global.own_patch(repeats), [[9, 1], [1, 9]])
+    # One more everywhere: 2 of 10 are in the middle.
+    assert np.allclose(local_global.own_patch(repeats, "before"), [[9 * 2 / 10, 1], [1, 9 * 2 / 10]])
+
+
+def test_share_in_own_patch_is_that_of_attention_alone():
+    one = fields(block_1=CENTRE)
+    for kind in (one.after, one.before):
+        kind["block 1/after attention"] = kind["block 1"] + 1
+        kind["block 2/after attention"] = torch.ones(3, 3)
+    one.grids = dict.fromkeys(one.after, (3, 3))
+    assert local_global.share_in_own_patch([one], "after") == pytest.approx([(2 / 10 + 1 / 9) / 2])
+    assert local_global.share_in_own_patch([one], "before") == pytest.approx([(3 / 19 + 1 / 9) / 2])
+    assert np.isnan(local_global.share_in_own_patch([one], "after", "token mixing")).all()
+
+
+def test_mean_fields_average_over_the_repeats():
+    repeats = [fields(block_1=CENTRE), fields(block_1=3 * EVEN)]
+    assert np.allclose(local_global.mean_fields(repeats)["block 1"], (CENTRE + 3) / 2)
+    assert np.allclose(local_global.mean_fields(repeats, "before")["block 1"], (CENTRE + 5) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "sublayers"),
+    [
+        ("tiny/vit_7x7:random", ["attention", "MLP"]),
+        ("tiny/mixer:random", ["token mixing", "MLP"]),
+        ("tiny/resnet:random", ["block"]),
+    ],
+)
+def test_every_addition_of_a_network_is_measured_and_sorted_by_sublayer(name, sublayers):
+    model = load(name)
+    images = data.load("fashion-mnist/test").sample(2, seed=0)
+    (one,) = local_global.measure_fields(model, [images], kinds=["residual", "block"], channels=1)
+    found = local_global.by_sublayer(one.after)
+    assert list(found) == sublayers
+    blocks = max(int(block.removeprefix("block ")) for block in found[sublayers[-1]])
+    assert all(list(each) == [f"block {b + 1}" for b in range(blocks)] for each in found.values())
+    assert local_global.by_sublayer(one.before).keys() == found.keys()
+
+
+@pytest.mark.parametrize(("number", "count"), [(1, 5), (5, 5), (8, 5), (48, 16), (3, 1)])
+def test_places_are_evenly_spaced(number, count):
+    places = local_global.evenly_spaced(number, count)
+    assert len(places) == min(number, count)
+    assert places == sorted(set(places))
+    assert places[0] == 0
+    assert places[-1] == (number - 1 if count > 1 else 0)
+    assert np.ptp(np.diff(places)) <= 1 if len(places) > 1 else True
