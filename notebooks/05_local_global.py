@@ -395,7 +395,8 @@ record_of_vits("vit_fields_stay_at_their_patch", more, "fig-fields")
 # ## Look around
 #
 # Behind each distance is a picture: the mean attention of a head, by the offset from the patch that looks to the patch that is seen. The cross is
-# the own patch. A local head is bright around the cross; a global one is bright far and wide.
+# the own patch. A local head is bright at the cross and dark elsewhere. But mind: one that looks everywhere alike is brightest there, too, and fades evenly to the
+# corners, since more pairs of patches are near each other than far apart.
 #
 # The slider goes through blocks and heads of the first ViT (of many, a choice from first to last), and of each block to the nearest head, one in the middle and the farthest.
 # The ring says which one it is.

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seelike.claims import mean_and_uncertainty
 from seelike.local_global import Heads
@@ -17,6 +18,8 @@ _OTHER = "other blocks"
 _UNIFORM = "everywhere alike"
 # Room above the farthest head, so that its mark is whole.
 _ROOM = 1.1
+# Of the way from one head to the next.
+_SIDE_BY_SIDE = 0.16
 
 
 def sorted_heads(panels: Mapping[str, Heads]) -> Figure:
@@ -114,6 +117,8 @@ def head_map(heads: Heads, block: int, head: int, attention: Float[np.ndarray, "
     image = right.imshow(attention, cmap="magma", vmin=0, extent=(-columns, columns, rows, -rows))
     right.plot(0, 0, "+", markersize=9, markeredgecolor="tab:cyan", markeredgewidth=1.5)
     right.set(xlabel="patches to the right", ylabel="patches down", title="where it looks")
+    for axis in (right.xaxis, right.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
     figure.colorbar(image, ax=right, label="attention", fraction=0.05)
     return figure
 
@@ -175,12 +180,17 @@ def _marked(heads: Heads) -> dict[int, dict[str, Any]]:
 
 
 def _draw_sorted(axes: Axes, heads: Heads) -> None:
-    for block, look in _marked(heads).items():
+    marked = _marked(heads)
+    for place, (block, look) in enumerate(marked.items()):
         mean, half_height = mean_and_uncertainty(heads.distance[:, block])
         order = np.argsort(mean)
         bars = np.nan_to_num(half_height[order])
-        axes.errorbar(range(1, len(mean) + 1), mean[order], yerr=bars, linestyle="none", markersize=5, **look)
-    axes.set_xticks(_few(range(1, heads.distance.shape[2] + 1)))
+        # Side by side, so that blocks of the same distance are all seen.
+        rank = np.arange(1, len(mean) + 1) + _SIDE_BY_SIDE * (place - (len(marked) - 1) / 2)
+        axes.errorbar(rank, mean[order], yerr=bars, linestyle="none", markersize=4.5, **look)
+    number = heads.distance.shape[2]
+    axes.set_xticks(_few(range(1, number + 1)))
+    axes.set_xlim(0.5, number + 0.5)
     axes.set_ylabel("distance (pixels)")
     _uniform_line(axes, heads)
 
