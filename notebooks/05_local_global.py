@@ -210,12 +210,10 @@ print(f"from the HSICs of single heads {of_both.item():.6f}")
 # **Predict.** Which subset is most like the ResNet, and does likeness fall with distance?
 
 # %%
-from seelike.local_global import rank_correlation, subsets_of_heads
-
-subsets, correlations = {}, []
-for name, each in vits.items() if run.resnets else ():
+of_heads = {}
+for name in vits if run.resnets else ():
     resnet = run.models[run.resnets[0]]
-    comparison = compare_heads(
+    of_heads[name] = compare_heads(
         run.models[name],
         resnet,
         run.images,
@@ -225,11 +223,23 @@ for name, each in vits.items() if run.resnets else ():
         number_of_images=run.number_of_images,
         seed=run.seed,
     )
-    distance = each.distance[:, 0].mean(axis=0)
+
+# %% [markdown]
+# The subsets come afterwards: of each, the mean distance of its heads and its CKA with the low ResNet layers, on average over these layers.
+
+# %%
+from seelike.local_global import rank_correlation, subsets_of_heads
+
+subsets, correlations = {}, []
+for name, comparison in of_heads.items():
+    distance = vits[name].distance[:, 0].mean(axis=0)
     chosen = subsets_of_heads(distance)
     far = np.array([distance[subset].mean() for subset in chosen])
     subsets[name] = (far, comparison.between(chosen).mean(axis=2))
     correlations.append(rank_correlation(*subsets[name]))
+
+# %% [markdown]
+# Each dotted line is a ViT, from its most local heads to its most global ones.
 
 # %% mystnb={"figure": {"caption": "CKA of subsets of the heads of the first block with the lowest third of the layers of a ResNet, against the mean attention distance of the subset (the paper's Figure 5). Bars are 95 % intervals over draws of images.", "name": "fig-subsets"}, "image": {"alt": "A dotted line for each ViT: CKA with low ResNet layers against mean attention distance of the subset of heads. The claim below gives the rank correlation."}}
 plots.subsets_of_heads(subsets) if subsets else None
