@@ -27,7 +27,7 @@ help: ## list the targets
 	@echo "Variables:"
 	@printf "  %-18s%s\n" "PROFILE=$(PROFILE)" "tiny, colab or paper: which models, and how many images"
 	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'; use double quotes inside"
-	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks that run at the same time"
+	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks, or tests, that run at the same time"
 	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "notebooks that share the GPUs at the same time, at colab and paper"
 	@printf "  %-18s%s\n" "DEVICE=, ROUNDS=" "for make bench: cpu or cuda, and how often to time each piece of work"
 	@printf "  %-18s%s\n" "PORT=$(PORT)" "where make serve listens"
@@ -55,7 +55,7 @@ serve: ## show the rendered book at http://127.0.0.1:PORT
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/html $(PORT)
 
 test: $(STAMP) ## run the tests; those in a browser need a rendered book and a Chromium
-	$(BIN)/python -m pytest --doctest-modules lib book/tools tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist worksteal --doctest-modules lib book/tools tests
 
 bench: $(STAMP) ## time every measurement against peers and the hardware's limit, on a quiet machine
 	$(BIN)/python benchmarks/run_all.py $(addprefix --device ,$(DEVICE)) $(addprefix --rounds ,$(ROUNDS))
