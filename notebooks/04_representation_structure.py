@@ -347,6 +347,53 @@ claims.record_difference(
 # %% [markdown]
 # ## Look around
 #
+# ### What one point of a map is made of
+#
+# A layer says of every two images how alike they are: that is its Gram matrix, centred as in Section 3. CKA asks whether two layers say the same. So
+# each point of a map is a cloud: a dot for each pair of images, and CKA is the correlation of the dots.
+#
+# Five blocks of the first ViT and five of the first ResNet, on forty images.
+
+# %%
+from seelike.cka import gram, u_center
+
+
+def gram_matrices(name, images):
+    """U-centred Gram matrices of five blocks of a network, by their place in the map."""
+    places = comparison.layers[name]
+    blocks = [layer for layer in places if layer.kind == "block"] or places
+    chosen = [
+        blocks[i] for i in structure.evenly_spaced(len(blocks), min(5, len(blocks)))
+    ]
+    prepare = preprocessing(run.models[name])
+    pixels = torch.stack([prepare(image) for image in images])
+    found = read(run.models[name], chosen, pixels, lambda _, x: u_center(gram(x)))
+    return {places.index(layer): found[layer.name].numpy() for layer in chosen}
+
+
+few = run.images.sample(min(40, len(run.images)), seed=run.seed)
+up, across = [*run.vits, *run.models][0], [*run.resnets, *run.models][0]
+rows, columns = gram_matrices(up, few), gram_matrices(across, few)
+
+# %% [markdown]
+# Move both sliders. A high CKA is a cloud along the diagonal. Is it all dots that make it, or a few far out?
+
+# %%
+from itertools import product
+
+figures, alt = {}, {}
+drawn = plots.map_between(comparison, up, across)
+for row, column in product(rows, columns):
+    pair = comparison.layers[up][row].name, comparison.layers[across][column].name
+    figures[pair] = plots.pairs_of_images(
+        drawn, row, column, rows[row], columns[column]
+    )
+    alt[pair] = f"A cloud of dots: {figures[pair].axes[1].get_title()}."
+plots.states_of_two(figures, ("Upward", "Across"), alt)
+
+# %% [markdown]
+# ### Every pair of networks
+#
 # Move the slider, or choose from the menu: every pair of networks of this run, also the pairs that have no figure of their
 # own, such as one ViT with another.
 

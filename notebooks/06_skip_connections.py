@@ -90,7 +90,8 @@ print("cosine", tokens.cosine_with_output)
 # ## Measure
 #
 # One call reads skip and branch at every residual addition, for each draw of images, and keeps only their lengths and angles.
-# Mixers have residual additions as well; networks whose architecture is not known here are left out.
+# Mixers have residual additions as well; networks whose architecture is not known here are left out. Where skip or branch is exactly zero, as a ResNet's
+# are at the black border of an image, there is no ratio, and the place does not count.
 
 # %%
 from seelike.propagation import propagation

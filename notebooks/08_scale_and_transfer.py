@@ -79,6 +79,9 @@ print("second layers", round(cka(images_by_hand, torch.randn(8, 5)), 3))
 # **Predict.** Networks on 30, 10 and 3 % of the data, each compared with the one on all of it. Draw three lines over depth: where do they
 # begin, where do they end, and does a larger network need more data or less?
 #
+# One line the paper does not have: the smaller network is trained on all data once more, with another seed. The two differ by chance alone. Only what lies
+# below *that* line is due to the data.
+#
 # No checkpoints on shares of the data are public, so the tiny networks stand in at every profile.
 
 # %%
@@ -111,7 +114,8 @@ def label(name):
     if record is None:
         return name
     share = record.configuration.get("share_of_images", 1.0)
-    return f"{share:.0%}: {name.removeprefix('tiny/').rsplit('_', 2)[0]}"
+    size = name.removeprefix("tiny/").rsplit("_", 2)[0]
+    return f"{size}: {share:.0%}" if share < 1 else f"{size}: 100%, other seed"
 
 
 # %% mystnb={"figure": {"caption": "CKA of each block with the same block of the network that was trained on all data, for networks trained on shares of it, two sizes (the paper's Figure 12). Bands are 95 % intervals over draws of images.", "name": "fig-shares"}, "image": {"alt": "A line for each share of the data and each size of network: CKA with the network on all data, against relative depth. The claims below compare left and right ends."}}
@@ -301,14 +305,14 @@ if tested:
 # 1. Compare a network with itself under another name: set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`. Which blocks of the two are alike, although they
 #    are read out differently?
 # 2. Set `images` to `"textures/test"`. Do probes on images of another kind still like the network with more data?
-# 3. How would the lines of Figure 12 look for two trainings on the same data that differ in nothing but their seed? Why would you want to know?
+# 3. The line of the other seed is not at 1, although data and architecture are the same. What differs between the two networks?
 #
 # <details><summary>Answers</summary>
 #
 # 1. The first ones: what happens at the end of a network reaches back only so far.
 # 2. Look at the middle, where features are most general; [Appendix F](F_linear_probes.ipynb) does this for several sets.
-# 3. They would lie below 1 as well: two trainings never give the same network. Only what lies below *that* line is due to the data.
-#    `python -m seelike.train` makes such a network in some minutes, with another `seed` in the table.
+# 3. Their first weights, the order of the images, and what was shifted, mirrored and erased. Rotations of the features CKA does not see; that lower line is what is left:
+#    the two found different features for the same task.
 #
 # </details>
 #

@@ -9,10 +9,12 @@ import ipywidgets as widgets
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
 from seelike import claims, plots
+from seelike.cka import cka, gram, u_center
 
 
 def layers(blocks, in_each):
@@ -142,6 +144,49 @@ def test_states_are_joined_in_the_page(coloured):
         "@jupyter-widgets/controls",
     }
     assert menu.options == ("red", "blue")
+
+
+def test_states_of_two_have_a_slider_for_each_choice(coloured):
+    """The first slider turns the outer stack, the second all inner ones."""
+    pairs = {(row, column): coloured[column] for row in ("up", "down") for column in ("red", "blue")}
+    widget = plots.states_of_two(pairs, ("Row", "Colour"), {pair: " ".join(pair) for pair in pairs})
+    (first, _), (second, _) = (box.children for box in widget.children[:2])
+    outer = widget.children[2]
+    texts = [[re.search('alt="([^"]*)"', each.value)[1] for each in inner.children] for inner in outer.children]
+    assert texts == [["up red", "up blue"], ["down red", "down blue"]]
+    made = widgets.Widget.get_manager_state(widgets=None)["state"]
+    links = [model["state"] for model in made.values() if model["model_name"] == "LinkModel"]
+    ends = [(link["source"][0], link["target"][0]) for link in links]
+    name = "IPY_MODEL_{}".format
+    assert (name(first.model_id), name(outer.model_id)) in ends
+    for inner in outer.children:
+        assert (name(second.model_id), name(inner.model_id)) in ends
+
+
+def test_states_of_two_need_every_pair(coloured):
+    pairs = {("up", "red"): coloured["red"], ("down", "blue"): coloured["blue"]}
+    with pytest.raises(ValueError, match="each of the 2 x 2 pairs"):
+        plots.states_of_two(pairs, ("Row", "Colour"), dict.fromkeys(pairs, "A colour."))
+    with pytest.raises(ValueError, match="needs a figure"):
+        plots.states_of_two({}, ("Row", "Colour"), {})
+
+
+def test_a_choice_of_one_has_no_slider(coloured):
+    pairs = {("up", name): figure for name, figure in coloured.items()}
+    widget = plots.states_of_two(pairs, ("Row", "Colour"), dict.fromkeys(pairs, "A colour."))
+    assert [type(child) for child in widget.children] == [widgets.HBox, widgets.Stack]
+
+
+def test_the_cloud_of_pairs_of_images_has_their_cka():
+    x, y = np.random.default_rng().standard_normal((2, 12, 5))
+    grams = [u_center(gram(torch.tensor(each))).numpy() for each in (x, y)]
+    three = [SimpleNamespace(block=number) for number in (1, 2, 3)]
+    figure = plots.pairs_of_images(plots.CKAMap(np.eye(3), three, three), 1, 2, *grams)
+    exact = cka(torch.tensor(x), torch.tensor(y))
+    assert figure.axes[1].get_title() == f"CKA of these images: {exact:.2f}"
+    dots = figure.axes[1].collections[0].get_offsets()
+    assert len(dots) == 12 * 11 / 2
+    assert np.corrcoef(dots.T)[0, 1] == pytest.approx(exact, abs=1e-9)
 
 
 def test_one_state_has_no_slider():

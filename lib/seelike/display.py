@@ -1,6 +1,7 @@
 """Show one thing in several forms: to the reader, and to the tools that build the book."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,3 +39,20 @@ def escape_markdown(text: str) -> str:
         my\_photos \<b\>
     """
     return re.sub(r"([\\`*_{}\[\]<>()#|$~])", r"\\\1", text)
+
+
+def show_warnings_without_path() -> None:
+    """Make warnings one line of text each, without the file and the line of code that they come from.
+
+    On a page these would be a path of the machine that made it, and no use to its reader.
+
+    Example:
+        >>> show_warnings_without_path()
+        >>> warnings.formatwarning("Two layers are dead.", RuntimeWarning, "cka.py", 7)
+        'Note: Two layers are dead.\\n'
+    """
+
+    def as_text(message: Warning | str, *_: object, **__: object) -> str:
+        return f"Note: {message}\n"
+
+    warnings.formatwarning = as_text

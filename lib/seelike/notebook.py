@@ -21,7 +21,7 @@ from torch import nn
 
 import seelike
 from seelike import data, models, plots
-from seelike.display import escape_markdown, show
+from seelike.display import escape_markdown, show, show_warnings_without_path
 from seelike.errors import unknown_name
 from seelike.profiles import GROUPS, LISTS, NAMES, Profile, profile_of
 
@@ -170,6 +170,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     np.random.seed(seed)
     torch.manual_seed(seed)
     plots.use_style()
+    show_warnings_without_path()
     loaded = {name: models.load(name, device=device) for name in names}
     run = Run(
         profile=profile.name,

@@ -40,7 +40,7 @@ def textures(n: int, seed: int) -> tuple[UInt8[np.ndarray, "n 28 28"], Int64[np.
     Example:
         >>> images, classes = textures(5, seed=0)
         >>> images.shape, [CLASSES[i] for i in classes]
-        ((5, 28, 28), ['bends', 'dots', 'dots', 'waves', 'zigzag'])
+        ((5, 28, 28), ['faults', 'bricks', 'dots', 'zigzag', 'circles'])
     """
     draw = np.random.default_rng(seed)
     classes = draw.integers(len(CLASSES), size=n)

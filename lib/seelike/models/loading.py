@@ -72,8 +72,8 @@ def available(pattern: str = "*") -> list[str]:
         pattern: Shell-style pattern with `*` and `?`.
 
     Example:
-        >>> available("tiny/vit*")
-        ['tiny/vit_7x7', 'tiny/vit_14x14', 'tiny/vit_7x7_gap']
+        >>> available("tiny/mixer*")
+        ['tiny/mixer', 'tiny/mixer_large']
     """
     names = [f"tiny/{name}" for name in TINY] + timm.list_models(pretrained=True)
     return [name for name in names if fnmatchcase(name, pattern)]

@@ -1,11 +1,11 @@
 """The figures of the book: a file for each kind, one style for all."""
 
 from seelike.plots.attention import all_heads, head_map, sorted_heads, subsets_of_heads
-from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between
+from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between, pairs_of_images
 from seelike.plots.claims import forest
 from seelike.plots.depth import boxes, depth_lines, depth_panels
 from seelike.plots.images import image_rows
-from seelike.plots.interactive import live, states
+from seelike.plots.interactive import live, states, states_of_two
 from seelike.plots.localization import accuracy_maps, places, same_place, same_place_alt, token_maps
 from seelike.plots.panels import line_panels
 from seelike.plots.receptive_field import field_maps
@@ -31,12 +31,14 @@ __all__ = [
     "line_panels",
     "live",
     "map_between",
+    "pairs_of_images",
     "places",
     "same_place",
     "same_place_alt",
     "skip_ratio_maps",
     "sorted_heads",
     "states",
+    "states_of_two",
     "subsets_of_heads",
     "token_maps",
     "use_style",

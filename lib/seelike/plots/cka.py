@@ -159,6 +159,53 @@ def cka_maps(maps: Sequence[CKAMap]) -> Figure:
     return figure
 
 
+def pairs_of_images(
+    drawn: CKAMap,
+    row: int,
+    column: int,
+    y_gram: Float[np.ndarray, "n n"],
+    x_gram: Float[np.ndarray, "n n"],
+) -> Figure:
+    """Draw a point of a map as what it is: how two layers arrange the same pairs of images (Section 3).
+
+    Left the map, with the point marked. Right a dot for each pair of images: how alike they are in the one layer,
+    and in the other. Both axes are in units of their root mean square. CKA is the correlation of the dots.
+
+    Args:
+        drawn: The map.
+        row: The layer of the rows, as its place in `drawn.y_layers`.
+        column: The layer of the columns.
+        y_gram: The U-centred Gram matrix of the layer of the rows, of some images: see `seelike.cka.u_center`.
+        x_gram: The same of the layer of the columns.
+
+    Returns:
+        The figure. As the last expression of a cell it is shown.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> layers = [SimpleNamespace(block=number) for number in (1, 2)]
+        >>> gram = np.array([[0.0, 1.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+        >>> figure = pairs_of_images(CKAMap(np.eye(2), layers, layers), 0, 1, gram, -gram)
+        >>> figure.axes[1].get_title()
+        'CKA of these images: -1.00'
+    """
+    figure = Figure(figsize=(6.0, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw(drawn, left)
+    for edge, line in ((column, left.axvline), (row, left.axhline)):
+        line(edge, color="white", linewidth=1.6)
+        line(edge, color="black", linewidth=0.8, linestyle="--")
+    above = np.triu_indices(len(x_gram), k=1)
+    x, y = (gram[above] / np.sqrt(np.mean(gram[above] ** 2)) for gram in (x_gram, y_gram))
+    right.scatter(x, y, s=5, alpha=0.35, linewidth=0)
+    right.set_title(f"CKA of these images: {np.mean(x * y):.2f}")
+    right.set_xlabel("alike in the layer across")
+    right.set_ylabel("alike in the layer upward")
+    # Few pairs lie far out; they are cut off rather than the crowd made small.
+    right.set(xlim=(-4, 4), ylim=(-4, 4), box_aspect=1)
+    return figure
+
+
 def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
     image = axes.imshow(
         drawn.matrix,

@@ -9,6 +9,8 @@ from typing import Any
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
+_WITHIN_THE_PAGE = {"max_width": "100%"}
+
 
 def states(figures: Mapping[str, Figure], label: str, alt: Mapping[str, str]) -> widgets.Widget:
     """Put finished figures behind a slider and a menu, of which one is seen at a time.
@@ -37,27 +39,87 @@ def states(figures: Mapping[str, Figure], label: str, alt: Mapping[str, str]) ->
             f"states needs one or more figures, and the same states in alt, in the same order; got figures "
             f"for {list(figures)} and alt for {list(alt)}."
         )
-    # widgets.Image has no alternative text, so each picture is an <img> with one.
-    pictures = [widgets.HTML(_picture(figure, name, alt[name])) for name, figure in figures.items()]
-    stack = widgets.Stack(pictures, selected_index=0, layout={"max_width": "100%"})
-    # A slider whose ends are equal does not start in the page, and stops the other widgets there.
+    stack = _stack([_picture_with_text(figure, name, alt[name]) for name, figure in figures.items()])
     if len(figures) == 1:
         return stack
+    return widgets.VBox([_controls(label, list(figures), [stack]), stack], layout=_WITHIN_THE_PAGE)
+
+
+def states_of_two(
+    figures: Mapping[tuple[str, str], Figure], labels: tuple[str, str], alt: Mapping[tuple[str, str], str]
+) -> widgets.Widget:
+    """Put finished figures behind two sliders, each with its menu: one figure for each pair of choices.
+
+    Like `states`, it works in a rendered book, without a kernel.
+
+    Args:
+        figures: The figure of each pair of choices, by the two names that the menus show. Every first choice comes
+            with every second one.
+        labels: What the first and the second choice are.
+        alt: A text for those who cannot see the figure, for each pair.
+
+    Returns:
+        The widget. As the last expression of a cell it is shown.
+
+    Raises:
+        ValueError: There is no figure, a pair is missing, or the pairs of `figures` and `alt` differ.
+
+    Example:
+        >>> pairs = [(row, column) for row in ("first", "last") for column in ("first", "middle", "last")]
+        >>> texts = {pair: "Nothing yet." for pair in pairs}
+        >>> widget = states_of_two({pair: Figure() for pair in pairs}, ("Row", "Column"), texts)
+        >>> [type(child).__name__ for child in widget.children]
+        ['HBox', 'HBox', 'Stack']
+    """
+    rows, columns = (list(dict.fromkeys(pair[place] for pair in figures)) for place in (0, 1))
+    expected = {(row, column) for row in rows for column in columns}
+    if not figures or set(figures) != expected or set(alt) != expected:
+        raise ValueError(
+            f"states_of_two needs a figure and a text for each of the {len(rows)} x {len(columns)} pairs of "
+            f"choices; got figures for {list(figures)} and alt for {list(alt)}."
+        )
+    inner = [
+        _stack(
+            [_picture_with_text(figures[row, column], f"{row}, {column}", alt[row, column]) for column in columns]
+        )
+        for row in rows
+    ]
+    outer = _stack(inner)
+    controls = [
+        _controls(label, choices, stacks)
+        for label, choices, stacks in zip(labels, (rows, columns), ([outer], inner), strict=True)
+        if len(choices) > 1
+    ]
+    return widgets.VBox([*controls, outer], layout=_WITHIN_THE_PAGE)
+
+
+def _stack(children: Sequence[widgets.Widget]) -> widgets.Stack:
+    return widgets.Stack(children, selected_index=0, layout=_WITHIN_THE_PAGE)
+
+
+def _controls(label: str, choices: Sequence[str], stacks: Sequence[widgets.Stack]) -> widgets.HBox:
+    """A slider and a menu for two choices or more, joined in the page with each other and with the stacks."""
+    # A slider whose ends are equal does not start in the page, and stops the other widgets there.
     slider = widgets.IntSlider(
         min=0,
-        max=len(figures) - 1,
+        max=len(choices) - 1,
         readout=False,
         description=label,
         style={"description_width": "initial"},
         layout={"width": "18em", "max_width": "100%"},
     )
     menu = widgets.Dropdown(
-        options=list(figures), index=0, tooltip=label, layout={"width": "18em", "max_width": "100%"}
+        options=list(choices), index=0, tooltip=label, layout={"width": "18em", "max_width": "100%"}
     )
-    widgets.jslink((slider, "value"), (stack, "selected_index"))
+    for stack in stacks:
+        widgets.jslink((slider, "value"), (stack, "selected_index"))
     widgets.jslink((slider, "value"), (menu, "index"))
-    controls = widgets.HBox([slider, menu], layout={"flex_flow": "row wrap", "max_width": "100%"})
-    return widgets.VBox([controls, stack], layout={"max_width": "100%"})
+    return widgets.HBox([slider, menu], layout={"flex_flow": "row wrap", **_WITHIN_THE_PAGE})
+
+
+def _picture_with_text(figure: Figure, name: str, alt: str) -> widgets.HTML:
+    # widgets.Image has no alternative text, so each picture is an <img> with one.
+    return widgets.HTML(_picture(figure, name, alt))
 
 
 def _picture(figure: Figure, name: str, alt: str) -> str:
@@ -113,4 +175,4 @@ def live(draw: Callable[..., Figure], **choices: Sequence[Any]) -> widgets.Widge
     for control in controls.values():
         control.observe(redraw, "value")
     redraw()
-    return widgets.VBox([*controls.values(), picture], layout={"max_width": "100%"})
+    return widgets.VBox([*controls.values(), picture], layout=_WITHIN_THE_PAGE)
