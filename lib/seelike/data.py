@@ -277,7 +277,7 @@ def load(images: str | Path) -> ImageSet:
         Traceback (most recent call last):
             ...
         seelike.errors.UnknownName: Unknown image set 'fashion-minst/test'. Did you mean 'fashion-mnist/test', \
-'fashion-mnist', 'fashion-mnist/train'? There is no folder of this name either.
+'fashion-mnist', 'fashion-mnist-rotated/test'? There is no folder of this name either.
     """
     name = images.as_posix() if isinstance(images, Path) else images
     if name in ("fashion-mnist", "fashion-mnist/test"):
