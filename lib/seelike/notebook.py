@@ -55,7 +55,7 @@ class Run:
     Attributes:
         profile: The profile's name.
         models: The loaded networks by name, on the device, in evaluation mode.
-        lists: Names of networks by role: "vits", "resnets" and "mixers".
+        lists: Names of networks by role: "vits", "resnets", "mixers" and "later".
         groups: Groups of names by role, such as "cls_and_gap"; the first of a group is what the others are
             compared with. A role that has none in this run has an empty list.
         images: The images, of which each repeat draws its own.

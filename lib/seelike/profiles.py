@@ -10,7 +10,7 @@ from typing import Any
 
 from seelike.errors import unknown_name
 
-LISTS = ("vits", "resnets", "mixers")
+LISTS = ("vits", "resnets", "mixers", "later")
 GROUPS = ("much_and_little_data", "shares_of_data", "cls_and_gap", "without_skips", "finetuned")
 
 with (Path(__file__).parent / "profiles.toml").open("rb") as _file:
@@ -27,8 +27,8 @@ class Profile:
 
     Attributes:
         name: "tiny", "colab" or "paper".
-        lists: Networks by role, as `seelike.models.load` names them, from small to large: "vits", "resnets",
-            "mixers".
+        lists: Networks by role, as `seelike.models.load` names them: "vits", "resnets" and "mixers" from small to
+            large, and "later".
         groups: Groups of networks by role. The first of each group is what the others are compared with.
         images: An image set, as `seelike.data.load` names it; None where the user has to give one.
         images_note: What the reader must know about these images, or the error where there are none.

@@ -126,11 +126,13 @@ def map_between(comparison: ModelComparison, a: str, b: str) -> CKAMap:
     return CKAMap(matrix, y_layers, x_layers, y_label=a, x_label=b)
 
 
-def cka_maps(maps: Sequence[CKAMap]) -> Figure:
+def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") -> Figure:
     """Draw several maps of CKA with one colour bar, two beside each other (Figures 1, 2 and B.1).
 
     Args:
         maps: What to draw, row by row.
+        columns: How many beside each other.
+        label: What the colour is, where it is another measure of 0 to 1.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -147,15 +149,17 @@ def cka_maps(maps: Sequence[CKAMap]) -> Figure:
     """
     if not maps:
         raise ValueError("There is no map to draw. Give at least one CKAMap.")
-    columns = min(2, len(maps))
+    columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(3.9, 3.3) if columns == 1 else (6.0, 2.75 * rows + 0.3), layout="constrained")
+    figure = Figure(
+        figsize=(3.9, 3.3) if columns == 1 else (6.0, 5.5 / columns * rows + 0.3), layout="constrained"
+    )
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in axes[len(maps) :]:
         unused.remove()
     axes = axes[: len(maps)]
     images = [_draw(drawn, place) for drawn, place in zip(maps, axes, strict=True)]
-    figure.colorbar(images[0], ax=axes.tolist(), label="CKA", fraction=0.05, shrink=0.9, aspect=30)
+    figure.colorbar(images[0], ax=axes.tolist(), label=label, fraction=0.05, shrink=0.9, aspect=30)
     return figure
 
 

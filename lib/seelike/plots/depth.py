@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from seelike.plots.style import DASHES
 
@@ -104,6 +105,11 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
         axes.set(ylabel=y_label, title=title, xlim=(0, 1))
         if y_scale == "log" and np.isfinite(axes.dataLim.intervaly).all() and axes.dataLim.intervaly[1] > 0:
             axes.set_yscale("log")
+            # 20, not 2 x 10^1; and besides whole powers of ten 2 and 5 where these are few.
+            low, high = axes.get_ylim()
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
     all_axes[-1].set_xlabel("relative depth (0: first layer, 1: last)")
     if len(names) > 1:
         entries = {

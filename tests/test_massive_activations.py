@@ -1,0 +1,56 @@
+"""How uneven tokens are, against loops written from the definition. Tolerance 1e-9, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from seelike import data
+from seelike.errors import UnknownName
+from seelike.massive_activations import massive_activations, unevenness, without_largest_channel
+from seelike.models import layers, load, preprocessing, read
+
+
+def by_definition(tokens):
+    """Both ratios of one image `[t, d]`, as decadic logarithms."""
+    numbers = sorted(abs(x) for row in tokens for x in row if x != 0)
+    lengths = sorted(math.sqrt(sum(x * x for x in row)) for row in tokens if any(row))
+    # torch takes the lower of two in the middle.
+    return [math.log10(each[-1] / each[(len(each) - 1) // 2]) for each in (numbers, lengths)]
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3), (2, 4, 3, 3)])
+def test_unevenness(shape):
+    activation = torch.tensor(np.random.default_rng().normal(size=shape))
+    activation[0, 0] = 0
+    tokens = activation if len(shape) == 3 else activation.flatten(2).transpose(1, 2)
+    expected = [by_definition(each.tolist()) for each in tokens]
+    np.testing.assert_allclose(unevenness(activation), expected, atol=1e-9)
+
+
+def test_nothing_but_zeros_has_no_ratio():
+    assert unevenness(torch.zeros(1, 3, 4)).isnan().all()
+
+
+def test_means_are_of_logarithms_over_images():
+    model, images = load("tiny/vit_7x7"), data.load("fashion-mnist/test").sample(5, seed=0)
+    measured = massive_activations(model, [images], batch_size=2)
+    pixels = torch.cat(list(images.batches(preprocessing(model), batch_size=5)))
+    (last,) = read(model, layers(model, kinds=["block"])[-1:], pixels).values()
+    expected = 10 ** np.mean([by_definition(each.tolist()) for each in last.double()], axis=0)
+    assert measured.largest_number[0, -1] == pytest.approx(expected[0], rel=1e-4)
+    assert measured.longest_token[0, -1] == pytest.approx(expected[1], rel=1e-4)
+
+
+def test_the_largest_channel_is_gone_and_the_others_are_as_they_were():
+    tokens = torch.randn(6, 3, 5)
+    tokens[..., 2] *= 100
+    found = without_largest_channel(tokens)
+    assert (found[..., 2] == 0).all()
+    assert torch.equal(found[..., [0, 1, 3, 4]], tokens[..., [0, 1, 3, 4]])
+
+
+def test_a_network_without_known_blocks_is_told():
+    with pytest.raises(UnknownName, match="'block'"):
+        massive_activations(load("convnext_atto:random"), [])
