@@ -252,10 +252,9 @@ plots.subsets_of_heads(subsets) if subsets else None
 for name, correlation in zip(subsets, correlations, strict=True):
     print(f"{name}: rank correlation {correlation.mean():+.2f}")
 if np.isnan(correlations).any():
+    why = "CKA or distance is the same for all subsets, or a layer is dead."
     claims.not_testable(
-        "local_heads_look_like_resnet",
-        "CKA or distance is the same for all subsets, or not defined for a dead layer.",
-        figure_name="fig-subsets",
+        "local_heads_look_like_resnet", why, figure_name="fig-subsets"
     )
 else:
     claims.record_difference(
@@ -348,10 +347,7 @@ print(f"{0.5 * 4 / 6:.4f}, {radius_of(torch.tensor([[1.0, 3.0, 3.0, 1.0]])):.4f}
 from seelike.local_global import radii
 
 radius = {name: radii(each) for name, each in fields.items()}
-lines = {
-    name: (np.linspace(0, 1, each.shape[1]), *claims.mean_and_uncertainty(each))
-    for name, each in radius.items()
-}
+lines = {name: plots.over_depth(each) for name, each in radius.items()}
 plots.depth_lines(lines, y_label="radius / side of the image") if lines else None
 
 # %% [markdown]

@@ -175,12 +175,9 @@ claims.record_difference(
 # %% mystnb={"figure": {"caption": "Skip ratio by relative depth: CLS token and mean of the spatial tokens of each ViT, and mean over locations of each ResNet (the paper's Figure 7, right). Bands are 95 % intervals.", "name": "fig-skip-lines"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each ResNet one. The claim below gives the difference of their means."}}
 lines = {}
 for name, result in measured.items():
-    depth = np.linspace(0, 1, len(result.names))
     if result.ratio_of_cls is not None:
-        band = claims.mean_and_uncertainty(result.ratio_of_cls)
-        lines[f"{name}, CLS"] = (depth, *band)
-    band = claims.mean_and_uncertainty(result.ratio_of_spatial)
-    lines[f"{name}, spatial"] = (depth, *band)
+        lines[f"{name}, CLS"] = plots.over_depth(result.ratio_of_cls)
+    lines[f"{name}, spatial"] = plots.over_depth(result.ratio_of_spatial)
 if lines:
     display(plots.depth_lines(lines, y_label="skip ratio", y_scale="log"))
 
@@ -218,22 +215,30 @@ claims.record_difference(
 from seelike.cka import compare_models
 from seelike.models import family
 
+
+def of_itself(name, images):
+    """CKA of all layers of one network."""
+    return compare_models(
+        {name: run.models[name]},
+        images,
+        number_of_images=min(run.number_of_images, len(images) // 2),
+        batch_size=run.batch_size,
+        repeats=min(run.repeats, 3),
+        seed=run.seed,
+        device=run.device,
+    )
+
+
+# %% [markdown]
+# Every group is an intact ViT, and the same one trained without the skips of one block.
+
+# %%
 similarity, without = {}, []
 for intact, *cut in run.groups["without_skips"]:
-    if family(run.models[intact]) != "vit":
-        continue
-    images = run.images_for([intact, *cut])
-    without += [(intact, name) for name in cut]
-    for name in [intact, *cut]:
-        similarity[name] = compare_models(
-            {name: run.models[name]},
-            images,
-            number_of_images=min(run.number_of_images, len(images) // 2),
-            batch_size=run.batch_size,
-            repeats=min(run.repeats, 3),
-            seed=run.seed,
-            device=run.device,
-        )
+    if family(run.models[intact]) == "vit":
+        without += [(intact, name) for name in cut]
+        images = run.images_for([intact, *cut])
+        similarity |= {name: of_itself(name, images) for name in [intact, *cut]}
 
 # %% [markdown]
 # Which block was cut is read off the network: it is the one whose additions are missing.
@@ -330,8 +335,8 @@ def one_token(network, token):
     """Draw one token's skip ratio through a network."""
     every = measured[network].ratio
     ratio = every[..., min(token, every.shape[2] - 1)]
-    line = np.linspace(0, 1, ratio.shape[1]), *claims.mean_and_uncertainty(ratio)
-    return plots.depth_lines({network: line}, y_label="skip ratio", y_scale="log")
+    line = {network: plots.over_depth(ratio)}
+    return plots.depth_lines(line, y_label="skip ratio", y_scale="log")
 
 
 if measured:

@@ -287,9 +287,7 @@ accuracy = accuracy_by_block(
 # %%
 def line(name, kind):
     """Relative depth, mean accuracy and its band, for a figure."""
-    values = accuracy[name][kind]
-    depth = np.linspace(0, 1, values.shape[1])
-    return depth, *claims.mean_and_uncertainty(values)
+    return plots.over_depth(accuracy[name][kind])
 
 
 # %% [markdown]

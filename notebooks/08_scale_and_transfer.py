@@ -123,14 +123,9 @@ import numpy as np
 
 from seelike import claims, plots
 
-
-def over_depth(values):
-    """Relative depth, mean and band of some values per repeat and block."""
-    depth = np.linspace(0, 1, values.shape[1])
-    return depth, *claims.mean_and_uncertainty(values)
-
-
-lines = {label(name): over_depth(values) for name, values in similarity.items()}
+lines = {
+    label(name): plots.over_depth(values) for name, values in similarity.items()
+}
 if lines:
     display(plots.depth_lines(lines, y_label="CKA with full data"))
 
@@ -201,7 +196,7 @@ accuracy = accuracy_by_block(
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for networks trained on much and on little data (the paper's Figure 13, left). Bands are 95 % intervals over draws of images.", "name": "fig-much-and-little"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth. Networks on much and on little data come in pairs. The claim below compares them at half depth."}}
 tested = {name: kinds["mean"] for name, kinds in accuracy.items()}
 lines = {
-    name: over_depth(tested[name])
+    name: plots.over_depth(tested[name])
     for pair in pairs
     for name in pair
     if name in tested
@@ -234,7 +229,7 @@ claims.record_difference(
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for ViTs and ResNets (the paper's Figure 13, right). Bands are 95 % intervals over draws of images.", "name": "fig-vits-and-resnets"}, "image": {"alt": "A line for each ViT and each ResNet: accuracy of probes against relative depth. The claim below compares the largest ViT with the ResNets at half depth."}}
 lines = {
-    name: over_depth(tested[name])
+    name: plots.over_depth(tested[name])
     for name in [*run.vits, *run.resnets]
     if name in tested
 }
@@ -262,7 +257,7 @@ claims.record_difference(
 figures, alt = {}, {}
 for name, values in similarity.items():
     figures[label(name)] = plots.depth_lines(
-        {label(name): over_depth(values)}, y_label="CKA with full data"
+        {label(name): plots.over_depth(values)}, y_label="CKA with full data"
     )
     ends = values.mean(axis=0)
     alt[label(name)] = (
@@ -277,7 +272,7 @@ plots.states(figures, "Data", alt) if figures else None
 # %% tags=["remove-output"]
 def two_networks(one, other):
     """Draw the probes of two networks."""
-    chosen = {name: over_depth(tested[name]) for name in (one, other)}
+    chosen = {name: plots.over_depth(tested[name]) for name in (one, other)}
     return plots.depth_lines(chosen, y_label="accuracy of probes")
 
 

@@ -167,25 +167,17 @@ plots.field_maps({name: five_of(name) for name in fields}) if fields else None
 # Skip ratios, as in [Section 6](06_skip_connections.ipynb).
 
 # %% mystnb={"figure": {"caption": "Skip ratio by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-own-skips"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth, for CLS and spatial tokens of each network."}}
-from seelike import claims
 from seelike.propagation import propagation
-
-
-def over_depth(values):
-    """Relative depth, mean and band of some values per repeat and layer."""
-    depth = np.linspace(0, 1, values.shape[1])
-    return depth, *claims.mean_and_uncertainty(values)
-
 
 skips = seelike.where_possible(
     names, lambda name: propagation(run.models[name], run.draws())
 )
 lines = {
-    f"{name}, spatial": over_depth(each.ratio_of_spatial)
+    f"{name}, spatial": plots.over_depth(each.ratio_of_spatial)
     for name, each in skips.items()
 }
 lines |= {
-    f"{name}, CLS": over_depth(each.ratio_of_cls)
+    f"{name}, CLS": plots.over_depth(each.ratio_of_cls)
     for name, each in skips.items()
     if each.ratio_of_cls is not None
 }
@@ -225,23 +217,11 @@ plots.token_maps(mean) if mean else None
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block. Bands are 95 % intervals over draws of images.", "name": "fig-own-probes"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth."}}
 from seelike.few_shot_probes import accuracy_by_block
 
-
-def probes(name):
-    """Accuracy of the probes of each block, per repeat."""
-    found = accuracy_by_block(
-        {name: run.models[name]},
-        run.images,
-        tokens=["mean"],
-        repeats=run.repeats,
-        seed=run.seed,
-    )
-    if not found:
-        raise ValueError(f"{run.images.name} has no classes.")
-    return found[name]["mean"]
-
-
-accuracy = seelike.where_possible(names, probes)
-lines = {name: over_depth(values) for name, values in accuracy.items()}
+probed = accuracy_by_block(
+    run.models, run.images, tokens=["mean"], repeats=run.repeats, seed=run.seed
+)
+accuracy = {name: kinds["mean"] for name, kinds in probed.items()}
+lines = {name: plots.over_depth(values) for name, values in accuracy.items()}
 plots.depth_lines(lines, y_label="accuracy of probes") if lines else None
 
 # %% [markdown]
@@ -250,43 +230,40 @@ plots.depth_lines(lines, y_label="accuracy of probes") if lines else None
 # One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. What could not be measured is empty.
 
 # %%
+from seelike import claims
 from seelike import representation_structure as structure
 from seelike.spatial_information import localization_above_chance
 
+uniformity, above_chance = structure.mean_off_diagonal, localization_above_chance
+logarithm = {n: np.log10(s.ratio_of_spatial) for n, s in skips.items()}
+table = {
+    "mean CKA": {n: uniformity(comparison.between(n, n)) for n in names},
+    "nearest low head / uniform": {n: h.nearest_low for n, h in heads.items()},
+    "radius of the first field": {n: radii(f)[:, 0] for n, f in fields.items()},
+    "log10 skip ratio": {n: ratio.mean(axis=1) for n, ratio in logarithm.items()},
+    "localization": {n: [above_chance(m) for m in p] for n, p in places.items()},
+    "accuracy at the last block": {n: a[:, -1] for n, a in accuracy.items()},
+}
 
-def number(values):
-    """Write a mean with its uncertainty."""
-    mean, half_width = claims.mean_and_uncertainty(np.asarray(values, dtype=float))
-    if not np.isfinite(mean):
-        return "not defined"
-    return claims.with_uncertainty(float(mean), float(half_width))
+# %% [markdown]
+# Each entry is a mean with its uncertainty.
 
-
-table = {}
-for name in names:
-    row = {"mean CKA": structure.mean_off_diagonal(comparison.between(name, name))}
-    if name in heads:
-        row["nearest low head / uniform"] = heads[name].nearest_low
-    if name in fields:
-        row["radius of the first block's field"] = radii(fields[name])[:, 0]
-    if name in skips:
-        row["log10 skip ratio"] = np.log10(skips[name].ratio_of_spatial).mean(
-            axis=1
-        )
-    if name in places:
-        row["tokens that know their place"] = [
-            localization_above_chance(m) for m in places[name]
-        ]
-    if name in accuracy:
-        row["accuracy at the last block"] = accuracy[name][:, -1]
-    table[name] = {key: number(values) for key, values in row.items()}
-pd.DataFrame(table).fillna("")
+# %%
+written = {
+    quantity: {
+        name: claims.summary(np.asarray(values, dtype=float))
+        for name, values in of_networks.items()
+    }
+    for quantity, of_networks in table.items()
+}
+table = pd.DataFrame.from_dict(written, orient="index", columns=names).fillna("")
+table
 
 # %% [markdown]
 # The same as CSV, to copy. The versions, seeds and amounts that belong to it are in the line at the top of the page.
 
 # %%
-print(pd.DataFrame(table).to_csv())
+print(table.to_csv())
 
 # %% [markdown]
 # ## Look around

@@ -165,14 +165,12 @@ from seelike import claims, plots
 
 def when_moved(measure, number):
     """A measure's line: distances, mean and band over draws."""
-    values = [
-        [
-            measure(*(move_away(x, times, number) for x in pair))
-            for times in distances
-        ]
-        for pair in ends
-    ]
-    return distances, *claims.mean_and_uncertainty(np.array(values))
+
+    def at(times, pair):
+        return measure(*(move_away(x, times, number) for x in pair))
+
+    values = np.array([[at(times, pair) for times in distances] for pair in ends])
+    return distances, *claims.mean_and_uncertainty(values)
 
 
 panels = {
@@ -229,10 +227,8 @@ for number in (1, 2, 8):
 #
 # The last block of each network: its first few directions against the whole of it.
 
+
 # %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, and how like the whole they are. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network: three rising lines, share of the variance, unbiased CKA and Procrustes, against the number of directions kept. CKA rises fastest. The table below gives its first values."}}
-kept = np.array([1, 2, 3, 5, 8, 12, 20, 30])
-
-
 def of_first(name, measure):
     """A measure's line: directions kept, mean and band over draws."""
     last = [list(cloud.values())[-1] for cloud in clouds[name]]
@@ -240,17 +236,13 @@ def of_first(name, measure):
     return kept, *claims.mean_and_uncertainty(np.array(values))
 
 
-def share_of_variance(first, whole):
-    """How much of the variance of a cloud is along its first directions."""
-    return np.sum(first**2) / np.sum(whole**2)
-
-
-lines = {"share of variance": share_of_variance}
-lines |= {name: measures[name] for name in ("CKA, unbiased", "Procrustes")}
-panels = {
-    name: {line: of_first(name, measure) for line, measure in lines.items()}
-    for name in clouds
+kept = np.array([1, 2, 3, 5, 8, 12, 20, 30])
+lines = {
+    "share of variance": lambda first, whole: np.sum(first**2) / np.sum(whole**2),
+    "CKA, unbiased": unbiased_cka,
+    "Procrustes": procrustes,
 }
+panels = {n: {k: of_first(n, each) for k, each in lines.items()} for n in clouds}
 plots.line_panels(panels, x_label="directions kept", y_label="likeness")
 
 # %% [markdown]
@@ -330,30 +322,38 @@ plots.cka_maps(every, columns=len(columns), label="likeness")
 # all entries of its maps with those of CKA. At 1 it would put all pairs of blocks in the same order.
 
 # %%
-import pandas as pd
 from scipy.stats import spearmanr
 
 from seelike.representation_structure import mean_off_diagonal
 from seelike.similarities import of_shuffled
 
+
+def entries(name):
+    """All entries of a measure's maps, mean over draws."""
+    maps = [of_all[name, a, b].mean(axis=0) for a, b in columns]
+    return np.concatenate([each.ravel() for each in maps])
+
+
+def rank_correlation(name):
+    """Of a measure's maps with those of CKA."""
+    return spearmanr(entries(name), entries("CKA, unbiased")).statistic
+
+
+# %% [markdown]
+# A row for each measure.
+
+# %%
+import pandas as pd
+
 table = {}
 for name, measure in compared.items():
-    row = {
-        each: mean_off_diagonal(of_all[name, each, each]).mean()
-        for each in (one, other)
+    by_chance = [of_shuffled(*pair, measure, run.seed) for pair in ends]
+    table[name] = {
+        one: mean_off_diagonal(of_all[name, one, one]).mean(),
+        other: mean_off_diagonal(of_all[name, other, other]).mean(),
+        "by chance": np.mean(by_chance),
+        "rank correlation with CKA": rank_correlation(name),
     }
-    row["by chance"] = np.mean(
-        [of_shuffled(*pair, measure, run.seed) for pair in ends]
-    )
-    first, *_ = compared
-    entries = [
-        np.concatenate(
-            [of_all[each, a, b].mean(axis=0).ravel() for a, b in columns]
-        )
-        for each in (first, name)
-    ]
-    row["rank correlation with CKA"] = spearmanr(*entries).statistic
-    table[name] = row
 pd.DataFrame(table).T.round(3)
 
 # %% [markdown]
@@ -386,16 +386,10 @@ massive = seelike.where_possible(
 # %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, in the output of each block. Bands are 95 % intervals over draws of images.", "name": "fig-massive"}, "image": {"alt": "Lines on a logarithmic axis against relative depth, two for each network: largest number and longest token, over the median. The last values are printed below."}}
 
 
-def over_depth(values):
-    """Relative depth, mean and band of some values per repeat and block."""
-    depth = np.linspace(0, 1, values.shape[1])
-    return depth, *claims.mean_and_uncertainty(values)
-
-
 lines = {}
 for name, each in massive.items():
-    lines[f"{name}, number"] = over_depth(each.largest_number)
-    lines[f"{name}, token"] = over_depth(each.longest_token)
+    lines[f"{name}, number"] = plots.over_depth(each.largest_number)
+    lines[f"{name}, token"] = plots.over_depth(each.longest_token)
 plots.depth_lines(
     lines, y_label="largest / median", y_scale="log"
 ) if lines else None
@@ -458,7 +452,9 @@ from seelike.propagation import propagation
 skips = seelike.where_possible(
     later, lambda name: propagation(run.models[name], draws)
 )
-lines = {name: over_depth(each.ratio_of_spatial) for name, each in skips.items()}
+lines = {
+    name: plots.over_depth(each.ratio_of_spatial) for name, each in skips.items()
+}
 plots.depth_lines(lines, y_label="skip ratio", y_scale="log") if lines else None
 
 # %% [markdown]
@@ -488,7 +484,7 @@ def one_block(network, against, percent):
         for a, b in zip(clouds[network], clouds[against], strict=True):
             block = list(a.values())[round(percent / 100 * (len(a) - 1))]
             rows.append([measure(block, other) for other in b.values()])
-        lines[name] = over_depth(np.array(rows))
+        lines[name] = plots.over_depth(np.array(rows))
     return plots.depth_lines(lines, y_label="likeness", title=against)
 
 

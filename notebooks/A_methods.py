@@ -88,17 +88,11 @@ for n in (8, 32, 128):
 from seelike.cka import compare_models
 
 names = list(run.models)[:2]
-full = (run.number_of_images, run.batch_size)
-amounts = {
-    (number, size)
-    for number, size in [
-        *((full[0], full[1] // part) for part in (1, 2, 4, 8)),
-        *((full[0] // part, full[1]) for part in (2, 4)),
-    ]
-    if 4 <= size <= number
-}
-comparisons = {
-    (number, size): compare_models(
+
+
+def compare(number, size):
+    """CKA of all layers of both, on a number of images in minibatches of a size."""
+    return compare_models(
         {name: run.models[name] for name in names},
         run.images,
         number_of_images=number,
@@ -107,7 +101,19 @@ comparisons = {
         seed=run.seed,
         device=run.device,
     )
-    for number, size in sorted(amounts, reverse=True)
+
+
+# %% [markdown]
+# Minibatches need four images or more.
+
+# %%
+number, size = full = (run.number_of_images, run.batch_size)
+amounts = {(number, size // part) for part in (1, 2, 4, 8)}
+amounts |= {(number // part, size) for part in (2, 4)}
+comparisons = {
+    amount: compare(*amount)
+    for amount in sorted(amounts, reverse=True)
+    if 4 <= amount[1] <= amount[0]
 }
 
 # %% [markdown]
@@ -130,10 +136,8 @@ differences = {
 }
 for (number, size), difference in differences.items():
     mean = difference.mean(axis=0)
-    print(
-        f"{number:>6} images in minibatches of {size:>4}: mean {np.nanmean(mean):+.4f}, "
-        f"largest {np.nanmax(np.abs(mean)):.4f}"
-    )
+    print(f"{number:>6} images in minibatches of {size:>4}:", end=" ")
+    print(f"mean {np.nanmean(mean):+.4f}, largest {np.nanmax(np.abs(mean)):.4f}")
 
 # %% mystnb={"figure": {"caption": "How far CKA moves from that of the profile's own amounts, for all pairs of layers of two networks: median, quartiles and extremes of the mean over draws of images (Appendix A of the paper).", "name": "fig-amounts"}, "image": {"alt": "A box for each setting of images and minibatch: differences of CKA from the reference setting, around zero. The claim below gives their mean size."}}
 from seelike import plots
@@ -192,12 +196,8 @@ def two_amounts(layer, one, other):
     """Draw a row of the map at two settings."""
     lines = {}
     for setting in (one, other):
-        comparison = comparisons[settings[setting]]
-        row = comparison.between(names[0], names[0])[:, layer]
-        lines[setting] = (
-            comparison.depth(names[0]),
-            *claims.mean_and_uncertainty(row),
-        )
+        whole = comparisons[settings[setting]].between(names[0], names[0])
+        lines[setting] = plots.over_depth(whole[:, layer])
     return plots.depth_lines(lines, y_label="CKA")
 
 

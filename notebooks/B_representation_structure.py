@@ -151,12 +151,9 @@ stages_of = comparison.layers[run.resnets[0]] if run.resnets else None
 rows = {}
 for name in [*run.vits, *run.resnets]:
     cka, depth = comparison.between(name, name), comparison.depth(name)
-    rows[name] = {
-        "all pairs": summary(structure.mean_off_diagonal(cka)),
-        "first with last third": summary(
-            structure.first_third_with_last_third(cka, depth)
-        ),
-    }
+    ends = structure.first_third_with_last_third(cka, depth)
+    rows[name] = {"all pairs": summary(structure.mean_off_diagonal(cka))}
+    rows[name]["first with last third"] = summary(ends)
     if stages_of:
         stage = structure.stages_like(comparison.layers[name], stages_of)
         step = structure.within_minus_between_stages(cka, stage)

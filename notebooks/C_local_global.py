@@ -233,9 +233,7 @@ def both_sides(name):
             zip(fields[name][0].after, radii(fields[name], side).T, strict=True)
         )
         first, *_ = by_sublayer(by_layer).values()
-        values = np.array(list(first.values())).T
-        depth = np.linspace(0, 1, values.shape[1])
-        lines[label] = depth, *claims.mean_and_uncertainty(values)
+        lines[label] = plots.over_depth(np.array(list(first.values())).T)
     return lines
 
 

@@ -253,22 +253,22 @@ if lower:
 # %%
 import seelike.data
 
+
+def on_draw(name, images):
+    """How well each block of a network localizes, on one draw of images."""
+    found = token_patch_cka(
+        run.models[name], blocks[name], images, minibatch=run.batch_size
+    )
+    return [localization_above_chance(each.cka) for each in found.values()]
+
+
 textures = {}
 if "textures/test" in run.other_images:
-    images_of_textures = seelike.data.load("textures/test")
-    chosen = [*run.vits[:1], *(pair[1] for pair in pairs[:1]), *run.resnets[:1]]
-    for name in [name for name in chosen if name in maps]:
-        draws = [
-            token_patch_cka(
-                run.models[name], blocks[name], images, minibatch=run.batch_size
-            )
-            for images in run.draws(images_of_textures)
-        ]
-        of_draws = [
-            [localization_above_chance(each.cka) for each in draw.values()]
-            for draw in draws
-        ]
-        textures[name] = np.array(of_draws)
+    images = seelike.data.load("textures/test")
+    for name in [*run.vits[:1], *(pair[1] for pair in pairs[:1]), *run.resnets[:1]]:
+        if name in maps:
+            of_draws = [on_draw(name, draw) for draw in run.draws(images)]
+            textures[name] = np.array(of_draws)
 
 # %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: on the images of this page (above) and on textures (below), for the same networks. Mind the two scales. Bands are 95 % intervals over draws of images.", "name": "fig-textures"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth, above on the images of this page, below on textures. Compare the right ends of the lines."}}
 if textures:
@@ -312,13 +312,8 @@ print(
 # The first, a middle and the last block of the pair of ViTs and of the first ResNet.
 
 # %%
-from seelike.few_shot_probes import (
-    HELD_OUT,
-    training_and_test_images,
-    why_no_probes,
-)
+from seelike.few_shot_probes import why_no_probes
 from seelike.models import layers
-from seelike.probes import probe_layers
 
 why_not = why_no_probes(run.images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
@@ -334,13 +329,13 @@ for name in dict.fromkeys([*of_pairs, *run.resnets[:1]]):
 # Each repeat draws new images, to train on and to test.
 
 # %%
+from seelike.few_shot_probes import HELD_OUT, training_and_test_images
+from seelike.probes import probe_layers
+
 accuracies = {name: [] for name in probed}
 for repeat in range(run.repeats if probed else 0):
     training, test = training_and_test_images(
-        run.images,
-        per_class=10,
-        number_of_test_images=500,
-        seed=run.seed + repeat,
+        run.images, per_class=10, number_of_test_images=500, seed=run.seed + repeat
     )
     options = {"tokens": "each", "held_out": HELD_OUT}
     for name, of_network in accuracies.items():

@@ -125,16 +125,9 @@ from seelike import claims
 
 lines = {}
 for name, result in measured.items():
-    depth = np.linspace(0, 1, len(result.names))
     if result.cosine_of_cls is not None:
-        lines[f"{name}, CLS"] = (
-            depth,
-            *claims.mean_and_uncertainty(result.cosine_of_cls),
-        )
-    lines[f"{name}, spatial"] = (
-        depth,
-        *claims.mean_and_uncertainty(result.cosine_of_spatial),
-    )
+        lines[f"{name}, CLS"] = plots.over_depth(result.cosine_of_cls)
+    lines[f"{name}, spatial"] = plots.over_depth(result.cosine_of_spatial)
 if lines:
     display(plots.depth_lines(lines, y_label="cosine of skip and output"))
 
@@ -164,10 +157,7 @@ claims.record_difference(
 
 # %% mystnb={"figure": {"caption": "Cosine of skip and branch, mean over tokens, by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-cosine-branch"}, "image": {"alt": "A line for each network: cosine of skip and branch against relative depth, with zero where a branch adds at a right angle."}}
 lines = {
-    name: (
-        np.linspace(0, 1, len(result.names)),
-        *claims.mean_and_uncertainty(np.nanmean(result.cosine_with_branch, axis=2)),
-    )
+    name: plots.over_depth(np.nanmean(result.cosine_with_branch, axis=2))
     for name, result in measured.items()
 }
 if lines:
@@ -202,11 +192,8 @@ def one_token(network, token):
     """Draw how one token turns through a network."""
     every = measured[network].cosine_with_output
     cosines = every[..., min(token, every.shape[2] - 1)]
-    line = (
-        np.linspace(0, 1, cosines.shape[1]),
-        *claims.mean_and_uncertainty(cosines),
-    )
-    return plots.depth_lines({network: line}, y_label="cosine of skip and output")
+    line = {network: plots.over_depth(cosines)}
+    return plots.depth_lines(line, y_label="cosine of skip and output")
 
 
 if measured:

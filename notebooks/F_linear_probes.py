@@ -104,37 +104,28 @@ print(by_hand.numpy(), probe.coef_.numpy().round(4))
 # %%
 from seelike.few_shot_probes import accuracy_by_block
 
-gap_pairs, data_pairs = (
-    run.groups["cls_and_gap"],
-    run.groups["much_and_little_data"],
-)
-of_data = [name for pair in data_pairs for name in pair]
-of_gap = [name for pair in gap_pairs for name in pair]
-
 
 def probes(names, kind):
     """For each image set that can be probed: accuracy by network, repeat and block."""
     networks = {name: run.models[name] for name in dict.fromkeys(names)}
+    amounts = {"repeats": run.repeats, "number_of_test_images": 300}
 
     def on(image_set):
         found = accuracy_by_block(
-            networks,
-            sets[image_set],
-            tokens=[kind],
-            repeats=run.repeats,
-            seed=run.seed,
-            number_of_test_images=300,
-            batch_size=run.batch_size,
+            networks, sets[image_set], tokens=[kind], seed=run.seed, **amounts
         )
         return {name: kinds[kind] for name, kinds in found.items()}
 
-    return {
-        key: found
-        for key, found in seelike.where_possible(sets, on).items()
-        if found
-    }
+    measured = seelike.where_possible(sets, on)
+    return {image_set: found for image_set, found in measured.items() if found}
 
 
+# %% [markdown]
+# First on the mean of all tokens, for the networks of Figures F.1 and F.2.
+
+# %%
+data_pairs = run.groups["much_and_little_data"]
+of_data = [name for pair in data_pairs for name in pair]
 accuracy = probes([*run.vits, *run.resnets, *of_data], "mean")
 
 # %% [markdown]
@@ -148,16 +139,10 @@ import numpy as np
 from seelike import claims, plots
 
 
-def over_depth(values):
-    """Relative depth, mean and band of some values per repeat and block."""
-    depth = np.linspace(0, 1, values.shape[1])
-    return depth, *claims.mean_and_uncertainty(values)
-
-
 def panels(measured, names):
     """For each image set the lines of some networks."""
     return {
-        image_set: {name: over_depth(found[name]) for name in names}
+        image_set: {name: plots.over_depth(found[name]) for name in names}
         for image_set, found in measured.items()
     }
 
@@ -176,13 +161,17 @@ others = [image_set for image_set in accuracy if image_set != run.images.name]
 
 def elsewhere(measured, names, statistic):
     """A statistic of the probes of some networks, mean over the other image sets."""
-    if not others:
-        return []
-    return [
-        np.mean([statistic(measured[each][name]) for each in others], axis=0)
-        for name in names
-    ]
 
+    def of(name):
+        return np.mean([statistic(measured[each][name]) for each in others], axis=0)
+
+    return [of(name) for name in names] if others else []
+
+
+# %% [markdown]
+# First Figure F.1, at half depth.
+
+# %%
 
 claims.record_difference(
     "data_buys_better_middle_layers_elsewhere",
@@ -218,6 +207,8 @@ claims.record_difference(
 # **Predict.** Will the spatial tokens of the ViT with CLS token be as far behind on other images?
 
 # %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens, mean over tokens, for a ViT with CLS token, one with GAP, and ResNets (the paper's Figure F.3). Bands are 95 % intervals.", "name": "fig-tokens-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes on single tokens against relative depth. The claim below compares the last block of GAP and CLS."}}
+gap_pairs = run.groups["cls_and_gap"]
+of_gap = [name for pair in gap_pairs for name in pair]
 compared = list(dict.fromkeys([*of_gap, *run.resnets]))
 single = probes(compared, "each")
 if single and compared:
@@ -255,9 +246,9 @@ figures, alt = {}, {}
 for image_set, found in accuracy.items():
     for name, values in found.items():
         label = f"{name} on {image_set}"
-        lines = {"mean of the tokens": over_depth(values)}
+        lines = {"mean of the tokens": plots.over_depth(values)}
         if name in single.get(image_set, {}):
-            lines["single tokens"] = over_depth(single[image_set][name])
+            lines["single tokens"] = plots.over_depth(single[image_set][name])
         figures[label] = plots.depth_lines(lines, y_label="accuracy", title=label)
         top = ", ".join(f"{kind} {line[1][-1]:.2f}" for kind, line in lines.items())
         alt[label] = f"Accuracy at the last block: {top}."
@@ -270,7 +261,9 @@ plots.states(figures, "Network", alt) if figures else None
 # %% tags=["remove-output"]
 def two_networks(images, one, other):
     """Draw two networks' probes on the mean of the tokens."""
-    lines = {name: over_depth(accuracy[images][name]) for name in (one, other)}
+    lines = {
+        name: plots.over_depth(accuracy[images][name]) for name in (one, other)
+    }
     return plots.depth_lines(lines, y_label="accuracy", title=images)
 
 

@@ -371,15 +371,10 @@ plots.states(figures, "Target", alt) if figures else None
 # %% tags=["remove-output"]
 def compared(a, b, images):
     """Draw the CKA of each block of one network with the same block of another, on one draw."""
-    values = kept(
-        run.models[a],
-        run.models[b],
-        next(one for one in shown.values() if one.name == images),
-        number_of_images=min(256, run.number_of_images),
-        batch_size=run.batch_size,
-        repeats=1,
-        seed=run.seed,
-    )
+    chosen = next(one for one in shown.values() if one.name == images)
+    size = {"batch_size": run.batch_size, "repeats": 1, "seed": run.seed}
+    size["number_of_images"] = min(256, run.number_of_images)
+    values = kept(run.models[a], run.models[b], chosen, **size)
     values = np.full((1, 2), np.nan) if values is None else values
     line = (depth_of_blocks(values.shape[1]), *mean_and_uncertainty(values))
     return plots.depth_lines({f"{a}\n{b}": line}, y_label="CKA", title=images)

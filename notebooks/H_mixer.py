@@ -172,9 +172,8 @@ for name in [*run.mixers, *run.vits, *run.resnets]:
     cka = comparison.between(name, name)
     found = structure.two_parts(cka, comparison.layers[name])
     if found is not None:
-        rows[name] = {
-            "cut after block": found.after_block,
-            "share of the first part": round(found.share, 2),
+        cut = {"cut after block": found.after_block, "share": round(found.share, 2)}
+        rows[name] = cut | {
             "CKA in the first": claims.summary(found.within_first),
             "in the second": claims.summary(found.within_second),
             "across": claims.summary(found.across),

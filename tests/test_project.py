@@ -159,6 +159,14 @@ def test_notebooks_are_kept_without_outputs(notebook):
 
 
 @each_notebook
+def test_cells_are_short(notebook):
+    """Fifteen lines of code or fewer, without comments and empty lines: what is longer belongs in the library."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        lines = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        assert cell.cell_type != "code" or len(lines) <= 15, cell.source
+
+
+@each_notebook
 def test_no_myst_shows_in_a_notebook(notebook):
     stored = nbformat.read(notebook, as_version=4)
     for cell in stored.cells:

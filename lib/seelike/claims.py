@@ -311,13 +311,17 @@ def summary(values: Float[np.ndarray, " repeats"]) -> str:
     """Write the mean over repeats with its uncertainty, for tables.
 
     Args:
-        values: One number per repeat.
+        values: One number per repeat. Where one is NaN, the mean is not defined.
 
     Example:
         >>> summary(np.array([0.30, 0.32, 0.31])), summary(np.array([0.3]))
         ('0.310 ± 0.025', '0.300')
+        >>> summary(np.array([0.30, np.nan]))
+        'not defined'
     """
     mean, half_width = mean_and_uncertainty(values)
+    if np.isnan(mean):
+        return "not defined"
     return with_uncertainty(float(mean), None if np.isnan(half_width) else float(half_width))
 
 

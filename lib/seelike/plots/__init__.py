@@ -3,7 +3,7 @@
 from seelike.plots.attention import all_heads, head_map, sorted_heads, subsets_of_heads
 from seelike.plots.cka import CKAMap, HasBlock, cka_map, cka_maps, map_between, pairs_of_images
 from seelike.plots.claims import forest
-from seelike.plots.depth import boxes, depth_lines, depth_panels
+from seelike.plots.depth import boxes, depth_lines, depth_panels, over_depth
 from seelike.plots.images import image_rows
 from seelike.plots.interactive import live, states, states_of_two
 from seelike.plots.localization import accuracy_maps, places, same_place, same_place_alt, token_maps
@@ -31,6 +31,7 @@ __all__ = [
     "line_panels",
     "live",
     "map_between",
+    "over_depth",
     "pairs_of_images",
     "places",
     "same_place",

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from seelike.claims import mean_and_uncertainty
 from seelike.plots.style import DASHES
 
 # For each name in the legend: relative depths, values, and half the height of the band.
@@ -39,6 +41,25 @@ def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
     axes.axvline(0, color="0.5", linewidth=1, linestyle="--")
     axes.set_xlabel(label)
     return figure
+
+
+def over_depth(
+    values: Float[np.ndarray, "repeats layers"],
+) -> tuple[Float[np.ndarray, " layers"], Float[np.ndarray, " layers"], Float[np.ndarray, " layers"]]:
+    """Make a line of `depth_lines` of what was measured at each layer of a network.
+
+    Args:
+        values: A row for each repeat, a column for each layer, in firing order.
+
+    Returns:
+        Relative depths from 0 to 1, means over repeats, and half the widths of their 95 % intervals.
+
+    Example:
+        >>> over_depth(np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 5.0]]))[:2]
+        (array([0. , 0.5, 1. ]), array([1., 2., 4.]))
+    """
+    mean, half_width = mean_and_uncertainty(values)
+    return np.linspace(0, 1, values.shape[1]), mean, half_width
 
 
 def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "linear") -> Figure:
