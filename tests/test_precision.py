@@ -64,7 +64,7 @@ def test_gram_matrices_of_sixteen_bit_activations_are_float64():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cka_moves_by_less_than_a_hundredth(name, garments):
-    """A bfloat16 number errs by up to 4e-3 of itself, what is averaged over many numbers by less. Measured: 2.4e-3."""
+    """A bfloat16 number errs by up to 4e-3 of itself, a mean over many by less. Measured: 2e-3."""
     exact, mixed = (
         compare_models(
             {name: with_precision(load(name), precision)},

@@ -1,8 +1,8 @@
 """Forward passes in 16 bits, where these are faster, and measurements in 32 bits or 64 all the same.
 
-In *mixed* precision the matrix products and convolutions of a network are computed in 16 bits, sums and norms in 32
-(PyTorch's autocast). Weights stay in 32 bits. What a hook reads is reduced outside of that: a Gram matrix of 16-bit
-activations is a product of 32 bits or more. The book's page on measurements says how far the results move.
+In *mixed* precision the matrix products and convolutions of a network are computed in 16 bits, sums and norms in
+32 (PyTorch's autocast). Weights stay in 32 bits. What a hook reads is reduced outside of that: a Gram matrix of
+16-bit activations is a product of 32 bits or more.
 """
 
 from collections.abc import Iterator
