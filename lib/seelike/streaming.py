@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from seelike.data import ImageSet
-from seelike.models import preprocessing
+from seelike.models import precision_of, preprocessing
 from seelike.models.layers import require_evaluation_mode
 
 # Seconds between two savings of the state: the most that a kill can cost.
@@ -123,8 +123,8 @@ def fingerprint(*parts: nn.Module | Tensor | np.ndarray | str) -> str:
     """Name networks, tensors and settings by their content: 16 hexadecimal digits.
 
     Args:
-        parts: Networks count by the names and values of their weights and by how they print, arrays by shape,
-            dtype and values.
+        parts: Networks count by the names and values of their weights, by how they print and by their precision,
+            arrays by shape, dtype and values.
 
     Example:
         >>> fingerprint("a", torch.zeros(2)) == fingerprint("a", torch.zeros(2))
@@ -139,7 +139,7 @@ def fingerprint(*parts: nn.Module | Tensor | np.ndarray | str) -> str:
 
     for part in parts:
         if isinstance(part, nn.Module):
-            add(repr(part))
+            add(f"{part!r} {precision_of(part)}")
             tensors = part.state_dict()
         elif isinstance(part, str):
             add(part)

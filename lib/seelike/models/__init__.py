@@ -11,6 +11,7 @@ Example:
 
 from seelike.models.layers import Layer, Residual, family, layers, residuals
 from seelike.models.loading import available, load, preprocessing
+from seelike.models.precision import PRECISIONS, precision_of, with_precision
 from seelike.models.reading import read
 from seelike.models.records import (
     TrainingRecord,
@@ -21,6 +22,7 @@ from seelike.models.records import (
 )
 
 __all__ = [
+    "PRECISIONS",
     "Layer",
     "Residual",
     "TrainingRecord",
@@ -30,9 +32,11 @@ __all__ = [
     "layers",
     "load",
     "model_card",
+    "precision_of",
     "preprocessing",
     "read",
     "residuals",
     "training_record",
     "training_records",
+    "with_precision",
 ]

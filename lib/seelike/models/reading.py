@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from seelike.errors import unknown_name
 from seelike.models.layers import Layer, require_evaluation_mode
+from seelike.models.precision import as_given
 
 
 def read(
@@ -97,7 +98,8 @@ def hook(module: nn.Module, layer: Layer, keep: Callable[[Layer, Any], None]) ->
     Args:
         module: The layer's module.
         layer: The layer.
-        keep: Called with the layer and what it gives, as soon as there is one.
+        keep: Called with the layer and what it gives, as soon as there is one. Where the network computes in mixed
+            precision, `keep` does not.
 
     Returns:
         The handle that removes the hook.
@@ -113,11 +115,13 @@ def hook(module: nn.Module, layer: Layer, keep: Callable[[Layer, Any], None]) ->
 
     def on_input(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         if next(calls) == layer.call:
-            keep(layer, inputs[0] if inputs else None)
+            with as_given():
+                keep(layer, inputs[0] if inputs else None)
 
     def on_output(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if next(calls) == layer.call:
-            keep(layer, output)
+            with as_given():
+                keep(layer, output)
 
     if layer.side == "input":
         return module.register_forward_pre_hook(on_input)
