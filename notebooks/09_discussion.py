@@ -46,6 +46,7 @@ batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
+precision = None  # "float32", or "mixed": products in 16 bits
 
 # %% [markdown]
 # One line reads the parameters. This page measures nothing of its own, so it needs their `profile` alone.

@@ -54,6 +54,7 @@ batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
+precision = None  # "float32", or "mixed": products in 16 bits
 
 # %% [markdown]
 # One line loads the networks and the images that the parameters name.

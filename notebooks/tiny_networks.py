@@ -50,6 +50,7 @@ batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
+precision = None  # "float32", or "mixed": products in 16 bits
 
 # %% [markdown]
 # One line loads what the parameters name.

@@ -13,6 +13,7 @@ from PIL import Image
 import seelike
 from seelike import notebook, profiles
 from seelike.errors import UnknownName
+from seelike.models import precision_of
 from seelike.models.tiny import TINY
 from seelike.notebook import start
 
@@ -25,6 +26,7 @@ PARAMETERS_CELL = dict(
     repeats=None,
     seed=0,
     device=None,
+    precision=None,
 )
 
 
@@ -56,6 +58,21 @@ def test_the_parameters_cell_as_it_stands_is_the_tiny_profile(shown):
     )
     assert run.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert len(shown) == 1
+
+
+def test_the_profile_chooses_the_precision_and_the_user_may_change_it(shown):
+    # The larger profiles' images and networks are not at hand: theirs is read off the table.
+    assert [profiles.profile_of(name).precision for name in ("tiny", "colab", "paper")] == [
+        "float32",
+        "mixed",
+        "float32",
+    ]
+    run = start({**PARAMETERS_CELL, "precision": "mixed"})
+    assert {precision_of(model) for model in run.models.values()} == {"mixed"}
+    assert "mixed precision" in shown[0]["text/plain"]
+    assert shown[0][notebook.RUN_MIME]["precision"] == "mixed"
+    with pytest.raises(UnknownName, match=r"'half'.*float32.*mixed"):
+        start({**PARAMETERS_CELL, "precision": "half"})
 
 
 def test_the_parameters_here_are_those_of_start():

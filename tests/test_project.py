@@ -27,7 +27,17 @@ REQUIREMENTS = [
     for line in lines
     if not line.startswith(f"{PYPROJECT['name']}[")
 ]
-PARAMETERS = ["profile", "models", "images", "number_of_images", "batch_size", "repeats", "seed", "device"]
+PARAMETERS = [
+    "profile",
+    "models",
+    "images",
+    "number_of_images",
+    "batch_size",
+    "repeats",
+    "seed",
+    "device",
+    "precision",
+]
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 

@@ -39,6 +39,7 @@ PARAMETERS: dict[str, Any] = {
     "repeats": None,
     "seed": 0,
     "device": None,
+    "precision": None,
 }
 
 # What a parameter can be. Modules, functions and objects in a notebook's namespace never are parameters.
@@ -65,6 +66,7 @@ class Run:
         repeats: Draws of images.
         seed: Repeat `r` draws its images by `seed + r`.
         device: Where the networks run, "cpu" or "cuda".
+        precision: Of their forward passes, "float32" or "mixed" (`seelike.models.with_precision`).
     """
 
     profile: str
@@ -78,6 +80,7 @@ class Run:
     repeats: int
     seed: int
     device: str
+    precision: str
 
     @property
     def vits(self) -> list[str]:
@@ -122,8 +125,9 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     """Set a notebook up: read its parameters, seed, load models and images, say what will run.
 
     The parameters are `profile`, `models` (a list of names, or one string with commas), `images`,
-    `number_of_images`, `batch_size`, `repeats`, `seed` and `device`. One that is absent or None takes the
-    profile's value. Where the profile asks for more images than a given folder has, the whole folder is used.
+    `number_of_images`, `batch_size`, `repeats`, `seed`, `device` and `precision`. One that is absent or None
+    takes the profile's value. Where the profile asks for more images than a given folder has, the whole folder
+    is used.
 
     Networks that are given take their role by their architecture. A group, for pages that compare networks with
     one of their kind, is written with ">" after the network that the others are compared with: "before>after".
@@ -140,7 +144,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         The run.
 
     Raises:
-        UnknownName: A parameter, profile, page, model or device that is not known.
+        UnknownName: A parameter, profile, page, model, device or precision that is not known.
         TypeError: A parameter of the wrong type.
         ValueError: A number out of range, more images asked for than there are, fewer images than one
             minibatch, a device that this machine lacks, or no images where the profile brings none.
@@ -158,6 +162,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     seed = _whole_number("seed", given["seed"], 0, at_least=0)
     repeats = _whole_number("repeats", given["repeats"], profile.repeats, at_least=1)
     device = _device(given["device"])
+    precision = profile.precision if given["precision"] is None else given["precision"]
     chosen = _chosen(given["models"])
     names = list(dict.fromkeys(name for group in chosen for name in group)) or profile.networks
 
@@ -171,7 +176,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     torch.manual_seed(seed)
     plots.use_style()
     show_warnings_without_path()
-    loaded = {name: models.load(name, device=device) for name in names}
+    loaded = {name: models.with_precision(models.load(name, device=device), precision) for name in names}
     run = Run(
         profile=profile.name,
         models=loaded,
@@ -184,6 +189,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         repeats=repeats,
         seed=seed,
         device=device,
+        precision=precision,
     )
     show(_description(run, notes))
     return run
@@ -353,7 +359,8 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
     )
     where = f"{run.device} ({gpu})" if gpu else run.device
     with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
-    head = f"Profile {run.profile} on {where}:"
+    precision = "" if run.precision == "float32" else f", {run.precision} precision"
+    head = f"Profile {run.profile} on {where}{precision}:"
     body = f"{', '.join(run.models)}; {amount}; {with_versions}."
     return {
         "text/plain": "\n".join([f"{head} {body}", *notes]),
@@ -375,6 +382,7 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
             "seed": run.seed,
             "device": run.device,
             "gpu": gpu,
+            "precision": run.precision,
             "versions": versions,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         },

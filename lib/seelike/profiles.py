@@ -36,6 +36,7 @@ class Profile:
         number_of_images: Images in each repeat, drawn without replacement.
         batch_size: Images in each minibatch of CKA.
         repeats: Draws of images; their spread gives the uncertainty.
+        precision: Of the forward passes: "float32" or "mixed".
     """
 
     name: str
@@ -47,6 +48,7 @@ class Profile:
     number_of_images: int
     batch_size: int
     repeats: int
+    precision: str
 
     @property
     def networks(self) -> list[str]:
@@ -93,4 +95,5 @@ def profile_of(name: str, page: str | None = None) -> Profile:
         number_of_images=content["number_of_images"],
         batch_size=content["batch_size"],
         repeats=content["repeats"],
+        precision=content["precision"],
     )
