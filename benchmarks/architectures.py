@@ -5,29 +5,36 @@
 It shows that each measurement takes each architecture, in how much time and memory, and how far mixed precision
 moves what a claim is made of. Each architecture and precision runs in a process of its own, whose peak memory is
 taken: resident memory on a CPU, what PyTorch allocated on a GPU. A measurement that has no meaning for an
-architecture says so. The table is benchmarks/results/architectures.json. With --only, the rows of other
-architectures stay as they were.
+architecture says so. Operations are those of matrix products and convolutions, two for each multiplication with
+its addition, by the type of the numbers that come out. The table is benchmarks/results/architectures.json;
+benchmarks/costs.py makes of it what each page costs. With --only, the rows of other architectures stay as they
+were.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from side_by_side import RESULTS, surroundings
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from seelike import data
 from seelike.cka import compare_heads, compare_models, compare_pairs
+from seelike.cka.memory import most_in_use
 from seelike.data import ImageSet
 from seelike.local_global import measure_fields, measure_heads, radii
 from seelike.localization import token_patch_cka
-from seelike.models import PRECISIONS, layers, load, with_precision
+from seelike.models import PRECISIONS, layers, load, preprocessing, with_precision
 from seelike.probes import probe_layers
 from seelike.propagation import propagation
 from seelike.spatial_information import localization_above_chance
@@ -46,6 +53,34 @@ ARCHITECTURES = {
     "DeiT III": "deit3_large_patch16_224",
 }
 NAME = "architectures"
+
+
+class Operations(TorchDispatchMode):
+    """Count floating-point operations by the type of their results, such as "bfloat16"."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        super().__init__()
+        self.by_type: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and add what it takes."""
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        if func.overloadpacket in flop_registry:
+            first = next(leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor))
+            count = flop_registry[func.overloadpacket](*args, **kwargs, out_val=made)
+            self.by_type[str(first.dtype).removeprefix("torch.")] += count
+        return made
+
+
+def forward_passes(model: nn.Module, images: ImageSet) -> float:
+    """What every measurement takes at least. Not a statistic: the largest output."""
+    prepare = preprocessing(model)
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        outputs = [model(prepare(image)[None].to(device)) for image in images]
+    return float(torch.cat(outputs).max())
 
 
 def mean_cka(model: nn.Module, images: ImageSet) -> float:
@@ -103,6 +138,7 @@ def probe_accuracy(model: nn.Module, images: ImageSet) -> float:
 
 
 MEASUREMENTS: dict[str, Callable[[nn.Module, ImageSet], float]] = {
+    "forward passes": forward_passes,
     "CKA of all layers": mean_cka,
     "CKA of blocks": cka_of_blocks,
     "CKA of heads": cka_of_heads,
@@ -126,19 +162,17 @@ def measure(architecture: str, precision: str, device: str, number: int) -> dict
     """Run all measurements on one architecture in this process."""
     images = images_of_two_classes(number)
     model = with_precision(load(f"{ARCHITECTURES[architecture]}:random", device=device), precision)
-    seconds, statistics, not_here = {}, {}, {}
+    seconds, statistics, operations, not_here = {}, {}, {}, {}
     for name, measurement in MEASUREMENTS.items():
         begin = time.perf_counter()
         try:
-            statistics[name] = measurement(model, images)
+            with Operations() as counted:
+                statistics[name] = measurement(model, images)
         except ValueError as error:
             not_here[name] = str(error)
             continue
         seconds[name] = time.perf_counter() - begin
-    on_gpu = device.startswith("cuda")
-    peak = (
-        torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
+        operations[name] = dict(counted.by_type)
     return {
         "network": ARCHITECTURES[architecture],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -147,8 +181,9 @@ def measure(architecture: str, precision: str, device: str, number: int) -> dict
         "images": number,
         "seconds": seconds,
         "statistics": statistics,
+        "operations": operations,
         "not_here": not_here,
-        "peak_gigabytes": peak / 1e9,
+        "peak_gigabytes": most_in_use(torch.device(device)) / 1e9,
     }
 
 
