@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import threading
 from html.parser import HTMLParser
@@ -185,7 +186,7 @@ def test_every_image_says_what_it_shows(visit, name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_figures_have_captions_and_numbers_of_their_section(visit, name):
     page = visit(name)
-    section = name.removeprefix("notebooks/").split("_")[0].lstrip("0").upper()
+    section = re.match(r"notebooks/0*(\d+|[A-Za-z])", name)[1].upper()
     numbers = page.locator("article figure .caption-number").all_inner_texts()
     assert [number.strip() for number in numbers] == [
         f"Fig. {section}.{count}" for count in range(1, len(numbers) + 1)
