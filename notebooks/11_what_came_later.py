@@ -21,9 +21,9 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | what moves CKA though it should not; two other measures, and whether they agree; what massive activations and registers are; what self-supervised and distilled ViTs do otherwise |
+# | **You will learn** | what moves CKA though it should not; two other measures, and which claims of Section 4 hang on the measure; what massive activations and registers are; what self-supervised and distilled ViTs do otherwise |
 # | **You need** | [Section 3](03_background.ipynb) and [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | half a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.
@@ -286,31 +286,41 @@ def other_images(repeat):
 
 
 # %% [markdown]
-# For each draw of images and each number of directions, the two parts of the layer, and their likeness to the whole.
+# Some directions divide a layer into two parts: what they hold, and all else. Four numbers compare these with the whole.
 
 
 # %%
-def parts(name):
-    """Variance and likeness of the first directions and of all others, [draws, numbers of directions, 4]."""
+def parts(x, directions):
+    """Share of the variance, Procrustes and CKA of what directions hold; CKA of all else."""
+    places = x @ directions
+    layers = places, x - places @ directions.T, x
+    first, others, whole = map(coordinates, layers)
+    return [
+        np.sum(first**2) / np.sum(whole**2),
+        procrustes(first, whole),
+        unbiased_cka(first, whole),
+        unbiased_cka(others, whole),
+    ]
+
+
+# %% [markdown]
+# For each draw of images and each number of directions:
+
+
+# %%
+def all_parts(name):
+    """The four numbers of a network, [draws, numbers of directions, 4]."""
     values = []
     for repeat, images in enumerate(draws):
         found = principal_directions(features_of(name, other_images(repeat)), 30)
         x = features_of(name, images)
-        x, rows = x - x.mean(dim=0), []
-        whole = coordinates(x)
-        for number in kept:
-            places = x @ found[:, :number]
-            first = coordinates(places)
-            others = coordinates(x - places @ found[:, :number].T)
-            share = np.sum(first**2) / np.sum(whole**2)
-            of_cka = unbiased_cka(first, whole), unbiased_cka(others, whole)
-            rows.append([share, procrustes(first, whole), *of_cka])
-        values.append(rows)
+        x = x - x.mean(dim=0)
+        values.append([parts(x, found[:, :number]) for number in kept])
     return np.array(values)
 
 
 kept = np.array([n for n in (1, 2, 3, 5, 8, 12, 20, 30) if n < len(draws[0]) - 1])
-measured = seelike.where_possible(dict.fromkeys([one, other]), parts)
+measured = seelike.where_possible(dict.fromkeys([one, other]), all_parts)
 
 # %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, how like the whole they are, and how like it all others are. The directions come from other images. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network, against the number of directions: the share of the variance of the first directions, their CKA and their Procrustes similarity with the whole rise, that CKA fastest; the CKA of all other directions with the whole falls. The numbers below give the first values."}}
 titles = [
@@ -335,11 +345,9 @@ for name, values in measured.items():
     share, _, cka_of_first, cka_of_others = values.mean(axis=0).T
     at = int(np.argmax(cka_of_first >= 0.9))
     if cka_of_first[at] < 0.9:
-        print(f"{name}: more than {kept[-1]} directions")
+        print(f"{name}: more than the first {kept[-1]}")
         continue
-    print(
-        f"{name}: {kept[at]} directions, {share[at]:.0%} of the variance", end="; "
-    )
+    print(f"{name}: first {kept[at]}, {share[at]:.0%} of the variance", end="; ")
     print(f"the others: {1 - share[at]:.0%}, and a CKA of {cka_of_others[at]:.2f}")
 
 # %% [markdown]
@@ -601,7 +609,7 @@ if one in run.vits and other in run.resnets:
     found = seelike.where_possible(compared, claims_of)
 else:
     print("These claims compare a ViT with a ResNet, and this run has not both.")
-pd.DataFrame(found)
+pd.DataFrame(found) if found else None
 
 # %% [markdown]
 # ## Massive activations and registers
@@ -728,8 +736,9 @@ for title, lines in panels.items():
 
 # %% [markdown]
 # What is the same for every image is taken away with the mean, however large it is: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image, CKA compares
-# little else than *where it sits*, and two blocks that hand it on look the same. The other measures do no better. It follows, though we have not seen it in a paper, that a network
-# with registers and one without should be compared with care: their maps may differ by where they keep a few large numbers.
+# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. (In a ResNet, whose resolution falls, the places of the one block are not quite those of the other.) The other
+# measures do no better. It follows, though we have not seen it in a paper, that a network with registers and one without should be compared with care: their maps may differ by where they keep a
+# few large numbers.
 #
 # In the networks of this run: what does CKA say of a block with itself when the one channel of the largest variance is set to zero?
 
@@ -907,9 +916,9 @@ display(
 #    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
 # 2. CCA says 1. CKA looks at the first few directions of the second layer, which are only a few of twenty in the first: by hand, the sum of `a_i b_i` over the root of the sums of
 #    `a_i^2` and `b_i^2` is about 0.39.
-# 3. Two heaps of images: those with the one token, and those with the other. Within each layer all else is small beside that, and two such layers have a CKA of 1:
-#    `when_planted(torch.arange(len(draws[0])) % 2 / 2)`.
-# 4. Look at the table of claims: whatever holds there as in the trained networks was not learned. A likeness alone does not say that anything was.
+# 3. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
+#    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
+# 4. All five, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
 #
 # </details>
 #
