@@ -218,10 +218,15 @@ plots.token_maps(mean) if mean else None
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block. Bands are 95 % intervals over draws of images.", "name": "fig-own-probes"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth."}}
 from seelike.few_shot_probes import accuracy_by_block
 
-probed = accuracy_by_block(
-    run.models, run.images, tokens=["mean"], repeats=run.repeats, seed=run.seed
-)
-accuracy = {name: kinds["mean"] for name, kinds in probed.items()}
+
+def probes(name):
+    """Accuracy of the probes of each block, per repeat; nothing where images have no classes."""
+    options = {"tokens": ["mean"], "repeats": run.repeats, "seed": run.seed}
+    return accuracy_by_block({name: run.models[name]}, run.images, **options)
+
+
+probed = seelike.where_possible(names, probes)
+accuracy = {name: found[name]["mean"] for name, found in probed.items() if found}
 lines = {name: plots.over_depth(values) for name, values in accuracy.items()}
 plots.depth_lines(lines, y_label="accuracy of probes") if lines else None
 

@@ -156,11 +156,9 @@ plots.boxes(boxes, label="difference of CKA") if boxes else None
 # %%
 from seelike import claims
 
-margin = [
-    0.02 - max(np.abs(d[repeat]).mean() for d in differences.values())
-    for repeat in range(run.repeats)
-]
-if differences and np.isfinite(margin).all():
+sizes = [np.abs(each).mean(axis=1) for each in differences.values()]
+margin = 0.02 - np.max(sizes, axis=0) if sizes else np.array([np.nan])
+if np.isfinite(margin).all():
     claims.record(
         "batch_size_has_no_effect_on_cka", margin, figure_name="fig-amounts"
     )
