@@ -456,11 +456,12 @@ if vits:
 # ViTs do not learn to attend locally; that local heads are more like a ResNet than global ones; and that receptive fields are larger in low layers of a
 # ViT, jump to the whole image half-way, and stay strongest at their own patch.
 #
-# **Here we see** what the cards above say, with their numbers. In Figure 3, look for marks of the first two blocks below half of the dashed line: those would be local heads.
-# In Figure 4, compare the lowest marks left and right. In Figure 5, a dotted line that falls all the way is the paper's finding; where all distances are nearly
-# alike, the order of the subsets is mostly chance. In Figure 6, compare the first blocks of ViTs and ResNets, then the steepness of their lines.
+# **Here we see** no local heads. The nearest head in the two lowest blocks of `vit_7x7` looks 0.72 times as far as uniform attention, in `vit_14x14` none is below 0.9; the
+# paper's large ViTs have heads far below one half there. The other two parts of Figure 3 hold: low blocks have heads that look far, and high blocks have nothing else. Where heads differ so little,
+# the order of subsets in Figure 5 is mostly chance, and the two ViTs disagree on its sign. Receptive fields are as in the paper: those of ViTs are larger in low layers, jump to the image in one step
+# (70 % of their growth is in it; of a ResNet's, less than 30 %), and stay strongest at their own patch, which has several times its share to the end.
 #
-# <!-- numbers: which ViTs have local heads in their lowest blocks, and which size of ViT and share of data; the sign of Figure 5; radii of first and last blocks -->
+# The networks on little data are still being trained, so that Figure 4 is not tested yet.
 #
 # **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. Whole garments in the middle of
 # 28 x 28 pixels can be told apart by where they are bright; published recipes by which small ViTs learn local heads train for hundreds of

@@ -63,7 +63,7 @@ run = seelike.start(globals(), "08_scale_and_transfer")
 # the two, block by block: how alike are the first blocks, how alike the last? For each block that is one CKA.
 #
 # By hand, for two "networks" of two layers on eight images. Their first layers differ by a rotation, which CKA does not see; the second layer
-# of the one is noise.
+# of the one is noise. (On eight images an unbiased CKA of unrelated layers scatters widely around 0.)
 
 # %%
 import torch
@@ -287,9 +287,8 @@ if tested:
 # still; that pretraining on JFT-300M instead of ImageNet buys up to 30 points of accuracy in the middle of large ViTs; and that large ViTs are
 # better half-way up than ResNets.
 #
-# **Here we see**
-#
-# <!-- numbers: what to say here -->
+# **Here we see** little yet: the networks on shares of the data are still being trained, and with them Figure 12 and the left of Figure 13 are missing. On full data, half-way up, the ViTs' features are a little
+# worse than those of the ResNets, not better; these ViTs are also less accurate at the top.
 #
 # **Why.** What low layers compute, edges and blobs, is in any thousand images. What high layers compute is what tells the classes apart,
 # and that depends on which examples were seen. The shares here are of 60,000 images, 1,800 of them in the smallest; the

@@ -94,7 +94,15 @@ for verdict, sign in claims.SIGNS.items():
 # %% [markdown]
 # ## What we take with us
 #
-# <!-- numbers: what to say here -->
+# With tiny networks the claims fall into three groups.
+#
+# - **What lies in the architecture holds.** Receptive fields of ViTs are large from the start and stay at their patch; skip connections carry more in ViTs than in ResNets; tokens know their place to the end, and
+#   those of a ViT with CLS token are of less use to a classifier than those of one with GAP. None of it needs 300 million photographs.
+# - **What has to be learned from much data does not.** No head became local, the CLS token does its work in the first blocks and not in the last, and no ViT has better features half-way up than a ResNet that is as
+#   well or better trained.
+# - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure.
+#
+# Claims about networks on little data and about finetuning wait for networks that are still being trained.
 #
 # ## What a verdict can say
 #

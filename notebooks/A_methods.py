@@ -223,9 +223,8 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 #
 # **The paper found** no noticeable effect of minibatches from 128 to 1,024 and of 2,560 to 10,240 images.
 #
-# **Here we see**
-#
-# <!-- numbers: what to say here -->
+# **Here we see** that no size of minibatch moves the mean CKA by more than 0.004. Single entries of a map scatter, and most where images are few: with a quarter of them, 64, some are off by
+# 0.08. The mean absolute difference there is about the 0.02 that we called noticeable, so that the claim is undecided. The paper's smallest amount is forty times ours.
 #
 # **Why.** The mean over settings hardly moves, because the estimate has no bias. What moves is noise, and it falls with the number of images, whatever the minibatch.
 #

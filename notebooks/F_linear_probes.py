@@ -282,9 +282,8 @@ if accuracy:
 # **The paper found** the same on CIFAR-10 and CIFAR-100 as on ImageNet: more data makes better middle layers, large ViTs are better half-way up than ResNets, and single tokens of a ViT with CLS token
 # classify poorly.
 #
-# **Here we see**
-#
-# <!-- numbers: what to say here -->
+# **Here we see** none of it on digits and textures. Half-way up, the ViT is a tenth behind the ResNets. Single tokens of the ViT with CLS token, which classify garments worse than those of the one with GAP, classify
+# digits and textures as well. So that claim is about garments here. Networks on little data are still being trained.
 #
 # **Why.** CIFAR is nearer to ImageNet than digits and textures are to garments. On images of another kind the last blocks may be worse than the middle ones: they know garments, and nothing else.
 #

@@ -391,11 +391,9 @@ if shown:
 # **The paper found** that a ViT keeps much of its representation when it is finetuned on natural images, such as those of ImageNet or CIFAR-100, and changes
 # more on medical and on satellite images. In all cases the first four to five blocks are very well preserved, whatever the size of the network.
 #
-# **Here we see**, in the table, what each target changes on its own images. The first claim asks whether the lines fall from left to right, the
-# second whether the nearest target ends higher than the farthest. If the lines of the second panel come in another order than those of the first, then how far a
+# **Here we see** nothing yet: the finetuned networks are still being trained. When they are there, the table has what each target changes on its own images. The first claim asks whether the lines fall from left to
+# right, the second whether the nearest target ends higher than the farthest. If the lines of the second panel come in another order than those of the first, then how far a
 # target is depends on whom one asks: a network can change much for the new images and still treat the old ones as before.
-#
-# <!-- numbers: what to say here: do lines fall for all targets and both sizes; the order of the targets at the last block on both sets of images; are the first two or three blocks above 0.95? -->
 #
 # **Why.** The same change of every weight adds up from block to block, so a later block differs more for this reason alone; a fall is no proof that low
 # blocks hold features for any task. How much changes is also a matter of the rate of learning and of the number of steps, which finetuning keeps small. And near and

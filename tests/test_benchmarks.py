@@ -15,7 +15,7 @@ import side_by_side  # noqa: E402
 
 
 def test_every_benchmark_is_run():
-    tools = {"run_all", "accuracy", "side_by_side"}
+    tools = {"run_all", "accuracy", "architectures", "costs", "side_by_side"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} - tools == set(run_all.BENCHMARKS)
 
 

@@ -374,7 +374,8 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
     with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
     precision = "" if run.precision == "float32" else f", {run.precision} precision"
     head = f"Profile {run.profile} on {where}{precision}:"
-    body = f"{', '.join(run.models)}; {amount}; {with_versions}."
+    # A page without networks measures nothing, and shows no image to anything.
+    body = "; ".join([*([", ".join(run.models), amount] if run.models else []), with_versions]) + "."
     return {
         "text/plain": "\n".join([f"{head} {body}", *notes]),
         "text/html": '<div class="seelike-run">'
