@@ -1,7 +1,7 @@
 """A Hugging Face hub of data sets on this machine, with faults on demand.
 
-It speaks what the libraries `datasets` and `huggingface_hub` need to stream a set: what is known of a repository, the
-tree of its files, and the files themselves, whole or in ranges.
+It speaks what the libraries `datasets` and `huggingface_hub` need to stream a set: what is known of a repository,
+the tree of its files, and the files themselves, whole or in ranges.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ class LoopbackDatasets:
     Attributes:
         repositories: By name.
         fetched: File, first byte and length of each answer with content of a data file.
-        trouble: A function of the number of such an answer, from 0: "drop" ends it in its middle, "stall" is silent.
+        trouble: A function of the number of such an answer, from 0: "drop" ends it in its middle, "stall" is
+            silent.
     """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -117,7 +118,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def entry(self, path, content):
         entry = {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-        return {**entry, "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 1}}
+        return {
+            **entry,
+            "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 1},
+        }
 
     def tree(self, entries, folder, recursive):
         prefix = f"{folder}/" if folder else ""
@@ -127,7 +131,9 @@ class Handler(BaseHTTPRequestHandler):
         first = {prefix + entry["path"].removeprefix(prefix).partition("/")[0]: entry for entry in below}
         folders = {path for path in first if any(entry["path"].startswith(f"{path}/") for entry in below)}
         shown = below if recursive else [first[path] for path in first if path not in folders]
-        return self.json([*({"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders), *shown])
+        return self.json(
+            [*({"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in folders), *shown]
+        )
 
     def file(self, repository, name):
         if name not in repository.files:
@@ -151,7 +157,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if trouble == "stall":
             self.server.over.wait()
-        self.close_connection = True
 
     def json(self, known):
         self.answer(200, {"Content-Type": "application/json"}, json.dumps(known).encode())
@@ -162,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status, headers, content):
         self.send_response(status)
-        for name, value in {"Content-Length": len(content), **headers}.items():
+        for name, value in {"Content-Length": len(content), "Connection": "close", **headers}.items():
             self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":

@@ -46,9 +46,10 @@ classes: 2 of T-shirt/top, 2 of Dress, 1 of Bag.'
     few = [f"{n} of {name}" for name, n in counts.items() if n <= per_class]
     if not few:
         return ""
+    more = f" and {len(few) - 5} others" if len(few) > 5 else ""
     return (
         f"Probes need {per_class + 1} images of each class, one of them for testing; {images.name} has fewer of "
-        f"{len(few)} of its {len(counts)} classes: {', '.join(few[:5])}{', ...' if len(few) > 5 else ''}."
+        f"{len(few)} of its {len(counts)} classes: {', '.join(few[:5])}{more}."
     )
 
 

@@ -110,8 +110,8 @@ class Run:
         number = self.number_of_images if images is self.images else min(self.number_of_images, len(images) // 2)
         if number < _MINIMUM:
             raise ValueError(
-                f"{images.name} has {len(images)} images, of which each repeat takes half; CKA needs {_MINIMUM} or "
-                f"more in each. Give {2 * _MINIMUM} images or more."
+                f"{images.name} has {len(images)} images, of which each repeat takes half; CKA needs {_MINIMUM} "
+                f"or more in each. Give {2 * _MINIMUM} images or more."
             )
         for repeat in range(self.repeats):
             yield images.sample(number, seed=self.seed + repeat)
@@ -175,20 +175,22 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     chosen = _chosen(given["models"])
     names = list(dict.fromkeys(name for group in chosen for name in group)) or profile.networks
 
+    plots.use_style()
+    show_warnings_without_path()
     wanted = _whole_number("number_of_images", given["number_of_images"], profile.number_of_images, _MINIMUM)
-    # Of a set on the hub, as many as all repeats together can show.
-    images = data.load(_images(given["images"], profile), enough=wanted * repeats, seed=seed)
+    # A page without networks shows no image to anything: nothing is fetched for it. Of a set on the hub, others
+    # get as many as all repeats together can show.
+    images = data.load(
+        _images(given["images"], profile) if names else _GARMENTS, enough=wanted * repeats, seed=seed
+    )
     number_of_images, batch_size, notes = _amounts(given, profile, images)
-    if images.note:
-        notes.insert(0, images.note)
-    if profile.images is not None and given["images"] is None and profile.images_note:
-        notes.insert(0, profile.images_note)
+    if names:
+        of_profile = profile.images_note if given["images"] is None else ""
+        notes = [note for note in (of_profile, images.note, *notes) if note]
 
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    plots.use_style()
-    show_warnings_without_path()
     loaded = {name: models.with_precision(models.load(name, device=device), precision) for name in names}
     run = Run(
         profile=profile.name,

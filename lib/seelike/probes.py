@@ -362,13 +362,13 @@ def few_shot(images: ImageSet, per_class: int, seed: int) -> ImageSet:
     if few := {name: n for name, n in counts.items() if 0 < n < per_class}:
         raise ValueError(
             f"{len(few)} classes of {images.name} have fewer than {per_class} images: "
-            f"{', '.join(f'{name} ({n})' for name, n in list(few.items())[:5])}{', ...' if len(few) > 5 else ''}. Ask "
-            f"for at most {min(few.values())} of each class, or give more images."
+            f"{', '.join(f'{name} ({n})' for name, n in list(few.items())[:5])}{', ...' if len(few) > 5 else ''}. "
+            f"Ask for at most {min(few.values())} of each class, or give more images."
         )
     if missing := [name for name, n in counts.items() if n == 0]:
         warnings.warn(
-            f"{len(missing)} of the {len(counts)} classes of {images.name} have no image here, such as {missing[0]}: "
-            "they are left out.",
+            f"{len(missing)} of the {len(counts)} classes of {images.name} have no image here, such as "
+            f"{missing[0]}: they are left out.",
             stacklevel=2,
         )
     order = np.random.default_rng(seed).permutation(len(images))

@@ -203,7 +203,8 @@ def _choice(wanted: Wanted, splits: Mapping[str, Any]) -> str:
 def _columns(datasets: ModuleType, wanted: Wanted, features: Mapping[str, Any]) -> tuple[str, str | None]:
     """The columns of images and of classes, by their types."""
     types = {
-        column: getattr(feature, "dtype", None) or type(feature).__name__ for column, feature in features.items()
+        column: feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
+        for column, feature in features.items()
     }
     images = [column for column, feature in features.items() if isinstance(feature, datasets.Image)]
     if len(images) > 1:
@@ -219,7 +220,7 @@ def _columns(datasets: ModuleType, wanted: Wanted, features: Mapping[str, Any]) 
         warnings.warn(
             f"{wanted.name} has several columns of classes: {_listed(labels)}. The first is taken.", stacklevel=6
         )
-    plain = [column for column in _LABELS if str(types.get(column)).startswith(("int", "uint", "string"))]
+    plain = [column for column in _LABELS if types.get(column, "").startswith(("int", "uint", "string"))]
     return images[0], next(iter([*labels, *plain]), None)
 
 
