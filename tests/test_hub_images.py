@@ -199,7 +199,7 @@ def test_a_set_that_is_mixed_brings_no_warning(user, offer):
 
 
 def test_some_images_do_not_cost_the_whole_download(user, offer, server):
-    large = [file_of(pixels(i, side=1000)) for i in range(20)]
+    large = [file_of(pixels(i, side=700)) for i in range(20)]
     columns = {"image": [{"bytes": each, "path": None} for each in large], "label": [0] * 20}
     name = offer({split_file(): parquet(columns, rows_in_piece=4)})
     assert len(user(name, enough=4)["images"]) == 4
@@ -421,6 +421,13 @@ def test_a_killed_process_goes_on(user, offer, server, start_user):
     assert not with_images(server) & first
 
 
+def test_two_processes_at_once(user, offer, start_user):
+    name, other = offer(), start_user()
+    for each in (user, other):
+        each.ask(name, enough=ALL)
+    assert other.answer() == user.answer()
+
+
 def test_a_full_disk(user, offer):
     name = offer()
     user(name, enough=10)
@@ -445,6 +452,14 @@ def test_without_the_library_datasets(monkeypatch, tmp_path):
         data.load("hub:owner/name")
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(__version__="3.6.0"))
     with pytest.raises(ImportError, match=r"version 4 or later; here is 3\.6\.0"):
+        data.load("hub:owner/name")
+
+
+def test_a_folder_of_the_same_name_is_not_taken_for_the_set(monkeypatch, tmp_path):
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub_sets, "_folder", lambda *_: tmp_path)
+    with pytest.raises(ValueError, match=r"a folder owner/name is here.*'\./owner/name' if that is meant"):
         data.load("hub:owner/name")
 
 

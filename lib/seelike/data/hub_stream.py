@@ -110,12 +110,18 @@ def open_stream(wanted: Wanted, revision: str | None) -> tuple[Content, Stream]:
         ImportError: The library `datasets` is missing or too old.
         UnknownName: The set has no such configuration or split.
         ValueError: It needs code of its own to be read, has several configurations of which none is named, or has
-            no column of images.
+            no column of images; or a folder of its name is here.
         FileNotFoundError: There is no such set or revision, or the set has no files that can be read.
         PermissionError: The set is gated, and the user has no access.
         ConnectionError: The hub cannot be reached, or the connection broke.
     """
     datasets = _library()
+    if Path(wanted.repository).is_dir():
+        raise ValueError(
+            f"{wanted.name} names a set of the hub, but a folder {wanted.repository} is here, which the library "
+            f"datasets would take for it. Give './{wanted.repository}' if that is meant, or call from another "
+            "folder."
+        )
     with _explained(wanted):
         commit = _commit(wanted, revision)
     configuration = _configuration(datasets, wanted, commit)
