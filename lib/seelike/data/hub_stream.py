@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import fsspec
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -250,6 +249,8 @@ def _bytes(image: Mapping[str, Any], root: str) -> bytes:
     of_archive = path.partition("::")[2] if path.startswith("zip://") else path
     if "::" in of_archive or not of_archive.startswith(root):
         raise ValueError(f"a row has no image but the path {path[:100]!r}, which is not opened")
+    import fsspec  # comes with datasets
+
     with fsspec.open(path, "rb") as file:
         return bytes(file.read())
 
