@@ -82,6 +82,8 @@ PAGES = {
     ],
     "11_what_came_later": [
         Work("forward passes", (VITS, RESNETS, LATER), times=2),
+        # Broken images, directions, networks before training, planted numbers.
+        Work("forward passes", (VITS, RESNETS), times=4, first=1),
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
     ],

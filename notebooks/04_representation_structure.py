@@ -418,15 +418,15 @@ plots.states(figures, "Networks", alt)
 # **Here we see**, at the `tiny` profile, the half of it that is about the pair.
 #
 # - All three claims of Figure 1 **do not hold**. Over all layers the tiny ResNets are the more uniform ones, lower and higher layers are more alike in them, and a ViT that is cut at the same depths falls into
-#   stages as much as they do. But look at the residual stream alone: there both kinds of network are about level, at 0.86 to 0.89. What darkens the map of a tiny ViT, and draws its grid, is its branches.
+#   stages as much as they do. But look at the residual stream alone: there both kinds of network are about level, at 0.86 to 0.90. What darkens the map of a tiny ViT, and draws its grid, is its branches.
 # - It also depends on what counts as alike. By another measure than CKA the small ResNet does fall into its three stages, and the ViT is the more uniform one: see
 #   [what came later](11_what_came_later.ipynb).
-# - Both claims about the pair hold. The middle of a ResNet is most like a layer in the lower half of a ViT, in the 7 x 7 ViT at a tenth of its depth. The last third of a ViT is less like the ResNet than its middle
+# - Both claims about the pair hold. The middle of a ResNet is most like a layer at about a tenth of the depth of a ViT. The last third of a ViT is less like the ResNet than its middle
 #   third. Less is not unlike: its layers still reach, on average, a CKA of about 0.75 with a ResNet layer.
 #
 # **Why.** These networks have eight to thirteen blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
 # resolution to lose. They were trained for six to twelve passes over 60,000 grey garments, not on 300 million
-# photographs. They do not do equally well, either: the ViTs are some points of accuracy behind the ResNets, as
+# photographs. They do not do equally well, either: the ViTs are three to five points of accuracy behind the ResNets, as
 # the list under *The layers* shows, so part of what differs between the maps may come from that and not from the
 # architecture. The intervals speak of the draw of images only. Each kind of network is here twice, each trained once:
 # another training could move every number by more than its interval.

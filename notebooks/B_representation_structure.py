@@ -133,7 +133,7 @@ comparison = compare_models(
 # One map for each ViT, from small to large. (A run without ViTs shows what it has.) The paper's map of ViT-B/32 is nearly uniform,
 # with a grid.
 
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each ViT, from small to large (the paper's Figure B.1, top).", "name": "fig-within"}, "image": {"alt": "One square heat map for each ViT, the first layer at the lower left. Colour is CKA from 0, dark, to 1, bright. The table below gives the mean of each map, and of its corner that compares the first third with the last."}}
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each ViT, from small to large (the paper's Figure B.1, top).", "name": "fig-within-sizes"}, "image": {"alt": "One square heat map for each ViT, the first layer at the lower left. Colour is CKA from 0, dark, to 1, bright. The table below gives the mean of each map, and of its corner that compares the first third with the last."}}
 from seelike import plots
 
 shown = run.vits or list(run.models)
@@ -167,7 +167,7 @@ pd.DataFrame.from_dict(rows, orient="index")
 # The smallest ViT beside the smallest ResNet, and every larger ViT beside the largest ResNet: the paper's two pairs, and what lies
 # between.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a ResNet (rightwards): the smallest of both, then each larger ViT with the largest ResNet (the paper's Figure B.1, bottom).", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The next figure says where each column is brightest."}}
+# %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a ResNet (rightwards): the smallest of both, then each larger ViT with the largest ResNet (the paper's Figure B.1, bottom).", "name": "fig-between-sizes"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The next figure says where each column is brightest."}}
 pairs = structure.pairs_by_size(run.vits, run.resnets)
 if pairs:
     display(
@@ -263,8 +263,8 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # from row to row. The second table says whether a ResNet's lower half is matched early in a ViT: it is where "lower half" is well below 0.25,
 # the depth that its layers have themselves on average. The upper half stands at 0.75 itself.
 #
-# In numbers: the lower half of the small ResNet is matched at a depth of 0.12 in the 7 x 7 ViT, nine of ten of its layers in the lowest quarter, as in the paper. For the wide ResNet in the 14 x 14 ViT it is 0.30, which is no
-# finding. The maps of the two ViTs are equally uniform. Wider ViTs are still being trained.
+# In numbers: the lower half of the small ResNet is matched at a depth of 0.12 in the 7 x 7 ViT, that of the wide one at 0.11 in the 14 x 14 ViT, and nine of ten of these layers in the lowest quarter: as in the paper.
+# The upper halves are matched at a third. The map of the 14 x 14 ViT is the more uniform one of the two ViTs. Wider ViTs are still being trained.
 #
 # **Why.** The layers of a ViT's residual stream are so alike that a ResNet layer has many good matches and the best is chosen by small
 # differences. A mean over half a network is steadier than the match of one layer. Our ViTs differ in width and not in depth or patches, so that size

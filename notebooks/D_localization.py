@@ -409,7 +409,7 @@ if maps:
 #
 # **Here we see**
 #
-# In the first block all tokens of all ViTs know their place; in the last, half of them do with a CLS token and a third with GAP. In the ResNets it falls from two thirds to a tenth or a fifth. With a CLS
+# In the first block all tokens of all ViTs know their place; in the last, more than half of them do with a CLS token and a third with GAP. In the ResNets it falls from two thirds to a tenth or a fifth. With a CLS
 # token, accuracies differ from token to token to the end (69 to 81 % in the last block), with GAP they do not (85 to 87 %).
 #
 # In the first figure, look at how a line goes on from left to right, and at the right ends of the lines. In the maps, look whether the

@@ -198,7 +198,7 @@ for record in records:
 #
 # ## What we take with us
 #
-# - **Skip connections are hardly worth anything in so shallow a network.** Without those of the first block a ViT loses three points, without those of the fourth none. The paper's
+# - **Skip connections are hardly worth anything in so shallow a network.** Without those of the first block a ViT loses three points, without those of the fourth or of the last none. The paper's
 #   ViTs have twelve blocks and more, and lose four points in the middle.
 # - **The mean of the tokens is a good classifier.** With GAP the ViT is a point better than with a CLS token.
 # - **No head became local.** The nearest ones of the lowest blocks look 0.7 times as far as uniform attention.

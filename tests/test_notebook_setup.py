@@ -304,6 +304,23 @@ def test_a_page_brings_its_roles(shown):
         start(PARAMETERS_CELL, "G_finetunning")
 
 
+@pytest.mark.parametrize("name", ["colab", "paper"])
+def test_the_networks_of_after_the_paper_are_of_every_kind(name):
+    """The page compares DINOv2 with registers and without, and lists self-supervised, distilled and ConvNeXt."""
+    later = profiles.profile_of(name, "11_what_came_later").lists["later"]
+    for part in ("dinov2", "_reg4_dinov2", ".dino", ".mae", "deit_base_distilled", "convnext"):
+        assert any(part in network for network in later), part
+    with_registers = next(network for network in later if "_reg4" in network)
+    assert with_registers.replace("_reg4", "") in later
+    # What sets them apart is how they were trained: nothing at `tiny` can stand in.
+    assert profiles.profile_of("tiny", "11_what_came_later").lists["later"] == []
+
+
+def test_networks_that_the_user_names_have_a_role_by_their_architecture(shown):
+    run = start({"models": "tiny/vit_7x7"}, "11_what_came_later")
+    assert run.lists == {"vits": ["tiny/vit_7x7"], "resnets": [], "mixers": [], "later": []}
+
+
 def test_groups_are_given_with_a_sign_between_the_names(shown):
     run = start({"models": "tiny/vit_7x7 > tiny/vit_7x7_gap, tiny/resnet"}, "07_spatial_localization")
     assert run.groups["cls_and_gap"] == [["tiny/vit_7x7", "tiny/vit_7x7_gap"]]

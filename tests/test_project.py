@@ -176,6 +176,16 @@ def test_cells_are_short(notebook):
         assert cell.cell_type != "code" or len(lines) <= 15, cell.source
 
 
+def test_every_figure_has_a_name_of_its_own():
+    figures = [
+        cell.metadata["mystnb"]["figure"]["name"]
+        for notebook in NOTEBOOKS
+        for cell in nbformat.read(notebook, as_version=4).cells
+        if "figure" in cell.metadata.get("mystnb", {})
+    ]
+    assert len(figures) == len(set(figures))
+
+
 @each_notebook
 def test_no_myst_shows_in_a_notebook(notebook):
     stored = nbformat.read(notebook, as_version=4)

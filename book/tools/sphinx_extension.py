@@ -8,8 +8,9 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
-# "notebooks/04_representation_structure" is Section 4 of the paper.
-_SECTION = re.compile(r"notebooks/0*([1-9]\d*|[a-z])_")
+# "notebooks/04_representation_structure" is Section 4 of the paper, "notebooks/A_methods" its Appendix A. Figures
+# of any other page are numbered by its first letter.
+_SECTION = re.compile(r"notebooks/0*([1-9]\d*|[A-Za-z])")
 
 
 def serve_assets(app: Sphinx, config: Config) -> None:
