@@ -211,8 +211,8 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 # | ViTs | B/32, B/16, L/16, H/14, trained on JFT-300M or ImageNet | 28 x 28 pixels, 49 or 196 tokens, 0.1 to 1.6 million parameters, trained on Fashion-MNIST | public checkpoints trained on ImageNet-21k, or on ImageNet |
 # | ResNets | ResNet50x1 and 152x2 with group norm and weight standardisation (BiT) | two ResNetV2 of the same kind, with 8 and 13 blocks | public BiT checkpoints |
 # | ViT with GAP | trained like the others, with a lower learning rate | trained like the others | a public ViT of medium size, trained with GAP |
-# | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | a folder of yours |
-# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 256, 2,560, 5; and as the paper |
+# | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | validation images of ImageNet: of 100 classes, or all |
+# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 256, 2,304, 5; and as the paper |
 # | probes | 10 images of each class, ridge regression in closed form | the same | the same |
 #
 # That a ViT with GAP is as accurate as one with a CLS token is put to the test on the page of [the tiny networks](tiny_networks.ipynb).

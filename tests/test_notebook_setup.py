@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -234,11 +235,47 @@ def test_fewer_images_than_cka_needs(shown, folder):
         start({"images": folder})
 
 
-def test_colab_says_that_its_images_stand_in_unless_the_user_gives_some(shown, folder):
-    start({"profile": "colab", "device": "cpu"})
-    start({"profile": "colab", "device": "cpu", "images": folder})
-    assert "grey garments" in shown[0]["text/plain"]
-    assert "grey garments" not in shown[1]["text/plain"]
+@pytest.fixture
+def loaded(folder, monkeypatch):
+    """The image sets that start asks for; in the place of each, the twelve images of the folder."""
+    asked, load = [], seelike.data.load
+
+    def instead(name, **options):
+        asked.append((name, options))
+        return replace(load(folder), name=name, note="Fetched from <owner>/my_set.")
+
+    monkeypatch.setattr(seelike.data, "load", instead)
+    return asked
+
+
+def test_colab_takes_photographs_from_the_hub_and_says_under_what_terms(shown, loaded):
+    start({"profile": "colab", "device": "cpu", "seed": 3})
+    colab = profiles.profile_of("colab")
+    assert colab.images.startswith("hub:")
+    amount = colab.number_of_images * colab.repeats
+    assert loaded == [(colab.images, {"enough": amount, "seed": 3})]
+    assert "under ImageNet's terms" in shown[0]["text/plain"]
+    start({"profile": "colab", "device": "cpu", "images": "hub:owner/other", "number_of_images": 8, "repeats": 2})
+    assert loaded[1] == ("hub:owner/other", {"enough": 16, "seed": 0})
+    assert "ImageNet" not in shown[1]["text/plain"]
+
+
+def test_what_is_known_of_the_images_is_said_and_not_read_as_markup(shown, loaded):
+    start({"images": "hub:owner/my_set"})
+    assert "Fetched from <owner>/my_set." in shown[0]["text/plain"]
+    assert "Fetched from &lt;owner&gt;/my_set." in shown[0]["text/html"]
+    assert r"Fetched from \<owner\>/my\_set." in shown[0]["text/markdown"]
+
+
+def test_for_a_page_without_networks_nothing_is_fetched(shown, loaded):
+    start({"profile": "colab", "device": "cpu"}, "09_discussion")
+    assert [name for name, _ in loaded] == ["fashion-mnist/test"]
+    assert "ImageNet" not in shown[0]["text/plain"]
+
+
+def test_fewer_images_on_the_hub_than_asked_for(shown, loaded):
+    with pytest.raises(ValueError, match=r"number_of_images is 13, but hub:owner/set has 12 images"):
+        start({"images": "hub:owner/set", "number_of_images": 13})
 
 
 def test_the_paper_profile_takes_a_folder(shown, folder):
@@ -316,6 +353,8 @@ def test_of_a_small_other_set_each_repeat_takes_half(shown, folder):
     run = start({"number_of_images": 64, "batch_size": 16, "repeats": 2})
     other = seelike.data.load(folder)
     assert [len(images) for images in run.draws(other)] == [6, 6]
+    with pytest.raises(ValueError, match=r"my_<photos> has 7 images, of which each repeat takes half"):
+        list(run.draws(other.select(np.arange(7))))
 
 
 def test_what_cannot_be_measured_is_said_and_left_out(capsys):

@@ -102,9 +102,17 @@ class Run:
 
         Args:
             images: What to draw from; this run's images by default.
+
+        Raises:
+            ValueError: Half of the other set is too few.
         """
         images = self.images if images is None else images
         number = self.number_of_images if images is self.images else min(self.number_of_images, len(images) // 2)
+        if number < _MINIMUM:
+            raise ValueError(
+                f"{images.name} has {len(images)} images, of which each repeat takes half; CKA needs {_MINIMUM} "
+                f"or more in each. Give {2 * _MINIMUM} images or more."
+            )
         for repeat in range(self.repeats):
             yield images.sample(number, seed=self.seed + repeat)
 
@@ -127,7 +135,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     The parameters are `profile`, `models` (a list of names, or one string with commas), `images`,
     `number_of_images`, `batch_size`, `repeats`, `seed`, `device` and `precision`. One that is absent or None
     takes the profile's value. Where the profile asks for more images than a given folder has, the whole folder
-    is used.
+    is used. Of an image set on the hub, as many are fetched as all repeats can show.
 
     Networks that are given take their role by their architecture. A group, for pages that compare networks with
     one of their kind, is written with ">" after the network that the others are compared with: "before>after".
@@ -148,6 +156,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         TypeError: A parameter of the wrong type.
         ValueError: A number out of range, more images asked for than there are, fewer images than one
             minibatch, a device that this machine lacks, or no images where the profile brings none.
+        OSError: Images or weights cannot be fetched from the hub; `seelike.data.load` says which errors there are.
 
     Example:
         >>> run = start({"number_of_images": 64, "batch_size": 32, "repeats": 2, "device": "cpu"})
@@ -166,16 +175,22 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     chosen = _chosen(given["models"])
     names = list(dict.fromkeys(name for group in chosen for name in group)) or profile.networks
 
-    images = data.load(_images(given["images"], profile))
+    plots.use_style()
+    show_warnings_without_path()
+    wanted = _whole_number("number_of_images", given["number_of_images"], profile.number_of_images, _MINIMUM)
+    # A page without networks shows no image to anything: nothing is fetched for it. Of a set on the hub, others
+    # get as many as all repeats together can show.
+    images = data.load(
+        _images(given["images"], profile) if names else _GARMENTS, enough=wanted * repeats, seed=seed
+    )
     number_of_images, batch_size, notes = _amounts(given, profile, images)
-    if profile.images is not None and given["images"] is None and profile.images_note:
-        notes.insert(0, profile.images_note)
+    if names:
+        of_profile = profile.images_note if given["images"] is None else ""
+        notes = [note for note in (of_profile, images.note, *notes) if note]
 
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    plots.use_style()
-    show_warnings_without_path()
     loaded = {name: models.with_precision(models.load(name, device=device), precision) for name in names}
     run = Run(
         profile=profile.name,
