@@ -31,7 +31,8 @@
 #
 # A network is a name of the timm library (`resnet18`, with its tag if you like: `resnet18.a1_in1k`), a safetensors file of a timm
 # architecture (`~/weights.safetensors`, or `resnet18@~/weights.safetensors` where the file does not name it), or either with `:random` after the name
-# for random weights. `images` is a folder; with one subfolder for each class, probes are trained as well.
+# for random weights. What a name of timm needs is fetched once from the Hugging Face hub, as safetensors only; the line below the parameters says which commit it was.
+# `images` is a folder; with one subfolder for each class, probes are trained as well.
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seelike import data
+from seelike import data, hub
 from seelike.data import fashion_mnist
 from seelike.errors import UnknownName
 
@@ -177,12 +177,12 @@ def offer_on_hub(request, tmp_path, monkeypatch, small_training_set):
     path = tmp_path / "train.parquet"
     tables = {}
 
-    def download(repository, file, repo_type):
-        assert (repository, repo_type) == ("zalando-datasets/fashion_mnist", "dataset")
+    def download(repository, file, kind, hint):
+        assert (repository, kind) == ("zalando-datasets/fashion_mnist", "dataset")
         assert file.endswith(".parquet")
-        return str(path)
+        return SimpleNamespace(path=path)
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("seelike.hub.download", download)
 
     if request.param == "pyarrow":
         pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, which the hub's file needs, is not installed")
@@ -215,12 +215,12 @@ def test_another_table_on_the_hub_is_an_error(offer_on_hub):
 
 
 def test_without_network_the_error_says_what_to_do(offer_on_hub, monkeypatch):
-    def fail(*args, **options):
-        raise OSError("no route to host")
+    def fail(*args, hint, **options):
+        raise hub.Unreachable(f"no route to host. {hint}")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("seelike.hub.download", fail)
     with pytest.raises(
-        ConnectionError, match=r"no route to host .*dataset-fashion-mnist.*fashion-mnist/train@FOLDER"
+        ConnectionError, match=r"no route to host\. .*dataset-fashion-mnist.*fashion-mnist/train@FOLDER"
     ):
         data.load("fashion-mnist/train")
 

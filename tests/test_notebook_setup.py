@@ -14,7 +14,7 @@ from PIL import Image
 import seelike
 from seelike import notebook, profiles
 from seelike.errors import UnknownName
-from seelike.models import precision_of
+from seelike.models import WeightsSource, precision_of
 from seelike.models.tiny import TINY
 from seelike.notebook import start
 
@@ -96,6 +96,17 @@ def test_what_is_shown_names_the_run_and_can_be_read_by_tools(shown):
     for text in (value for key, value in bundle.items() if key.startswith("text/")):
         assert "64 images of fashion" in text
         assert "1 repeat," in text
+
+
+def test_what_is_shown_names_the_weights(shown, monkeypatch):
+    source = WeightsSource("model.safetensors", "a" * 64, repository="timm/vit_<b>", revision="c" * 40)
+    monkeypatch.setattr(notebook.models, "weights_source", lambda model: source)
+    start({"models": "vit_a,tiny/resnet", "device": "cpu"})
+    (bundle,) = shown
+    named = {"file": "model.safetensors", "sha256": "a" * 64, "repository": "timm/vit_<b>", "revision": "c" * 40}
+    assert bundle[notebook.RUN_MIME]["weights"] == {"vit_a": named, "tiny/resnet": named}
+    assert "Weights: timm/vit_<b> at cccccccccccc (sha256 aaaaaaaaaaaa)." in bundle["text/plain"]
+    assert "timm/vit_&lt;b&gt; at" in bundle["text/html"]
 
 
 def test_seeds(shown):

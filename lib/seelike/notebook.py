@@ -8,7 +8,7 @@ import html
 import platform
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -373,6 +373,11 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
         f"{run.repeats} {'repeat' if run.repeats == 1 else 'repeats'}, seed {run.seed}"
     )
     where = f"{run.device} ({gpu})" if gpu else run.device
+    sources = {name: models.weights_source(model) for name, model in run.models.items()}
+    # The tiny networks' weights are those of this version of the package.
+    named = [str(source) for name, source in sources.items() if source and not name.startswith("tiny/")]
+    if named:
+        notes = [f"Weights: {', '.join(named)}.", *notes]
     with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
     precision = "" if run.precision == "float32" else f", {run.precision} precision"
     head = f"Profile {run.profile} on {where}{precision}:"
@@ -390,6 +395,7 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
         RUN_MIME: {
             "profile": run.profile,
             "models": list(run.models),
+            "weights": {name: asdict(source) for name, source in sources.items() if source},
             "groups": run.groups,
             "images": run.images.name,
             "number_of_images": run.number_of_images,

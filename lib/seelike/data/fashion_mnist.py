@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from seelike import hub
 from seelike.data.image_set import ImageSet, in_memory, read_only
 
 CLASSES = (
@@ -164,15 +165,7 @@ def _train_from_hub() -> ImageSet:
             f"Reading Fashion-MNIST's training images from {where} needs pyarrow: pip install pyarrow. "
             + _OTHER_SOURCES
         ) from error
-    from huggingface_hub import hf_hub_download
-
-    try:
-        path = Path(hf_hub_download(HUB_REPOSITORY, HUB_FILE, repo_type="dataset"))
-    # Which exceptions mean "no network" differs between versions of the hub's client, so all of them do here.
-    except Exception as error:
-        raise ConnectionError(
-            f"Could not get Fashion-MNIST's training images from {where}: {error} {_OTHER_SOURCES}"
-        ) from error
+    path = hub.download(HUB_REPOSITORY, HUB_FILE, kind="dataset", hint=_OTHER_SOURCES).path
     try:
         table = parquet.read_table(path, columns=["image", "label"])
         pixels = np.stack([_grey_levels(row["bytes"]) for row in table.column("image").to_pylist()])

@@ -20,12 +20,14 @@ from seelike.models.records import (
     training_record,
     training_records,
 )
+from seelike.models.sources import WeightsSource, weights_source
 
 __all__ = [
     "PRECISIONS",
     "Layer",
     "Residual",
     "TrainingRecord",
+    "WeightsSource",
     "accuracy_difference",
     "available",
     "family",
@@ -38,5 +40,6 @@ __all__ = [
     "residuals",
     "training_record",
     "training_records",
+    "weights_source",
     "with_precision",
 ]
