@@ -293,7 +293,7 @@ def test_the_scoreboard_has_every_claim_with_its_figure(html, visit):
     rows = visit("book/scoreboard").locator("table.seelike-scoreboard tbody tr")
     assert rows.count() == len(claims) > 0
     for claim, row in zip(claims, rows.all(), strict=True):
-        shown = row.inner_text().replace("’", "'")  # noqa: RUF001: typeset by Sphinx
+        shown = row.inner_text().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
         assert claim["statement"] in shown
         assert claim["verdict"] in shown
         assert f"{claim['notebook']}.html" in row.locator("a").last.get_attribute("href")
