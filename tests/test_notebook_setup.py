@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from seelike.models.tiny import TINY
 from seelike.notebook import start
 
 PARAMETERS_CELL = dict(
-    profile="tiny",
+    profile=None,
     models=None,
     images=None,
     number_of_images=None,
@@ -175,7 +176,7 @@ def test_the_cell_can_run_again_beside_the_notebooks_own_variables(shown):
     ("parameters", "error", "said"),
     [
         ({"profile": "tinny"}, UnknownName, "Unknown profile 'tinny'. Did you mean 'tiny'"),
-        ({"profile": None}, TypeError, "profile must be one of tiny, colab, paper; got None"),
+        ({"profile": 3}, TypeError, "profile must be one of tiny, colab, paper; got 3"),
         ({"number_of_images": "512"}, TypeError, "number_of_images must be a whole number.*'512'"),
         ({"number_of_images": 512.0}, TypeError, "whole number.*512.0"),
         ({"number_of_images": True}, TypeError, "whole number.*True"),
@@ -257,6 +258,17 @@ def loaded(folder, monkeypatch):
 
     monkeypatch.setattr(seelike.data, "load", instead)
     return asked
+
+
+def test_on_colab_the_profile_is_that_of_its_machine(shown, loaded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    assert start({}).profile == "tiny"
+    assert "Change runtime type" in shown[-1]["text/plain"]
+    assert start({"profile": "tiny"}).profile == "tiny"
+    assert "Change runtime type" not in shown[-1]["text/plain"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert start({"device": "cpu"}).profile == "colab"
+    assert start({"profile": "tiny", "device": "cpu"}).profile == "tiny"
 
 
 def test_colab_takes_photographs_from_the_hub_and_says_under_what_terms(shown, loaded):

@@ -7,6 +7,7 @@ refuses what it does not know, loads models and images, and says what will run.
 import html
 import platform
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -29,9 +30,9 @@ Result = TypeVar("Result")
 
 RUN_MIME = "application/vnd.seelike.run+json"
 
-# The parameters of every notebook. None takes the profile's value, or for the device, what the machine has.
+# The parameters of every notebook. None takes the profile's value; device and profile go by what the machine has.
 PARAMETERS: dict[str, Any] = {
-    "profile": "tiny",
+    "profile": None,
     "models": None,
     "images": None,
     "number_of_images": None,
@@ -134,8 +135,9 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
 
     The parameters are `profile`, `models` (a list of names, or one string with commas), `images`,
     `number_of_images`, `batch_size`, `repeats`, `seed`, `device` and `precision`. One that is absent or None
-    takes the profile's value. Where the profile asks for more images than a given folder has, the whole folder
-    is used. Of an image set on the hub, as many are fetched as all repeats can show.
+    takes the profile's value. The profile itself is then "tiny", and on Colab with a GPU "colab". Where the
+    profile asks for more images than a given folder has, the whole folder is used. Of an image set on the hub,
+    as many are fetched as all repeats can show.
 
     Networks that are given take their role by their architecture. A group, for pages that compare networks with
     one of their kind, is written with ">" after the network that the others are compared with: "before>after".
@@ -187,6 +189,11 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     if names:
         of_profile = profile.images_note if given["images"] is None else ""
         notes = [note for note in (of_profile, images.note, *notes) if note]
+    if given["profile"] is None and profile.name == "tiny" and _on_colab():
+        notes.append(
+            "Colab has given no GPU, so these are small networks. For pretrained ones choose a GPU under Runtime, "
+            "Change runtime type, and run all cells again."
+        )
 
     random.seed(seed)
     np.random.seed(seed)
@@ -253,9 +260,16 @@ def _refuse_unknown_parameters(namespace: Mapping[str, Any]) -> None:
 
 
 def _profile(given: Any, page: str | None) -> Profile:
+    if given is None:
+        # Who opens a page on Colab with a GPU wants to see the real networks, and shall not have to ask.
+        given = "colab" if _on_colab() and torch.cuda.is_available() else "tiny"
     if not isinstance(given, str):
         raise TypeError(f"profile must be one of {', '.join(NAMES)}; got {given!r}.")
     return profile_of(given, page)
+
+
+def _on_colab() -> bool:
+    return "google.colab" in sys.modules
 
 
 def _whole_number(name: str, given: Any, default: int, at_least: int) -> int:
