@@ -18,7 +18,7 @@ STAMP := $(VENV)/.seelike-installed
 export PATH := $(PATH):$(abspath $(BIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test bench lint format notebooks lock clean
+.PHONY: help setup book serve test bootstrap bench lint format notebooks lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -56,6 +56,9 @@ serve: ## show the rendered book at http://127.0.0.1:PORT
 
 test: $(STAMP) ## run the tests; those in a browser need a rendered book and a Chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist worksteal --doctest-modules lib book/tools tests
+
+bootstrap: $(STAMP) ## run the notebooks as Colab does, with the oldest and newest versions allowed; fetches gigabytes
+	$(BIN)/python -m pytest -m bootstrap tests/test_bootstrap.py
 
 bench: $(STAMP) ## time every measurement against peers and the hardware's limit, on a quiet machine
 	$(BIN)/python benchmarks/run_all.py $(addprefix --device ,$(DEVICE)) $(addprefix --rounds ,$(ROUNDS))

@@ -126,7 +126,7 @@ def test_where_the_library_is_missing_it_is_installed_and_the_set_up_works(noteb
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda name: None)
         exec(tagged(cells, "remove-cell")[0].source, namespace)
-    assert commands == [f'%pip install -q "seelike @ git+{REPOSITORY}"']
+    assert commands == [f'%pip install -q "seelike[hub] @ git+{REPOSITORY}"']
     exec(tagged(cells, "parameters")[0].source, namespace)
     # What the cells before have left must not be taken for parameters.
     namespace.pop("__builtins__")
