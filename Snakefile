@@ -1,5 +1,5 @@
-# How the book is made: notebooks run by papermill, then rendered by Jupyter Book. `make book` calls it; on a cluster:
-#   .venv/bin/snakemake --executor slurm --jobs 20 --config profile=paper parameters='images=~/imagenet/val'
+# How the book is made: notebooks run by papermill, then rendered by Jupyter Book. `make book` calls it, and `make sweep`
+# for many runs of some notebooks. On a cluster: make book CLUSTER=slurm PROFILE=paper
 import shlex
 import sys
 from pathlib import Path
@@ -31,32 +31,53 @@ def options():
     return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs)
 
 
+RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py"]
+RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
+
+
 def pages_before(wildcards):
     """The discussion looks back at all other pages; these look at none."""
     return [path for path in EXECUTED if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
 
 
-localrules: all, assets, stage, render
+localrules: all, assets, stage, render, pack
 
 
 rule all:
     input: "build/html/index.html"
 
 
-rule notebook:
+# `make render` shows the executed notebooks that are there, wherever they were run, and runs none.
+if config.get("render_only"):
+    missing = [path for path in EXECUTED if not Path(path).exists()]
+    if missing:
+        raise WorkflowError(
+            f"Of the {len(EXECUTED)} notebooks these are not there: {', '.join(missing)}. Run them (make book PROFILE={PROFILE}), "
+            f"or bring them from where they were run (make unpack PACK=executed-{PROFILE}.tar.gz)."
+        )
+else:
+
+    rule notebook:
+        input:
+            notebook="notebooks/{notebook}.ipynb",
+            runner=RUNNER,
+            lock="requirements.lock",
+            library=LIBRARY,
+            before=pages_before,
+        output: "build/executed/" + PROFILE + "/{notebook}.ipynb"
+        params: options=options()
+        # All cores when there are more of them than notebooks.
+        threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
+        resources: gpu=0 if PROFILE == "tiny" else 1
+        shell: RUN_NOTEBOOK
+
+
+rule pack:
     input:
-        notebook="notebooks/{notebook}.ipynb",
-        runner="book/tools/run_notebook.py",
-        lock="requirements.lock",
-        library=LIBRARY,
-        before=pages_before,
-    output: "build/executed/" + PROFILE + "/{notebook}.ipynb"
-    params: options=options()
-    # All cores when there are more of them than notebooks.
-    threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
-    resources: gpu=0 if PROFILE == "tiny" else 1
-    shell:
-        "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner} {input.notebook} {output} {params.options}"
+        executed=EXECUTED,
+        script="book/tools/pack.py",
+    output: f"build/executed-{PROFILE}.tar.gz"
+    shell: "{sys.executable:q} {input.script} pack {output} {input.executed}"
 
 
 rule assets:
@@ -86,3 +107,38 @@ rule render:
         extension="book/tools/sphinx_extension.py",
     output: "build/html/index.html"
     shell: "{sys.executable:q} {input.script} {input.executed}"
+
+
+# A sweep: notebooks x models x seeds, as a file such as sweep.yaml lists them.
+if "sweep" in config:
+    sys.path.insert(0, str(Path(workflow.basedir, "book/tools")))
+    from sweep import read
+
+    SWEEP = read(Path(config["sweep"]))
+    SWEEP_JOBS = [str(job.output) for job in SWEEP.jobs]
+
+    localrules: sweep, gather
+
+    rule sweep:
+        input: SWEEP.folder / "claims.csv", SWEEP.folder / "comparison.html"
+
+    rule sweep_notebook:
+        input:
+            notebook="notebooks/{notebook}.ipynb",
+            runner=RUNNER,
+            lock="requirements.lock",
+            library=LIBRARY,
+        output: str(SWEEP.folder / "{notebook}/{label}/seed_{seed}.ipynb")
+        params: options=lambda wildcards: SWEEP.options(wildcards.label, int(wildcards.seed))
+        threads: max(1, (workflow.cores or 1) // len(SWEEP_JOBS))
+        resources: gpu=0 if SWEEP.profile == "tiny" else 1
+        shell: RUN_NOTEBOOK
+
+    rule gather:
+        input:
+            config["sweep"],
+            SWEEP_JOBS,
+            script="book/tools/gather_sweep.py",
+            parts=["book/tools/comparison.html", "book/tools/sweep.py", "book/tools/scoreboard.py", "book/tools/stage.py"],
+        output: SWEEP.folder / "claims.csv", SWEEP.folder / "comparison.html"
+        shell: "{sys.executable:q} {input.script} {input[0]:q}"
