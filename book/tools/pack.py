@@ -154,9 +154,11 @@ def _summary(about: dict[str, Any]) -> str:
     notebooks = about["notebooks"].values()
     devices = sorted({one["device"] for one in notebooks if one["device"]})
     size = _megabytes(sum(one["bytes"] for one in notebooks))
+    on = ", ".join(devices) or "a device not recorded"
+    code = about["commit"] or "of no commit"
     return (
-        f"{len(notebooks)} notebooks of the profile {about['profile']}, {size}, "
-        f"run on {', '.join(devices) or 'a device not recorded'}; code {about['commit'] or 'of no commit'}, packed {about['date']}."
+        f"{len(notebooks)} notebooks of the profile {about['profile']}, {size}, run on {on}; code {code}, "
+        f"packed {about['date']}."
     )
 
 
