@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 PROFILE = config.get("profile", "tiny")
-PARAMETERS = config.get("parameters", "")
+# Without a value snakemake makes it None, for which shlex would wait to read from the terminal.
+PARAMETERS = config.get("parameters") or ""
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 EXECUTED = expand("build/executed/{profile}/{notebook}.ipynb", profile=PROFILE, notebook=NOTEBOOKS)
 

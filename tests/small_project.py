@@ -37,7 +37,7 @@ run = {"profile": profile or "tiny", "models": models, "images": "digits/test", 
 display({"application/vnd.seelike.run+json": run, "text/plain": "run"}, raw=True)"""
 CLAIM = """\
 from seelike import claims
-claims.record("uniform_layers", [seed + len(models) / 10 + repeat / 100 for repeat in range(3)])"""
+claims.record("uniform_layers", [seed + len(models or []) / 10 + repeat / 100 for repeat in range(3)])"""
 
 
 def write_notebook(path, *cells):

@@ -111,9 +111,7 @@ def _contents(archive: Path, file: tarfile.TarFile, to: Path) -> tuple[dict[str,
     contents = {entry.name: entry for entry in entries}
     if ABOUT not in contents or contents[ABOUT].size > _LONGEST_ABOUT:
         raise ValueError(f"{archive} has no {ABOUT} of fit size: it was not made by `make pack`.")
-    about = json.loads(_bytes(file, contents.pop(ABOUT)))
-    if about["profile"] not in NAMES:
-        raise unknown_name("profile", str(about["profile"]), NAMES)
+    about = _read_about(archive, _bytes(file, contents.pop(ABOUT)))
     if about["notebooks"].keys() != contents.keys():
         raise ValueError(f"{archive} does not hold the notebooks that its {ABOUT} lists. Nothing was unpacked.")
     notebooks = {name: _bytes(file, entry) for name, entry in contents.items()}
@@ -121,6 +119,21 @@ def _contents(archive: Path, file: tarfile.TarFile, to: Path) -> tuple[dict[str,
         if hashlib.sha256(content).hexdigest() != about["notebooks"][name]["sha256"]:
             raise ValueError(f"{name} in {archive} is not what was packed. Nothing was unpacked. Copy it again.")
     return about, notebooks
+
+
+def _read_about(archive: Path, content: bytes) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads(content)
+        profile, notebooks = about["profile"], about["notebooks"]
+        for one in notebooks.values():
+            one["sha256"], one["bytes"], one["device"], about["commit"], about["date"]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(
+            f"The {ABOUT} of {archive} cannot be understood: it was not made by `make pack`."
+        ) from None
+    if profile not in NAMES:
+        raise unknown_name("profile", str(profile), NAMES)
+    return about
 
 
 def _bytes(file: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
