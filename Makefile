@@ -56,6 +56,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 book: $(STAMP) ## run the notebooks that changed and render the book
+	$(if $(filter kubernetes,$(CLUSTER)),$(error CLUSTER=kubernetes is for make sweep: see the page on sweeps))
 	$(if $(CLUSTER),$(THERE) --until notebook)
 	$(HERE) $(if $(CLUSTER),run=no)
 	@echo "The book is up to date: build/html/index.html. make serve shows it."

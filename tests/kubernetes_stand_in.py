@@ -1,4 +1,4 @@
-"""A server that speaks the part of the API of Kubernetes that its Snakemake plugin calls. Jobs run on this machine."""
+"""A stand-in for Kubernetes: the part of its API that the Snakemake plugin calls. Jobs run on this machine."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The profiles for clusters, whose plugins are real. What they talk to are stand-ins that run jobs on this machine."""
+"""The profiles for clusters. The plugins are real; the clusters are stand-ins that run jobs on this machine."""
 
 import json
 import os
