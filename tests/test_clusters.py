@@ -3,7 +3,10 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,10 +102,11 @@ def test_a_sweep_runs_as_jobs_of_kubernetes(tmp_path, kubernetes):
         subprocess.run(command, cwd=project, check=True)
     # The volume is this folder, and the library is the one that is tested.
     profile = project / "profiles" / "kubernetes" / "config.yaml"
-    library = ROOT / "lib"
-    profile.write_text(
-        profile.read_text().replace("/seelike/lib", str(library)).replace("/seelike\n", f"{project}\n")
-    )
+    places = {"/seelike/lib": str(ROOT / "lib"), "/seelike\n": f"{project}\n"}
+    text = profile.read_text()
+    for place, here in places.items():
+        text = text.replace(place, here)
+    profile.write_text(text)
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubernetes.settings))
     status, output = make(
         project, "sweep", "SWEEP=mine.yaml", "CLUSTER=kubernetes", KUBECONFIG=str(tmp_path / "kubeconfig")
@@ -121,9 +125,8 @@ def test_a_sweep_runs_as_jobs_of_kubernetes(tmp_path, kubernetes):
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
 def test_a_profile_has_no_option_that_snakemake_does_not_know(name):
     pytest.importorskip(f"snakemake_executor_plugin_{name}", reason=f"the plugin for {name} is not installed")
-    known = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--help"], capture_output=True, text=True, check=True
-    )
+    asked = [sys.executable, "-m", "snakemake", "--help"]
+    known = subprocess.run(asked, capture_output=True, text=True, check=True)
     profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
     for option in profile:
         assert f"--{option} " in known.stdout.replace("\n", " ")

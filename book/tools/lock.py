@@ -17,7 +17,7 @@ MAC = {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine"
 # Extras that `make setup` does not install.
 LEFT_OUT = {"cluster"}
 HEADER = """\
-# Exact versions of all that this project and its extras need, but for the extra `cluster`. `make setup` installs them.
+# Exact versions of all that this project and its extras need, but `cluster`. `make setup` installs them.
 # Made by `make lock` from pyproject.toml: change that file, not this one.
 """
 
