@@ -14,6 +14,11 @@ import pytest
 import scoreboard
 import sweep
 from small_project import ROOT, make, make_project, start_make
+from test_book import FAINT, NARROW
+from test_book import browser as chromium
+
+# A fixture has to be known by its name here.
+browser = chromium
 
 SWEEP = """\
 profile: tiny
@@ -257,6 +262,28 @@ def test_no_name_is_read_as_html(read):
     page = gather_sweep.page(asked, [gather_sweep.Outcome(one.job, [evil], one.row) for one in outcomes], [run])
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 7
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_by_day_and_by_night(read, browser, scheme):
+    long = "a_very_long_label_of_models_that_no_phone_has_room_for_in_one_line_" * 2
+    asked = read(SWEEP.replace("one:", f"{long}:") + "parameters: {number_of_images: 64}\n")
+    outcomes = [outcome(long, 0), outcome("both", 0, statistic=-0.5, verdict="does not hold"), outcome("both", 1)]
+    page = browser.new_page(viewport=NARROW, color_scheme=scheme)
+    page.set_content(gather_sweep.page(asked, outcomes, [RUN]))
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 30)"}[scheme]
+    assert page.evaluate(FAINT) == []
+    width = page.locator(".seeds").first.bounding_box()["width"]
+    assert width > NARROW["width"] / 3
+    # Every mark is within the picture that it belongs to.
+    for place in range(page.locator("a.seed").count()):
+        mark = page.locator("a.seed").nth(place)
+        box, point = mark.bounding_box(), mark.locator(".point").bounding_box()
+        assert box["x"] < point["x"] < point["x"] + point["width"] < box["x"] + box["width"]
+    page.close()
 
 
 def test_a_missing_or_failed_notebook_is_not_gathered(read, tmp_path, monkeypatch):
