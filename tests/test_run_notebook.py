@@ -45,6 +45,17 @@ def until(condition):
         time.sleep(0.05)
 
 
+def note(folder):
+    """Code that notes that a notebook was started."""
+    return f"with open({str(folder / 'started.txt')!r}, 'a') as log:\n    print(seed, file=log)"
+
+
+def starts(folder):
+    """How often the notebook was started."""
+    path = folder / "started.txt"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
 # GPUs
 
 
@@ -135,14 +146,12 @@ def test_each_process_has_a_gpu_and_a_killed_one_gives_it_back(tmp_path):
 @pytest.mark.notebook
 def test_two_notebooks_at_the_same_time_see_a_gpu_each(tmp_path):
     go = tmp_path / "go"
-    notebook = write_notebook(tmp_path / "a.ipynb", GPU, WAIT.format(go=str(go)))
+    notebook = write_notebook(tmp_path / "a.ipynb", GPU, note(tmp_path), WAIT.format(go=str(go)))
     outputs = [tmp_path / "one.ipynb", tmp_path / "two.ipynb"]
     running = [
         start(tmp_path, notebook, output, ("device", "cuda"), CUDA_VISIBLE_DEVICES="0,1") for output in outputs
     ]
-    # Papermill writes after each cell: both are at the one that waits.
-    places = [tmp_path / "build" / "running" / output.name for output in outputs]
-    until(lambda: all(place.exists() and "GPU" in printed(place) for place in places) or running[0].poll())
+    until(lambda: starts(tmp_path) == 2 or any(process.poll() for process in running))
     go.touch()
     for process in running:
         _, errors = process.communicate()
@@ -156,14 +165,7 @@ def test_two_notebooks_at_the_same_time_see_a_gpu_each(tmp_path):
 @pytest.fixture
 def slow(tmp_path):
     """A notebook that notes its start, and ends when the file `go` is there."""
-    note = f"with open({str(tmp_path / 'started.txt')!r}, 'a') as log:\n    print(seed, file=log)"
-    return write_notebook(tmp_path / "a.ipynb", note, WAIT.format(go=str(tmp_path / "go")))
-
-
-def starts(folder):
-    """How often the notebook was started."""
-    path = folder / "started.txt"
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    return write_notebook(tmp_path / "a.ipynb", note(tmp_path), WAIT.format(go=str(tmp_path / "go")))
 
 
 @pytest.mark.notebook
