@@ -126,7 +126,7 @@ def attributes(notebook):
 def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(notebook, strange, tmp_path):
     output = tmp_path / "out.ipynb"
     images, weights = strange
-    models = f"convnext_atto:random,{weights},resnet18:random"
+    models = f"test_convnext:random,{weights},test_resnet:random"
     small = {"number_of_images": 10, "batch_size": 6, "repeats": 2, "images": images}
     finished = run(notebook, output, tmp_path, models=models, **small)
     assert finished.returncode == 0, finished.stderr
