@@ -5,7 +5,8 @@
 Nothing is run here. benchmarks/results/architectures.json says how many operations each measurement takes of each
 architecture; below stands what each page measures. Three things are added up: operations, at a share of the GPU's
 peak rate that such work reaches; preparing images on the CPU, once for each network and draw; and a start. The
-result is benchmarks/results/costs.md, which the book shows. It is an estimate: only a run on the GPU measures.
+result is benchmarks/results/costs.md, which the book shows, with the architectures' own table. It is an estimate:
+only a run on the GPU measures.
 """
 
 import json
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 
 import timm
 import torch
-from architectures import ARCHITECTURES, Operations
+from architectures import ARCHITECTURES, MEASUREMENTS, Operations
 from side_by_side import RESULTS
 from timm.data import resolve_data_config
 
+from seelike.models import PRECISIONS
 from seelike.profiles import LISTS, Profile, profile_of
 
 DRAWS = None  # number_of_images in each repeat
@@ -82,12 +84,14 @@ PAGES = {
     ],
     "11_what_came_later": [
         Work("forward passes", (VITS, RESNETS, LATER), times=2),
+        # Broken images, directions, networks before training, planted numbers.
+        Work("forward passes", (VITS, RESNETS), times=4, first=1),
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
     ],
 }
 # Classes of the images; probes take ten training images of each, and 500 test images, in each repeat.
-CLASSES = {"colab": 10, "paper": 1000}
+CLASSES = {"colab": 100, "paper": 1000}
 # Architectures that were not counted, by one that is built like them. Forward passes say by how much they differ.
 LIKE = {
     "convnext_base": "ResNet50x1",
@@ -214,13 +218,51 @@ def table(name: str, counted: dict) -> str:
     return "\n".join(lines)
 
 
+def architectures_table(measured: dict) -> str:
+    """Write seconds and peak memory of all measurements on each architecture, at both precisions."""
+    rows = measured["rows"]
+    versions = ", ".join(f"{name} {measured['versions'][name]}" for name in ("python", "torch", "timm"))
+    images = next(iter(rows.values()))["float32"]["images"]
+    lines = [
+        f"All measurements, one after the other, on {images} images with random weights: {measured['device']}, "
+        f"threads: {measured['threads']}, {versions}, {measured['date']}.",
+        "",
+        "| Architecture | Parameters | Layers | `float32` | peak | `mixed` | peak |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, both in rows.items():
+        cells = [f"{both['float32']['parameters'] / 1e6:.0f} million", f"{both['float32']['layers']}"]
+        for row in both.values():
+            cells += [f"{sum(row['seconds'].values()):.0f} s", f"{row['peak_gigabytes']:.1f} GB"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def precision_table(measured: dict) -> str:
+    """Write how far mixed precision moves the statistic of each measurement."""
+    # Of blocks with themselves CKA is 1 at any precision.
+    names = [name for name in MEASUREMENTS if name not in ("forward passes", "CKA of blocks")]
+    lines = [f"| Architecture | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for architecture, both in measured["rows"].items():
+        full, mixed = (both[precision]["statistics"] for precision in PRECISIONS)
+        cells = [f"{abs(mixed[name] - full[name]):.0e}" if name in full else "" for name in names]
+        lines.append(f"| {architecture} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Write the tables."""
-    rows = json.loads((RESULTS / "architectures.json").read_text())["rows"]
+    measured = json.loads((RESULTS / "architectures.json").read_text())
+    rows = measured["rows"]
     for both in rows.values():
         for row in both.values():
             row["operations"] = {key: Counter(value) for key, value in row["operations"].items()}
-    text = "\n\n".join(table(name, rows) for name in MACHINES) + "\n"
+    parts = {
+        "pages": "\n\n".join(table(name, rows) for name in MACHINES),
+        "architectures": architectures_table(measured),
+        "precision": precision_table(measured),
+    }
+    text = "".join(f"<!-- {name} -->\n\n{part}\n\n<!-- end of {name} -->\n\n" for name, part in parts.items())
     (RESULTS / "costs.md").write_text(text)
     print(text)
 

@@ -115,9 +115,14 @@ def report(name: str, rows: Sequence[Mapping[str, Any]], options: argparse.Names
 def surroundings(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Say how, when, where and with which versions the benchmark of this name ran."""
     cuda = options.device.startswith("cuda")
+    given = {
+        key: " ".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in vars(options).items()
+        if value is not None
+    }
+    arguments = [f"--{key.replace('_', '-')} {value}" for key, value in given.items()]
     return {
-        "command": f"python benchmarks/{name}.py "
-        + " ".join(f"--{key.replace('_', '-')} {value}" for key, value in vars(options).items()),
+        "command": " ".join([f"python benchmarks/{name}.py", *arguments]),
         "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name() if cuda else f"{_processor()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),

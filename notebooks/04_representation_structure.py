@@ -34,14 +34,16 @@ import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
     _repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in
 # `.venv/bin/papermill notebooks/04_representation_structure.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = "tiny"  # "tiny", "colab" or "paper"
+profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
 number_of_images = None
@@ -82,17 +84,9 @@ for layer in layers(run.models[name]):
 # say how many of the 10,000 test images of Fashion-MNIST they get right.
 
 # %%
-from seelike.models import training_record
+from seelike.models import size_and_accuracy
 
-for name, network in run.models.items():
-    parameters = sum(p.numel() for p in network.parameters())
-    print(
-        f"{name}: {len(layers(network))} layers to read, {parameters / 1e6:.2f} million parameters"
-    )
-    if record := training_record(name):
-        print(
-            f"    {record.accuracy:.1%} of the test images right (standard error {record.standard_error:.1%})"
-        )
+size_and_accuracy(run.models)
 
 # %% [markdown]
 # ## Predict

@@ -31,14 +31,16 @@ import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
     _repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in
 # `.venv/bin/papermill notebooks/07_spatial_localization.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = "tiny"  # "tiny", "colab" or "paper"
+profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
 number_of_images = None

@@ -31,7 +31,8 @@
 #
 # A network is a name of the timm library (`resnet18`, with its tag if you like: `resnet18.a1_in1k`), a safetensors file of a timm
 # architecture (`~/weights.safetensors`, or `resnet18@~/weights.safetensors` where the file does not name it), or either with `:random` after the name
-# for random weights. `images` is a folder; with one subfolder for each class, probes are trained as well.
+# for random weights. What a name of timm needs is fetched once from the Hugging Face hub, as safetensors only; the line below the parameters says which commit it was.
+# `images` is a folder; with one subfolder for each class, probes are trained as well.
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.
@@ -39,14 +40,16 @@ import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
     _repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in
 # `.venv/bin/papermill notebooks/10_your_own_models.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = "tiny"  # "tiny", "colab" or "paper"
+profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
 number_of_images = None

@@ -21,9 +21,9 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | what moves CKA though it should not; two other measures, and whether they agree; what massive activations and registers are; what self-supervised and distilled ViTs do otherwise |
+# | **You will learn** | what moves CKA though it should not; two other measures, and which claims of Section 4 hang on the measure; what massive activations and registers are; what self-supervised and distilled ViTs do otherwise |
 # | **You need** | [Section 3](03_background.ipynb) and [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | half a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.
@@ -31,14 +31,16 @@ import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
     _repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in
 # `.venv/bin/papermill notebooks/11_what_came_later.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = "tiny"  # "tiny", "colab" or "paper"
+profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
 number_of_images = None
@@ -62,35 +64,59 @@ run = seelike.start(globals(), "11_what_came_later")
 # To a measure that does not mind rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the images' places along its principal
 # directions: of 128 images at most 127 numbers each, however wide the layer is. Everything on this page is made of them.
 #
-# Here are those of all blocks of all networks, for each draw of images. (Of an architecture whose blocks are not known here, eight layers or so stand for them.)
+# First, which layers are the blocks of a network, and the images as it wants to see them. (Of an architecture whose blocks are not known here, modules that are called blocks stand
+# for them, or else eight layers or so.)
 
 # %%
+import re
+
 import torch
 
 from seelike.models import layers, preprocessing, read
+
+
+def blocks_of(network):
+    """The blocks of a network."""
+    every = layers(network)
+    known = [layer for layer in every if layer.kind == "block"]
+    named = [layer for layer in every if re.search(r"blocks\.\d+$", layer.module)]
+    return known or named or every[:: max(1, len(every) // 8)]
+
+
+def pixels_of(network, images):
+    """Some images as a network takes them."""
+    prepare = preprocessing(network)
+    return torch.stack([prepare(image) for image in images])
+
+
+# %% [markdown]
+# Then the coordinates of all blocks of all networks, for each draw of images.
+
+# %%
 from seelike.similarities import coordinates
 
 
-def blocks_of(name):
-    """The blocks of a network."""
-    every = layers(run.models[name])
-    blocks = [layer for layer in every if layer.kind == "block"]
-    return blocks or every[:: max(1, len(every) // 8)]
-
-
-def clouds_of(name, images):
+def clouds_of(network, images):
     """Coordinates of some images in every block of a network."""
-    prepare = preprocessing(run.models[name])
-    pixels = torch.stack([prepare(image) for image in images])
-    blocks = blocks_of(name)
-    return read(run.models[name], blocks, pixels, lambda _, x: coordinates(x))
+    pixels = pixels_of(network, images)
+    return read(network, blocks_of(network), pixels, lambda _, x: coordinates(x))
 
 
-# %%
 draws = list(run.draws())
 clouds = seelike.where_possible(
-    run.models, lambda name: [clouds_of(name, images) for images in draws]
+    run.models,
+    lambda name: [clouds_of(run.models[name], images) for images in draws],
 )
+
+# %% [markdown]
+# Most of this page looks at two networks, *one* and the *other*: the first ViT of this run and its last ResNet. (Where it has none of a kind, another network stands for it.)
+
+# %%
+one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
+rest = [name for name in clouds if name != one] or [one]
+resnets = [name for name in run.resnets if name in rest]
+other = (resnets or rest)[-1]
+print(f"one: {one}, the other: {other}")
 
 # %% [markdown]
 # ## One image far away
@@ -138,7 +164,7 @@ print(
 # The unbiased form has not moved at all. It leaves out the diagonal of the Gram matrix, where the moved image meets itself; its entries with all others changed by the same
 # number, and centring takes that away. **Predict.** What if *two* images are moved, to the same far place?
 #
-# On our networks: the first block of the first network against the last block of the last one. The distance is in units of the usual distance from the mean.
+# On our networks: the first block of the one against the last block of the other. The distance is in units of the usual distance from the mean.
 
 # %%
 from seelike.similarities import cca, move_away, procrustes
@@ -151,7 +177,6 @@ measures = {
     "CCA": lambda x, y: cca(x, y, few),
 }
 distances = np.array([0, 1, 2, 4, 7, 10, 15, 20, 30])
-one, other = next(iter(clouds)), list(clouds)[-1]
 ends = [
     (next(iter(a.values())), list(b.values())[-1])
     for a, b in zip(clouds[one], clouds[other], strict=True)
@@ -191,7 +216,7 @@ for title, lines in panels.items():
 # %% [markdown]
 # ### A broken image
 #
-# Nobody moves images in a layer. But data sets have broken files. We replace one image, two, or eight by pure noise, and ask how far the map of all blocks of the first
+# Nobody moves images in a layer. But data sets have broken files. We replace one image, two, or eight by pure noise, and ask how far the map of all blocks of the one
 # network moves: the mean absolute difference over all pairs of blocks.
 
 # %%
@@ -215,7 +240,8 @@ whole = {
     for name, measure in measures.items()
 }
 for number in (1, 2, 8):
-    cloud = clouds_of(one, with_noise(draws[0], min(number, len(draws[0]) // 2)))
+    images = with_noise(draws[0], min(number, len(draws[0]) // 2))
+    cloud = clouds_of(run.models[one], images)
     for name, measure in measures.items():
         change = np.abs(similarity_map(cloud, cloud, measure) - whole[name]).mean()
         print(f"{number} broken: {name:<14} moves by {change:.4f}")
@@ -226,51 +252,194 @@ for number in (1, 2, 8):
 # CKA weighs the principal directions of a layer by their variance, twice: once for each layer. **Predict.** Keep the first direction of a layer and throw away all
 # others. How like the whole layer is it?
 #
-# The last block of each network: its first few directions against the whole of it.
-
-
-# %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, and how like the whole they are. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network: three rising lines, share of the variance, unbiased CKA and Procrustes, against the number of directions kept. CKA rises fastest. The table below gives its first values."}}
-def of_first(name, measure):
-    """A measure's line: directions kept, mean and band over draws."""
-    last = [list(cloud.values())[-1] for cloud in clouds[name]]
-    values = [[measure(x[:, :number], x) for number in kept] for x in last]
-    return kept, *claims.mean_and_uncertainty(np.array(values))
-
-
-kept = np.array([1, 2, 3, 5, 8, 12, 20, 30])
-lines = {
-    "share of variance": lambda first, whole: np.sum(first**2) / np.sum(whole**2),
-    "CKA, unbiased": unbiased_cka,
-    "Procrustes": procrustes,
-}
-panels = {n: {k: of_first(n, each) for k, each in lines.items()} for n in clouds}
-plots.line_panels(panels, x_label="directions kept", y_label="likeness")
-
-# %% [markdown]
-# How few directions reach a CKA of 0.9 with the whole?
+# By hand: a layer of three directions, along which four images have the variances 9, 4 and 1. The first has 9 of 14 parts of the variance. CKA squares them.
 
 # %%
-for name, each in panels.items():
-    cka_of_first = each["CKA, unbiased"][1]
-    reached = kept[cka_of_first >= 0.9]
-    share = each["share of variance"][1][np.argmax(cka_of_first >= 0.9)]
-    if len(reached):
-        print(f"{name}: {reached[0]} directions, {share:.0%} of the variance")
-    else:
-        print(f"{name}: more than {kept[-1]} directions")
+directions = np.array(
+    [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]
+)
+layer = directions[1:].T * np.sqrt([9.0, 4.0, 1.0])
+first_alone = layer[:, :1]
+print(f"share of the variance {9 / (9 + 4 + 1):.3f}")
+print(f"CKA, by hand {9 / np.sqrt(9**2 + 4**2 + 1**2):.3f}", end=", ")
+print(f"library {plain_cka(first_alone, layer):.3f}")
+
+# %% [markdown]
+# Now the last block of the two networks: what its first few directions hold, against the whole of it, and then what all others hold. The directions are found on other images than these. A layer's own
+# directions would fit the chance in these very images, and what they leave over would come out as *un*like the layer: no estimate is unbiased for what was chosen by looking.
+
+# %%
+from seelike.similarities import principal_directions
+
+
+def features_of(name, images):
+    """The last block of a network, laid flat."""
+    network = run.models[name]
+    block = blocks_of(network)[-1:]
+    pixels = pixels_of(network, images)
+    flat = read(network, block, pixels, lambda _, x: x.flatten(1).double().cpu())
+    return next(iter(flat.values()))
+
+
+def other_images(repeat):
+    """Images for the directions, drawn on their own."""
+    seed = run.seed + run.repeats + repeat
+    return run.images.sample(run.number_of_images, seed=seed)
+
+
+# %% [markdown]
+# Some directions divide a layer into two parts: what they hold, and all else. Four numbers compare these with the whole.
+
+
+# %%
+def parts(x, directions):
+    """Share of the variance, Procrustes and CKA of what directions hold; CKA of all else."""
+    places = x @ directions
+    layers = places, x - places @ directions.T, x
+    first, others, whole = map(coordinates, layers)
+    return [
+        np.sum(first**2) / np.sum(whole**2),
+        procrustes(first, whole),
+        unbiased_cka(first, whole),
+        unbiased_cka(others, whole),
+    ]
+
+
+# %% [markdown]
+# For each draw of images and each number of directions:
+
+
+# %%
+def all_parts(name):
+    """The four numbers of a network, [draws, numbers of directions, 4]."""
+    values = []
+    for repeat, images in enumerate(draws):
+        found = principal_directions(features_of(name, other_images(repeat)), 30)
+        x = features_of(name, images)
+        x = x - x.mean(dim=0)
+        values.append([parts(x, found[:, :number]) for number in kept])
+    return np.array(values)
+
+
+kept = np.array([n for n in (1, 2, 3, 5, 8, 12, 20, 30) if n < len(draws[0]) - 1])
+measured = seelike.where_possible(dict.fromkeys([one, other]), all_parts)
+
+# %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, how like the whole they are, and how like it all others are. The directions come from other images. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network, against the number of directions: the share of the variance of the first directions, their CKA and their Procrustes similarity with the whole rise, that CKA fastest; the CKA of all other directions with the whole falls. The numbers below give the first values."}}
+titles = [
+    "variance of the first",
+    "Procrustes of the first",
+    "CKA of the first",
+    "CKA of the others",
+]
+panels = {}
+for name, values in measured.items():
+    mean, band = claims.mean_and_uncertainty(values)
+    each = zip(titles, mean.T, band.T, strict=True)
+    panels[name] = {title: (kept, *line) for title, *line in each}
+label = "with the whole layer"
+plots.line_panels(panels, x_label="directions", y_label=label) if panels else None
+
+# %% [markdown]
+# How few directions reach a CKA of 0.9 with the whole? And how much of the variance do all others have, and what CKA?
+
+# %%
+for name, values in measured.items():
+    share, _, cka_of_first, cka_of_others = values.mean(axis=0).T
+    at = int(np.argmax(cka_of_first >= 0.9))
+    if cka_of_first[at] < 0.9:
+        print(f"{name}: more than the first {kept[-1]}")
+        continue
+    print(f"{name}: first {kept[at]}, {share[at]:.0%} of the variance", end="; ")
+    print(f"the others: {1 - share[at]:.0%}, and a CKA of {cka_of_others[at]:.2f}")
 
 # %% [markdown]
 # So a high CKA says that two layers agree in the few directions along which images differ most. What a network does with the others CKA can hardly see, and a classifier may need
-# exactly those: [Ding et al. (2021)](https://arxiv.org/abs/2108.01661) remove directions that decide the accuracy and CKA does not notice. [Nguyen et al.
+# exactly those: [Ding et al. (2021)](https://arxiv.org/abs/2108.01661) take principal directions away and ask which measure notices what a linear probe loses. CKA is slow to. [Nguyen et al.
 # (2022)](https://arxiv.org/abs/2202.07184) find that the bright blocks in CKA maps of large networks come from one dominant direction, and that a few images make it.
 #
-# A third criticism is the bias of the plain form, which makes wide layers look alike: [Section 3](03_background.ipynb) draws it, [Murphy et al.
-# (2024)](https://arxiv.org/abs/2405.01012) show what it does to comparisons with brains. The unbiased form of this book has none.
+# ## Few images
+#
+# A third criticism is a bias. [Section 3](03_background.ipynb) drew it with random numbers: the wider a layer is beside the number of images, the nearer plain CKA comes to 1. [Murphy et al.
+# (2024)](https://arxiv.org/abs/2405.01012) show what that does to comparisons with brains, where images are few: shuffled ones come out about as much alike.
+#
+# We do as they do, with our layers. The images of the one layer are shuffled, so that the two have nothing to do with each other, and fewer and fewer images are taken.
+# **Predict.** Which of the four measures will still say 0 with eight images?
+
+# %%
+from seelike.similarities import of_shuffled
+
+numbers = [n for n in (8, 16, 32, 64, 128, 256, 512) if n <= run.number_of_images]
+numbers = np.array(numbers or [run.number_of_images])
+
+
+def by_chance(measure, number):
+    """What a measure gives of some images of two layers, shuffled, in each draw."""
+    part = [[coordinates(torch.from_numpy(x[:number])) for x in xy] for xy in ends]
+    return [of_shuffled(*xy, measure, run.seed) for xy in part]
+
+
+# %% [markdown]
+# CCA gets a direction for every three images, and twenty at most.
+
+# %% mystnb={"figure": {"caption": "Likeness of two layers that have nothing to do with each other, as one of them is shown the images in another order, against the number of images. Bands are 95 % intervals over draws of images.", "name": "fig-by-chance"}, "image": {"alt": "Four lines against the number of images. Plain CKA, Procrustes and CCA are high at eight images and fall as images are added; unbiased CKA lies near zero throughout. The numbers below give the ends of the lines."}}
+lines = {}
+for name, measure in measures.items():
+    if name == "CCA":
+        measure = lambda x, y: cca(x, y, min(20, len(x) // 3))  # noqa: E731
+    values = np.transpose([by_chance(measure, number) for number in numbers])
+    lines[name] = numbers, *claims.mean_and_uncertainty(values)
+plots.line_panels({"": lines}, x_label="images", y_label="likeness by chance")
+
+# %% [markdown]
+# In numbers, at both ends.
+
+# %%
+for name, (_, values, _) in lines.items():
+    print(f"{name:<14} {numbers[0]} images {values[0]:+.3f}", end=", ")
+    print(f"{numbers[-1]} images {values[-1]:+.3f}")
+
+# %% [markdown]
+# The unbiased form of this book has no such bias, though with few images it is a rough estimate. The other measures have: their numbers mean something only beside what chance gives.
+#
+# ## Two networks, the same images
+#
+# There is one more way to a high CKA. Images that look alike as they come are still alike some layers on, in any network. [Cui et al. (2022)](https://arxiv.org/abs/2202.00095) point out that even
+# untrained networks are therefore like each other. **Predict.** How like is a trained ViT to a ResNet that has never learned anything: as like as to a trained one, half as like, or not at all?
+#
+# The last blocks of the two networks, of the same two before training, and the pixels themselves, on the first draw of images.
+
+# %%
+from seelike.models import load
+
+
+def last_block(name):
+    """Coordinates of the first draw of images in the last block of a network."""
+    network = run.models.get(name) or load(name, device=run.device)
+    return list(clouds_of(network, draws[0]).values())[-1]
+
+
+names = [one, other]
+names += [f"{name.removesuffix(':random')}:random" for name in names]
+last = seelike.where_possible(dict.fromkeys(names), last_block)
+last["pixels"] = coordinates(pixels_of(run.models[one], draws[0]))
+
+# %% [markdown]
+# A row and a column for each.
+
+# %%
+import pandas as pd
+
+table = similarity_map(last, last, unbiased_cka)
+pd.DataFrame(table, index=list(last), columns=list(last)).round(2)
+
+# %% [markdown]
+# So a CKA of two networks is to be read beside that of networks that learned nothing. Cui et al. go further, and take out of both layers what the pixels explain.
 #
 # ## Two other measures
 #
-# *Procrustes* turns one cloud until it lies on the other as well as can be, and gives what is then the same. By hand: a triangle, and the same one turned by 90 degrees with
-# one corner pushed. The singular values of `X'Y` do the turning.
+# *Procrustes* turns one cloud until it lies on the other as well as can be, and gives what is then the same. It does well in the tests of Ding et al., and its angle
+# is a distance in the strict sense ([Williams et al., 2021](https://arxiv.org/abs/2110.14739)). By hand: a triangle, and the same one turned by 90 degrees with one corner pushed. The singular values of
+# `X'Y` do the turning.
 
 # %%
 triangle = np.array([[2.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]])
@@ -281,9 +450,41 @@ lengths = np.linalg.norm(triangle) * np.linalg.norm(pushed)
 print(f"{singular_values.sum() / lengths:.6f} {procrustes(triangle, pushed):.6f}")
 
 # %% [markdown]
-# *CCA* looks for directions in both layers along which the images are correlated, and averages the squared correlations. How much variance a direction has does not matter to
-# it, so both layers are first cut down to twenty principal directions ([Raghu et al., 2017](https://arxiv.org/abs/1706.05806)). [Klabunde et al. (2023)](https://arxiv.org/abs/2305.06329) list some thirty
-# more measures.
+# *CCA*, canonical correlation analysis, looks for directions in both layers along which the images are correlated, and averages the squared correlations
+# ([Kornblith et al., 2019](https://arxiv.org/abs/1905.00414)). How much variance a direction has does not matter to it. By hand: scale all directions of both layers to the same length, and the
+# singular values of their product are the correlations. Six images, two neurons; the second layer has the first neuron of the first, and a new one.
+
+# %%
+x = np.array(
+    [[1.0, 2.0], [3.0, 0.0], [-2.0, 1.0], [0.0, -3.0], [-3.0, 1.0], [1.0, -1.0]]
+)
+y = np.column_stack([100 * x[:, 0], [2.0, 0.0, -1.0, 1.0, -1.0, -1.0]])
+scaled = [np.linalg.svd(each, full_matrices=False)[0] for each in (x, y)]
+correlations = np.linalg.svd(scaled[0].T @ scaled[1], compute_uv=False)
+print("correlations", correlations.round(3))
+print(f"{np.mean(correlations**2):.6f} {cca(x, y, 2):.6f}")
+
+# %% [markdown]
+# With as many directions as images everything is correlated. So layers are first cut down to their first principal directions: to those that hold 99 % of the variance, in
+# SVCCA ([Raghu et al., 2017](https://arxiv.org/abs/1706.05806)). How many are these of our layers, and what does CCA give of them, for the two layers and by chance?
+
+# %%
+from seelike.similarities import directions_that_keep
+
+pair = [layer[:, : directions_that_keep(layer, 0.99)] for layer in ends[0]]
+print(f"{[each.shape[1] for each in pair]} directions for {len(pair[0])} images")
+all_of_them = max(each.shape[1] for each in pair)
+for what, number in {"99 % of the variance": all_of_them, "few": few}.items():
+    measure = lambda x, y, number=number: cca(x, y, number)  # noqa: E731
+    try:
+        found, chance = measure(*pair), of_shuffled(*pair, measure, run.seed)
+        print(f"{what}: {number} directions, {found:.3f}, by chance {chance:.3f}")
+    except ValueError as error:
+        print(f"{what}: not here, {error}")
+
+# %% [markdown]
+# With so few images, 99 % of the variance takes nearly as many directions as there are images, and chance gives almost as much as the layers do. That is why this page takes
+# twenty. Kornblith et al. show that no measure of this kind, blind to how much directions vary, can do without more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures.
 #
 # **Predict.** Section 4 found maps of ViTs and of ResNets by CKA. Which of its findings will the two others share?
 
@@ -300,13 +501,13 @@ of_all = {
     for a, b in {(one, one), (other, other), (one, other)}
 }
 
-# %% mystnb={"figure": {"caption": "Likeness of all blocks within the first and the last network, and between them, by three measures: a row for each.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the first network, the last network, and the two together. Colour is likeness from 0, dark, to 1, bright. The table below gives their means."}}
+# %% mystnb={"figure": {"caption": "Likeness of all blocks within the one and the other network, and between them, by three measures: a row for each.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the one network, the other, and the two together. Colour is likeness from 0, dark, to 1, bright. The table below gives their means."}}
 from seelike.plots import CKAMap
 
 
 def drawn(name, a, b):
     """One map, mean over draws."""
-    blocks = [blocks_of(each) for each in (a, b)]
+    blocks = [blocks_of(run.models[each]) for each in (a, b)]
     matrix = of_all[name, a, b].mean(axis=0)
     labels = {"y_label": a, "x_label": b} if a != b else {"y_label": a}
     return CKAMap(matrix, *blocks, **labels, title=name)
@@ -326,7 +527,6 @@ plots.cka_maps(every, columns=len(columns), label="likeness")
 from scipy.stats import spearmanr
 
 from seelike.representation_structure import mean_off_diagonal
-from seelike.similarities import of_shuffled
 
 
 def entries(name):
@@ -344,8 +544,6 @@ def rank_correlation(name):
 # A row for each measure.
 
 # %%
-import pandas as pd
-
 table = {}
 for name, measure in compared.items():
     by_chance = [of_shuffled(*pair, measure, run.seed) for pair in ends]
@@ -358,11 +556,72 @@ for name, measure in compared.items():
 pd.DataFrame(table).T.round(3)
 
 # %% [markdown]
+# And the claims themselves: the five statistics of Section 4, each above zero where its claim holds. There they were taken over all layers of four networks, and here over the blocks of two.
+
+
+# %%
+from seelike import representation_structure as structure
+
+
+def within_networks(name):
+    """Section 4's statistics of maps within networks, by a measure: ViT against ResNet."""
+    maps = [of_all[name, one, one], of_all[name, other, other]]
+    depths = [np.linspace(0, 1, each.shape[1]) for each in maps]
+    blocks = [blocks_of(run.models[each]) for each in (one, other)]
+    stages = [structure.stages_like(each, blocks[1]) for each in blocks]
+    mean = [structure.mean_off_diagonal(each) for each in maps]
+    ends = list(map(structure.first_third_with_last_third, maps, depths))
+    step = list(map(structure.within_minus_between_stages, maps, stages))
+    return {
+        "ViT more uniform": mean[0] - mean[1],
+        "low and high blocks alike in the ViT": ends[0] - ends[1],
+        "ResNet falls into stages": step[1] - step[0],
+    }
+
+
+# %% [markdown]
+# The other two are of the map between the two networks.
+
+
+# %%
+def between_networks(name):
+    """Section 4's statistics of the map between networks, by a measure."""
+    both = of_all[name, one, other]
+    vit, resnet = (np.linspace(0, 1, size) for size in both.shape[1:])
+    low = structure.depth_of_best_match(both, vit, resnet)
+    last = structure.row_maximum_middle_minus_last_third(both, vit)
+    return {
+        "middle of ResNet matches low ViT": 0.5 - low,
+        "last third of ViT matches less": last,
+    }
+
+
+def claims_of(name):
+    """All five, each with its uncertainty."""
+    values = within_networks(name) | between_networks(name)
+    return {claim: claims.summary(value) for claim, value in values.items()}
+
+
+# %% [markdown]
+# A row for each claim, a column for each measure. Where a row has one sign throughout, the claim does not hang on the measure.
+
+# %%
+found = {}
+if one in run.vits and other in run.resnets:
+    found = seelike.where_possible(compared, claims_of)
+else:
+    print("These claims compare a ViT with a ResNet, and this run has not both.")
+pd.DataFrame(found) if found else None
+
+# %% [markdown]
 # ## Massive activations and registers
 #
-# In large trained ViTs a few numbers are hundreds or thousands of times larger than all others of their layer. [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find them in one or two channels, the same ones for every
-# image, and call them *massive activations*. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of ten times the usual length in dull parts of the image: the network has emptied them to keep global notes there. Give it
-# a few tokens of its own for that, *registers*, and the image's tokens stay clean.
+# In large trained ViTs a few numbers are hundreds or thousands of times larger than most others of their layer. [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find them in a few channels, the same ones for every
+# image, and with nearly the same value. They call them *massive activations*.
+#
+# [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, some two in a hundred, in dull parts of the image. A classifier reads the class of the whole image from
+# them well, and the place and the pixels of their own patch badly: the network uses them for notes about the whole. Give it a few tokens of its own for that, *registers*, and the
+# image's tokens stay clean. What the notes say is open: Sun et al. set all registers to their mean over images, and the network classifies as well as before.
 #
 # Two ratios for each block: the largest number over the median one, and the longest token over the median one. By hand, for one image with three tokens:
 
@@ -375,7 +634,8 @@ print("by hand", tokens.abs().max() / 1, lengths.max() / lengths.median())
 print("library", 10 ** unevenness(tokens)[0])
 
 # %% [markdown]
-# **Predict.** Our networks have a few hundred thousand parameters. Will they have massive activations?
+# **Predict.** Our networks have a few hundred thousand parameters. Will they have massive activations? (Small networks can: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q) find
+# long tokens in a ViT of 22 million.)
 
 # %%
 from seelike.massive_activations import massive_activations
@@ -384,35 +644,122 @@ massive = seelike.where_possible(
     run.models, lambda name: massive_activations(run.models[name], draws)
 )
 
-# %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, in the output of each block. Bands are 95 % intervals over draws of images.", "name": "fig-massive"}, "image": {"alt": "Lines on a logarithmic axis against relative depth, two for each network: largest number and longest token, over the median. The last values are printed below."}}
+# %% [markdown]
+# Both ratios, block by block.
 
-
+# %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, in the output of each block. Bands are 95 % intervals over draws of images.", "name": "fig-massive"}, "image": {"alt": "Lines on a logarithmic axis against relative depth, two for each network: largest number and longest token, over the median. The largest values are printed below."}}
 lines = {}
-for name, each in massive.items():
-    lines[f"{name}, number"] = plots.over_depth(each.largest_number)
-    lines[f"{name}, token"] = plots.over_depth(each.longest_token)
+for name in dict.fromkeys([one, other]):
+    if name in massive:
+        each = massive[name]
+        lines[f"{name}, number"] = plots.over_depth(each.largest_number)
+        lines[f"{name}, token"] = plots.over_depth(each.longest_token)
+        largest = each.largest_number.mean(axis=0).max()
+        longest = each.longest_token.mean(axis=0).max()
+        print(f"{name}: number up to {largest:.1f}, token up to {longest:.1f}")
 plots.depth_lines(
     lines, y_label="largest / median", y_scale="log"
 ) if lines else None
 
 # %% [markdown]
-# A channel with massive activations is a dominant direction as well. What does CKA say when the one channel of the largest variance is set to zero, in every block?
+# ### What would they do to CKA?
+#
+# As our networks may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, two images of two tokens, the first image
+# with its first token, the second with its second:
+
+# %%
+from seelike.massive_activations import with_massive_activation
+
+tokens = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [2.0, 1.0]]])
+planted = tokens.clone()
+planted[0, 0, 0] = planted[1, 1, 0] = 100 * tokens.median()
+places = torch.tensor([0.0, 0.5])
+print(bool((with_massive_activation(tokens, 100, places) == planted).all()))
+
+# %% [markdown]
+# **Predict.** We plant it in the first and in the last block of a network. It has the same value in every image. Does CKA see it if it sits in the same token in every image, such as a register? And if
+# every image has it in a token of its own, the same one in both blocks, as a residual stream would hand it on?
+
+# %%
+in_one_token = torch.full((len(draws[0]),), 0.5)
+anywhere = torch.rand(
+    len(draws[0]), generator=torch.Generator().manual_seed(run.seed)
+)
+powers = np.array([1.0, 1.5, 2.0, 2.5, 3.0])
+
+
+def planted_clouds(activation, places):
+    """A layer's coordinates with numbers of each size in it."""
+    sizes = 10**powers
+    planted = (with_massive_activation(activation, s, places) for s in sizes)
+    return [coordinates(each) for each in planted]
+
+
+# %% [markdown]
+# Both blocks are read once for each draw, and all sizes are planted into what was read.
+
+
+# %%
+def when_planted(places):
+    """Clouds with planted numbers: of each draw, for each size, the two blocks."""
+    network = run.models[one]
+    first, *_, last = blocks_of(network)
+    pixels = [pixels_of(network, images) for images in draws]
+    found = [
+        read(network, [first, last], each, lambda _, x: planted_clouds(x, places))
+        for each in pixels
+    ]
+    return [list(zip(*blocks.values(), strict=True)) for blocks in found]
+
+
+planted = seelike.where_possible(
+    {"the same token": in_one_token, "a token of its own": anywhere},
+    lambda title: when_planted(anywhere if "own" in title else in_one_token),
+)
+
+# %% mystnb={"figure": {"caption": "Likeness of the first and the last block of a network when a massive activation is planted into both: in the same token of every image, and in a token of its own for every image. Bands are 95 % intervals over draws of images.", "name": "fig-planted"}, "image": {"alt": "Two panels, likeness against the size of the planted number from ten to a thousand times the median. Where all images have it in the same token, the lines of CKA, Procrustes and CCA are level. Where every image has it in a token of its own, all three rise to about one. The numbers below give the ends of the lines."}}
+panels = {}
+for title, of_draws in planted.items():
+    panels[title] = {}
+    for name in ("CKA, unbiased", "Procrustes", "CCA"):
+        values = [[measures[name](*pair) for pair in sizes] for sizes in of_draws]
+        line = powers, *claims.mean_and_uncertainty(np.array(values))
+        panels[title][name] = line
+label = "size, as a power of ten"
+plots.line_panels(panels, x_label=label, y_label="likeness") if panels else None
+
+# %% [markdown]
+# In numbers: ten times the median, and a thousand times.
+
+# %%
+for title, lines in panels.items():
+    for name, (_, values, _) in lines.items():
+        print(f"{title}: {name:<14} {values[0]:.2f}, then {values[-1]:.2f}")
+
+# %% [markdown]
+# What is the same for every image is taken away with the mean, however large it is: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image, CKA compares
+# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. (In a ResNet, whose resolution falls, the places of the one block are not quite those of the other.) The other
+# measures do no better. It follows, though we have not seen it in a paper, that a network with registers and one without should be compared with care: their maps may differ by where they keep a
+# few large numbers.
+#
+# In the networks of this run: what does CKA say of a block with itself when the one channel of the largest variance is set to zero?
 
 # %%
 from seelike.cka import cka
 from seelike.massive_activations import without_largest_channel
 
-for name in massive:
-    prepare = preprocessing(run.models[name])
-    pixels = torch.stack([prepare(image) for image in draws[0]])
-    found = read(
-        run.models[name],
-        blocks_of(name),
-        pixels,
-        lambda _, x: cka(x, without_largest_channel(x)),
-    )
-    lowest = min(found, key=found.get)
-    print(f"{name}: lowest at {lowest}, {found[lowest]:.3f}")
+
+def lowest_without_channel(name):
+    """The block that has least in common with itself, when its largest channel is set to zero."""
+    network = run.models[name]
+    pixels, blocks = pixels_of(network, draws[0]), blocks_of(network)
+    of_block = lambda _, x: cka(x, without_largest_channel(x))  # noqa: E731
+    found = read(network, blocks, pixels, of_block)
+    return min(found.items(), key=lambda each: each[1])
+
+
+for name, found in seelike.where_possible(massive, lowest_without_channel).items():
+    print(f"{name}: lowest at {found[0]}, {found[1]:.3f}")
 
 # %% [markdown]
 # ## Networks of after the paper
@@ -421,33 +768,44 @@ for name in massive:
 #
 # | | what is new | what was found, in the words of this book |
 # |---|---|---|
-# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns with strong augmentation, on ImageNet alone, also from a convolutional teacher by a token of its own | the ViT needs no 300 million photographs to be accurate. Compare it with the paper's Figure 4 |
-# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | the CLS token's attention outlines objects. High blocks look far, and their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
-# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | attention stays nearer, also in the last blocks, and tokens stay different from each other; linear probes are worse, finetuning is not (Park et al., 2023; [Walmer et al., 2023](https://arxiv.org/abs/2212.03862)) |
-# | registers (Darcet et al., 2024) | extra tokens to keep notes in | no long tokens in the image, and cleaner maps |
-# | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)) | a ResNet with the training and the proportions of a Transformer | as accurate as ViTs of its size: much of the difference was not attention |
+# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and also from a teacher by a token of its own; a convolutional teacher is the best one | a ViT does not need 300 million photographs to be accurate. Compare it with the paper's Figure 4 |
+# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block the CLS token's attention outlines objects. ViTs that learn so look far in high blocks, and there their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
+# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | linear probes are worse, finetuning is not. In networks that fill in patches, heads were found to stay nearer and more unlike each other, up to the last block (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)) |
+# | registers (Darcet et al., 2024) | extra tokens to keep notes in | no long tokens in the image, and smoother maps of attention |
+# | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)) | a ResNet with the training and the proportions of a Transformer | as accurate as Transformers of its size, without attention |
 #
-# Is what the paper found a matter of the architecture, or of how it was trained? Walmer et al. compare ViTs that differ in training alone, and find that attention and features
-# differ with it. So a sentence such as "ViTs attend locally and globally at once" is about ViTs that were trained on labels.
+# Is what the paper found a matter of the architecture, or of how it was trained? [Walmer et al. (2023)](https://arxiv.org/abs/2212.03862) compare ViTs that differ in training alone. Attention and features differ with it: local and
+# global information is processed in another order. One thing was the same in all of them: some heads that look at the patch beside their own, always to the same side. So a sentence
+# such as "low blocks look near and far, high blocks far" is about ViTs that were trained on labels. And it is not all settled: [Shrivastava et al. (2026)](https://arxiv.org/abs/2602.03531)
+# find that MAE looks far from its first blocks on.
 #
-# These checkpoints cannot be had without a network connection, so at `tiny` they are missing. The larger profiles load them, and the cells above and below show them.
+# The next figures measure such networks. Their weights cannot be had without a network connection, and at `tiny` they are missing, as what sets them apart is their training: an architecture with
+# random weights shows nothing of it. The larger profiles load them. Networks that you name yourself, in `models`, are shown here, too.
 
-# %% mystnb={"figure": {"caption": "Attention distance of all heads of later networks, block by block (compare the paper's Figure 3).", "name": "fig-later-heads"}, "image": {"alt": "A row for each later network with attention: attention distance of each head, by block, with a dashed line for a head that looks everywhere alike."}}
+# %%
+later = list(run.models) if models else run.lists.get("later", [])
+print("Networks of after the paper:", ", ".join(later) or "none in this run.")
+if not later:
+    print(
+        "The next four figures need real checkpoints. With a connection, they are drawn by"
+    )
+    print("papermill notebooks/11_what_came_later.ipynb out.ipynb -p profile colab")
+
+# %% [markdown]
+# How far do their heads look, as in [Section 5](05_local_global.ipynb)?
+
+# %% mystnb={"figure": {"caption": "Attention distance of all heads of later networks, block by block (compare the paper's Figure 3).", "name": "fig-later-heads"}, "image": {"alt": "A row for each later network with attention: attention distance of each head, by block, with a dashed line for a head that looks everywhere alike. Empty where the run has no such network."}}
 from seelike.local_global import measure_heads
 
-later = run.lists.get("later", [])
 heads = seelike.where_possible(
     later, lambda name: measure_heads(run.models[name], draws)
 )
-if not later:
-    print("This run has no later networks. With a network connection, run it as")
-    print("papermill 11_what_came_later.ipynb out.ipynb -p profile colab")
 plots.all_heads(heads) if heads else None
 
 # %% [markdown]
-# And their skip ratios, as in [Section 6](06_skip_connections.ipynb).
+# Their skip ratios, as in [Section 6](06_skip_connections.ipynb).
 
-# %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of later networks, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each later network: skip ratio on a logarithmic axis against relative depth."}}
+# %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of later networks, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each later network: skip ratio on a logarithmic axis against relative depth. Empty where the run has no such network."}}
 from seelike.propagation import propagation
 
 skips = seelike.where_possible(
@@ -457,6 +815,35 @@ lines = {
     name: plots.over_depth(each.ratio_of_spatial) for name, each in skips.items()
 }
 plots.depth_lines(lines, y_label="skip ratio", y_scale="log") if lines else None
+
+# %% [markdown]
+# Their largest numbers and longest tokens, as above. Has DINOv2 long tokens, and with registers shorter ones? (The registers themselves are tokens, too.)
+
+# %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, of later networks, by relative depth.", "name": "fig-later-massive"}, "image": {"alt": "Two panels on logarithmic axes, largest number and longest token over the median, against relative depth; a line for each later network. Empty where the run has no such network."}}
+panels = {"largest number": {}, "longest token": {}}
+for name in later:
+    if name in massive:
+        numbers = plots.over_depth(massive[name].largest_number)
+        panels["largest number"][name] = numbers
+        tokens = plots.over_depth(massive[name].longest_token)
+        panels["longest token"][name] = tokens
+plots.depth_panels(panels, y_label="over the median", y_scale="log") if all(
+    panels.values()
+) else None
+
+# %% [markdown]
+# And their layer maps, as in [Section 4](04_representation_structure.ipynb), on the first draw of images. Does a ConvNeXt fall into stages like a ResNet?
+
+# %% mystnb={"figure": {"caption": "CKA of all blocks within each later network (compare the paper's Figure 1).", "name": "fig-later-maps"}, "image": {"alt": "A square heat map for each later network. Colour is CKA from 0, dark, to 1, bright. Empty where the run has no such network; the means are printed."}}
+maps = []
+for name in (each for each in later if each in clouds):
+    cloud, blocks = clouds[name][0], blocks_of(run.models[name])
+    matrix = similarity_map(cloud, cloud, unbiased_cka)
+    maps.append(CKAMap(matrix, blocks, blocks, title=name))
+    if len(blocks) > 1:
+        mean = structure.mean_off_diagonal(matrix[None]).item()
+        print(f"{name}: mean CKA of different blocks {mean:.3f}")
+plots.cka_maps(maps) if maps else None
 
 # %% [markdown]
 # ## Look around
@@ -497,17 +884,21 @@ display(
 # %% [markdown]
 # ## What we take with us
 #
-# **Others found** that a few points, one dominant direction or a small sample can decide a CKA; that large ViTs keep notes in a few enormous numbers; and that how a ViT was
+# **Others found** that a few points, one dominant direction, a small sample or the images themselves can decide a CKA; that large ViTs keep a few enormous numbers; and that how a ViT was
 # trained shapes its attention as much as that it is a ViT.
 #
 # **Here we see**, with the trained networks of the `tiny` profile:
 #
 # - One image far away decides plain CKA and cannot move the unbiased one. Two images can: they take it from 0.68 to 1. That takes points far out. Real noise among the images is not far
 #   out for these networks: eight broken images of 128 move CKA by 0.01 on average.
-# - CKA sees little of a layer. Three directions of the ViT's last block, with half of its variance, have a CKA of 0.9 with the whole; five do in the ResNet.
-# - One finding of Section 4 hangs on the measure. Pairs of blocks are as much alike in the ViT as in the ResNet by CKA (0.88 and 0.88); by CCA the ViT is more uniform (0.81 and 0.74), and the map of the
-#   ResNet falls into its three stages, as in the paper's Figure 1. The rest of the order is shared: rank correlations with CKA are 0.98 for Procrustes and 0.86 for CCA.
-# - There are no massive activations here. The largest number is nine times the median one in the ViT, and without its largest channel a block keeps a CKA of 0.998 or more.
+# - CKA sees little of a layer. The five largest directions of a last block, found on other images, have six tenths of its variance and a CKA of 0.9 with the whole. All others together have 0.3.
+# - With eight images, layers that have nothing to do with each other are alike to plain CKA (0.70), to Procrustes (0.90) and to CCA (0.35); only the unbiased CKA stays near zero. And networks that learned nothing are not far
+#   from those that did: the last block of the ViT has a CKA of 0.75 with that of the ResNet, of 0.60 with that of an untrained one, and of 0.56 with the pixels.
+# - Three findings of Section 4 hang on the measure. Over the outputs of blocks, CKA cannot decide whether the ViT is the more uniform one, whether its low and high blocks are more alike, and whether the ResNet falls into stages. By
+#   CCA all three hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same: rank correlations with CKA are 0.98 for Procrustes and 0.86
+#   for CCA.
+# - There are no massive activations here. The largest number is nine times the median one in the ViT, and without its largest channel a block keeps a CKA of 0.998 or more. A planted one
+#   is nothing to CKA in a fixed token, and decides it where it wanders.
 #
 # **Why.** A measure is a choice of what shall count. CKA takes what varies most, CCA takes the first directions alike, Procrustes lies between. A finding that all three share is about the
 # networks. One that depends on the measure is about the measure, until someone says why just that one is right.
@@ -516,15 +907,26 @@ display(
 #
 # 1. Move one image in *one* of the two layers only. What becomes of plain CKA, and of the unbiased one?
 # 2. Two layers hold the same twenty directions, but in one of them the variances are all alike, in the other they fall by half from each to the next. What does CCA say, and what does CKA?
-# 3. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which measure comes nearest to telling the untrained networks from the trained ones?
+# 3. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
+# 4. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Plain CKA falls towards the likeness of that one image's distance with everything, which is near 0. The unbiased one stays, again.
+# 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
+#    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
 # 2. CCA says 1. CKA looks at the first few directions of the second layer, which are only a few of twenty in the first: by hand, the sum of `a_i b_i` over the root of the sums of
 #    `a_i^2` and `b_i^2` is about 0.39.
-# 3. Look at the table: the rows of all three change, and in which direction depends on the network. A likeness alone does not say that anything was learned.
+# 3. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
+#    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
+# 4. All five, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
 #
 # </details>
+#
+# ## Summary
+#
+# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from the last, and from a single image.
+# - A high CKA of two networks is to be laid beside that of untrained ones, and a finding beside that of another measure. Procrustes and CCA weigh directions otherwise.
+# - Massive activations matter to CKA where they sit in other tokens for other images. Registers give them a fixed place.
+# - What the paper says of ViTs is about ViTs trained on labels. Without labels, attention and layers can come out otherwise.
 #
 # **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).

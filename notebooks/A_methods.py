@@ -30,14 +30,16 @@ import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
     _repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in
 # `.venv/bin/papermill notebooks/A_methods.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = "tiny"  # "tiny", "colab" or "paper"
+profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
 number_of_images = None
@@ -211,8 +213,8 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 # | ViTs | B/32, B/16, L/16, H/14, trained on JFT-300M or ImageNet | 28 x 28 pixels, 49 or 196 tokens, 0.1 to 1.6 million parameters, trained on Fashion-MNIST | public checkpoints trained on ImageNet-21k, or on ImageNet |
 # | ResNets | ResNet50x1 and 152x2 with group norm and weight standardisation (BiT) | two ResNetV2 of the same kind, with 8 and 13 blocks | public BiT checkpoints |
 # | ViT with GAP | trained like the others, with a lower learning rate | trained like the others | a public ViT of medium size, trained with GAP |
-# | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | a folder of yours |
-# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 256, 2,560, 5; and as the paper |
+# | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | validation images of ImageNet: of 100 classes, or all |
+# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 256, 2,304, 5; and as the paper |
 # | probes | 10 images of each class, ridge regression in closed form | the same | the same |
 #
 # That a ViT with GAP is as accurate as one with a CLS token is put to the test on the page of [the tiny networks](tiny_networks.ipynb).

@@ -35,14 +35,16 @@ import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
     _repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
 
 # %% [markdown]
 # These parameters can be changed here or from the command line, as in
 # `.venv/bin/papermill notebooks/B_representation_structure.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = "tiny"  # "tiny", "colab" or "paper"
+profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
 number_of_images = None
@@ -67,15 +69,9 @@ run = seelike.start(globals(), "B_representation_structure")
 # records of training say how much.
 
 # %%
-from seelike.models import layers, training_record
+from seelike.models import size_and_accuracy
 
-for name, network in run.models.items():
-    parameters = sum(p.numel() for p in network.parameters())
-    print(f"{name}: {len(layers(network))} layers, {parameters / 1e6:.2f} million")
-    if record := training_record(name):
-        print(
-            f"    {record.accuracy:.1%} of {record.test_images:,} test images right"
-        )
+size_and_accuracy(run.models)
 
 # %% [markdown]
 # ## The measure: best matches

@@ -36,13 +36,15 @@ import importlib.util
 
 if importlib.util.find_spec("seelike") is None:
     _repository = "git+https://github.com/seelike/seelike"
-    get_ipython().run_line_magic("pip", f'install -q "seelike @ {_repository}"')
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
 
 # %% [markdown]
 # These parameters are those of every page; of them this page uses none but `profile`.
 
 # %% tags=["parameters"]
-profile = "tiny"  # "tiny", "colab" or "paper"
+profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
 number_of_images = None

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seelike import data
+from seelike import data, hub
+from seelike.data import fashion_mnist
 from seelike.errors import UnknownName
 
 
@@ -78,10 +79,10 @@ def idx(array):
 @pytest.fixture
 def small_training_set(monkeypatch):
     """Five images of noise stand in for the 60,000."""
-    wanted = data._Split(
+    wanted = fashion_mnist._Split(
         "train", 5, hashlib.sha256(PIXELS.tobytes()).hexdigest(), hashlib.sha256(LABELS.tobytes()).hexdigest()
     )
-    monkeypatch.setitem(data._SPLITS, "train", wanted)
+    monkeypatch.setitem(fashion_mnist._SPLITS, "train", wanted)
     monkeypatch.delenv("SEELIKE_FASHION_MNIST", raising=False)
 
 
@@ -115,7 +116,7 @@ def test_training_images_from_the_folder_in_the_environment(folder, monkeypatch)
 
 
 def test_training_images_from_debians_folder(folder, monkeypatch):
-    monkeypatch.setattr(data, "_DEBIAN", folder)
+    monkeypatch.setattr(fashion_mnist, "_DEBIAN", folder)
     assert_is_small_training_set(data.load("fashion-mnist/train"))
 
 
@@ -172,16 +173,16 @@ def rows(pixels, labels):
 @pytest.fixture(params=["pyarrow", "stand-in"])
 def offer_on_hub(request, tmp_path, monkeypatch, small_training_set):
     """Let the hub offer a parquet file, written by pyarrow; or, as that may be missing, a stand-in for both."""
-    monkeypatch.setattr(data, "_DEBIAN", tmp_path / "missing")
+    monkeypatch.setattr(fashion_mnist, "_DEBIAN", tmp_path / "missing")
     path = tmp_path / "train.parquet"
     tables = {}
 
-    def download(repository, file, repo_type):
-        assert (repository, repo_type) == ("zalando-datasets/fashion_mnist", "dataset")
+    def download(repository, file, kind, hint):
+        assert (repository, kind) == ("zalando-datasets/fashion_mnist", "dataset")
         assert file.endswith(".parquet")
-        return str(path)
+        return SimpleNamespace(path=path)
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("seelike.hub.download", download)
 
     if request.param == "pyarrow":
         pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, which the hub's file needs, is not installed")
@@ -214,19 +215,19 @@ def test_another_table_on_the_hub_is_an_error(offer_on_hub):
 
 
 def test_without_network_the_error_says_what_to_do(offer_on_hub, monkeypatch):
-    def fail(*args, **options):
-        raise OSError("no route to host")
+    def fail(*args, hint, **options):
+        raise hub.Unreachable(f"no route to host. {hint}")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("seelike.hub.download", fail)
     with pytest.raises(
-        ConnectionError, match=r"no route to host .*dataset-fashion-mnist.*fashion-mnist/train@FOLDER"
+        ConnectionError, match=r"no route to host\. .*dataset-fashion-mnist.*fashion-mnist/train@FOLDER"
     ):
         data.load("fashion-mnist/train")
 
 
 def test_without_pyarrow_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.delenv("SEELIKE_FASHION_MNIST", raising=False)
-    monkeypatch.setattr(data, "_DEBIAN", tmp_path / "missing")
+    monkeypatch.setattr(fashion_mnist, "_DEBIAN", tmp_path / "missing")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install pyarrow.*dataset-fashion-mnist"):
         data.load("fashion-mnist/train")

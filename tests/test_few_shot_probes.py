@@ -66,10 +66,47 @@ def test_without_classes_nothing_is_probed(tmp_path):
         data.load("fashion-mnist/test")[number].save(tmp_path / f"{number}.png")
     images = data.load(tmp_path)
     assert "has none" in why_no_probes(images, per_class=10)
-    assert accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0) == {}
+    with pytest.warns(UserWarning, match="Probes need images with classes"):
+        assert accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0) == {}
 
 
 def test_with_few_images_of_a_class_nothing_is_probed():
     images = data.load("fashion-mnist/test").select(np.arange(60))
     assert "11 images of each class" in why_no_probes(images, per_class=10)
-    assert accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0) == {}
+    with pytest.warns(UserWarning, match=r"has fewer of 10 of its 10 classes: .* and 5 others\.$"):
+        assert accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0) == {}
+
+
+def of_each_class(*numbers):
+    """So many garments of the first class, of the second, and on."""
+    images = data.load("fashion-mnist/test")
+    return images.select(
+        np.concatenate([np.flatnonzero(images.labels == label)[:number] for label, number in enumerate(numbers)])
+    )
+
+
+def test_classes_of_unequal_size_are_probed_if_each_has_enough():
+    images = of_each_class(3, 9, 40, 3, 3, 3, 3, 3, 3, 3)
+    assert why_no_probes(images, per_class=2) == ""
+    training, test = training_and_test_images(images, per_class=2, number_of_test_images=500, seed=0)
+    assert np.bincount(training.labels).tolist() == [2] * 10
+    assert np.bincount(test.labels).tolist() == [1, 7, 38, *[1] * 7]
+
+
+def test_a_class_of_one_image_is_named():
+    images = of_each_class(3, 1, 3, 3, 3, 3, 3, 3, 3, 3)
+    assert "fewer of 1 of its 10 classes: 1 of Trouser" in why_no_probes(images, per_class=2)
+    with pytest.raises(ValueError, match=r"1 classes of fashion-mnist/test have fewer .*Trouser \(1\).*at most 1"):
+        training_and_test_images(images, per_class=2, number_of_test_images=5, seed=0)
+
+
+def test_classes_without_any_image_are_left_out_and_that_is_said():
+    images = of_each_class(0, 3, 3)
+    assert why_no_probes(images, per_class=2) == ""
+    with pytest.warns(
+        UserWarning, match="8 of the 10 classes of fashion-mnist/test have no image here, such as T-sh"
+    ):
+        training, test = training_and_test_images(images, per_class=2, number_of_test_images=5, seed=0)
+    assert np.bincount(training.labels).tolist() == [0, 2, 2]
+    assert sorted(test.labels) == [1, 2]
+    assert "two classes or more; fashion-mnist/test has 1" in why_no_probes(of_each_class(0, 30), per_class=2)

@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from seelike import data
+from seelike.cka import cka
 from seelike.errors import UnknownName
-from seelike.massive_activations import massive_activations, unevenness, without_largest_channel
+from seelike.massive_activations import (
+    massive_activations,
+    unevenness,
+    with_massive_activation,
+    without_largest_channel,
+)
 from seelike.models import layers, load, preprocessing, read
 
 
@@ -49,6 +55,35 @@ def test_the_largest_channel_is_gone_and_the_others_are_as_they_were():
     found = without_largest_channel(tokens)
     assert (found[..., 2] == 0).all()
     assert torch.equal(found[..., [0, 1, 3, 4]], tokens[..., [0, 1, 3, 4]])
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 5, 2, 2)])
+def test_one_number_of_each_image_is_planted(shape):
+    activation = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    activation[0, 0] = 0
+    before = activation.clone()
+    found = with_massive_activation(activation, 1000.0, torch.tensor([0.0, 0.5, 0.99]))
+    assert torch.equal(activation, before)
+    tokens = activation if len(shape) == 3 else activation.flatten(2).transpose(1, 2)
+    sizes = sorted(abs(x) for x in tokens.flatten().tolist() if x != 0)
+    expected = tokens.clone()
+    for image, token in enumerate((0, 2, 3)):
+        # torch takes the lower of two in the middle.
+        expected[image, token, 0] = 1000 * sizes[(len(sizes) - 1) // 2]
+    torch.testing.assert_close(found, expected)
+
+
+def test_in_one_token_it_is_nothing_to_cka_and_where_it_wanders_it_is_everything():
+    one, other = torch.randn(2, 60, 10, 4, generator=torch.Generator().manual_seed(0))
+    fixed, wandering = torch.full((60,), 0.3), torch.arange(60) % 10 / 10 + 0.05
+    assert abs(cka(*(with_massive_activation(each, 1000.0, fixed) for each in (one, other)))) < 0.1
+    assert cka(*(with_massive_activation(each, 1000.0, wandering) for each in (one, other))) > 0.99
+
+
+@pytest.mark.parametrize("places", [[0.0], [0.0, 1.0], [-0.1, 0.5]])
+def test_places_are_shares_of_the_tokens(places):
+    with pytest.raises(ValueError, match=r"0 or more and below 1, for each of 2 images; got \d"):
+        with_massive_activation(torch.ones(2, 3, 4), 10.0, torch.tensor(places))
 
 
 def test_a_network_without_known_blocks_is_told():

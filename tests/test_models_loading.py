@@ -1,7 +1,10 @@
 """Networks by name, from files, and their own preprocessing."""
 
+import copy
+import hashlib
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from seelike.errors import UnknownName
-from seelike.models import available, layers, load, loading, preprocessing, read, training_record, training_records
+from seelike.models import (
+    available,
+    layers,
+    load,
+    loading,
+    preprocessing,
+    read,
+    training_record,
+    training_records,
+    weights_source,
+)
 from seelike.models.tiny import PIXEL_MEAN, PIXEL_STD, TINY, build
 
 SMALL = {"img_size": 32, "in_chans": 1, "num_classes": 7}
@@ -83,13 +96,6 @@ def test_available_lists_what_has_weights():
     assert available("nothing*") == []
 
 
-def test_pretrained_weights_without_network(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"could not be fetched.*Connect to the network.*'tiny/vit_7x7'"):
-        load("test_vit.r160_in1k")
-
-
 def test_an_architecture_without_pretrained_weights():
     with pytest.raises(RuntimeError, match=r"no pretrained weights for 'vit_base_resnet26d_224'.*:random"):
         load("vit_base_resnet26d_224")
@@ -123,6 +129,23 @@ def test_architecture_before_the_path(tmp_path):
         load(path)
     with pytest.raises(UnknownName, match="'test_vit'"):
         load(f"test_vitt@{path}")
+
+
+def test_where_weights_came_from(small_vit, tmp_path):
+    tiny = weights_source(load("tiny/mixer"))
+    assert tiny == weights_source(load("tiny/mixer"))
+    assert (tiny.file, tiny.repository, tiny.revision) == ("seelike/checkpoints/mixer.safetensors", None, None)
+    path = write(
+        tmp_path / "h.safetensors",
+        small_vit,
+        {"architecture": "test_vit", "architecture_kwargs": json.dumps(SMALL)},
+    )
+    model = load(path)
+    assert weights_source(model).file == path
+    assert weights_source(model).sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    # A copy may be changed.
+    assert weights_source(copy.deepcopy(model)) is None
+    assert weights_source(load("tiny/mixer:random")) is None
 
 
 def test_file_of_a_tiny_architecture(tmp_path):

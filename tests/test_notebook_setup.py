@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +15,12 @@ from PIL import Image
 import seelike
 from seelike import notebook, profiles
 from seelike.errors import UnknownName
-from seelike.models import precision_of
+from seelike.models import WeightsSource, precision_of
 from seelike.models.tiny import TINY
 from seelike.notebook import start
 
 PARAMETERS_CELL = dict(
-    profile="tiny",
+    profile=None,
     models=None,
     images=None,
     number_of_images=None,
@@ -97,6 +99,17 @@ def test_what_is_shown_names_the_run_and_can_be_read_by_tools(shown):
         assert "1 repeat," in text
 
 
+def test_what_is_shown_names_the_weights(shown, monkeypatch):
+    source = WeightsSource("model.safetensors", "a" * 64, repository="timm/vit_<b>", revision="c" * 40)
+    monkeypatch.setattr(notebook.models, "weights_source", lambda model: source)
+    start({"models": "vit_a,tiny/resnet", "device": "cpu"})
+    (bundle,) = shown
+    named = {"file": "model.safetensors", "sha256": "a" * 64, "repository": "timm/vit_<b>", "revision": "c" * 40}
+    assert bundle[notebook.RUN_MIME]["weights"] == {"vit_a": named, "tiny/resnet": named}
+    assert "Weights: timm/vit_<b> at cccccccccccc (sha256 aaaaaaaaaaaa)." in bundle["text/plain"]
+    assert "timm/vit_&lt;b&gt; at" in bundle["text/html"]
+
+
 def test_seeds(shown):
     draws = []
     for _ in range(2):
@@ -163,7 +176,7 @@ def test_the_cell_can_run_again_beside_the_notebooks_own_variables(shown):
     ("parameters", "error", "said"),
     [
         ({"profile": "tinny"}, UnknownName, "Unknown profile 'tinny'. Did you mean 'tiny'"),
-        ({"profile": None}, TypeError, "profile must be one of tiny, colab, paper; got None"),
+        ({"profile": 3}, TypeError, "profile must be one of tiny, colab, paper; got 3"),
         ({"number_of_images": "512"}, TypeError, "number_of_images must be a whole number.*'512'"),
         ({"number_of_images": 512.0}, TypeError, "whole number.*512.0"),
         ({"number_of_images": True}, TypeError, "whole number.*True"),
@@ -234,11 +247,58 @@ def test_fewer_images_than_cka_needs(shown, folder):
         start({"images": folder})
 
 
-def test_colab_says_that_its_images_stand_in_unless_the_user_gives_some(shown, folder):
-    start({"profile": "colab", "device": "cpu"})
-    start({"profile": "colab", "device": "cpu", "images": folder})
-    assert "grey garments" in shown[0]["text/plain"]
-    assert "grey garments" not in shown[1]["text/plain"]
+@pytest.fixture
+def loaded(folder, monkeypatch):
+    """The image sets that start asks for; in the place of each, the twelve images of the folder."""
+    asked, load = [], seelike.data.load
+
+    def instead(name, **options):
+        asked.append((name, options))
+        return replace(load(folder), name=name, note="Fetched from <owner>/my_set.")
+
+    monkeypatch.setattr(seelike.data, "load", instead)
+    return asked
+
+
+def test_on_colab_the_profile_is_that_of_its_machine(shown, loaded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    assert start({}).profile == "tiny"
+    assert "Change runtime type" in shown[-1]["text/plain"]
+    assert start({"profile": "tiny"}).profile == "tiny"
+    assert "Change runtime type" not in shown[-1]["text/plain"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert start({"device": "cpu"}).profile == "colab"
+    assert start({"profile": "tiny", "device": "cpu"}).profile == "tiny"
+
+
+def test_colab_takes_photographs_from_the_hub_and_says_under_what_terms(shown, loaded):
+    start({"profile": "colab", "device": "cpu", "seed": 3})
+    colab = profiles.profile_of("colab")
+    assert colab.images.startswith("hub:")
+    amount = colab.number_of_images * colab.repeats
+    assert loaded == [(colab.images, {"enough": amount, "seed": 3})]
+    assert "under ImageNet's terms" in shown[0]["text/plain"]
+    start({"profile": "colab", "device": "cpu", "images": "hub:owner/other", "number_of_images": 8, "repeats": 2})
+    assert loaded[1] == ("hub:owner/other", {"enough": 16, "seed": 0})
+    assert "ImageNet" not in shown[1]["text/plain"]
+
+
+def test_what_is_known_of_the_images_is_said_and_not_read_as_markup(shown, loaded):
+    start({"images": "hub:owner/my_set"})
+    assert "Fetched from <owner>/my_set." in shown[0]["text/plain"]
+    assert "Fetched from &lt;owner&gt;/my_set." in shown[0]["text/html"]
+    assert r"Fetched from \<owner\>/my\_set." in shown[0]["text/markdown"]
+
+
+def test_for_a_page_without_networks_nothing_is_fetched(shown, loaded):
+    start({"profile": "colab", "device": "cpu"}, "09_discussion")
+    assert [name for name, _ in loaded] == ["fashion-mnist/test"]
+    assert "ImageNet" not in shown[0]["text/plain"]
+
+
+def test_fewer_images_on_the_hub_than_asked_for(shown, loaded):
+    with pytest.raises(ValueError, match=r"number_of_images is 13, but hub:owner/set has 12 images"):
+        start({"images": "hub:owner/set", "number_of_images": 13})
 
 
 def test_the_paper_profile_takes_a_folder(shown, folder):
@@ -265,6 +325,23 @@ def test_a_page_brings_its_roles(shown):
     assert run.groups["cls_and_gap"][0][0] in run.models
     with pytest.raises(UnknownName, match=r"'G_finetunning'.*mean 'G_finetuning'"):
         start(PARAMETERS_CELL, "G_finetunning")
+
+
+@pytest.mark.parametrize("name", ["colab", "paper"])
+def test_the_networks_of_after_the_paper_are_of_every_kind(name):
+    """The page compares DINOv2 with registers and without, and lists self-supervised, distilled and ConvNeXt."""
+    later = profiles.profile_of(name, "11_what_came_later").lists["later"]
+    for part in ("dinov2", "_reg4_dinov2", ".dino", ".mae", "deit_base_distilled", "convnext"):
+        assert any(part in network for network in later), part
+    with_registers = next(network for network in later if "_reg4" in network)
+    assert with_registers.replace("_reg4", "") in later
+    # What sets them apart is how they were trained: nothing at `tiny` can stand in.
+    assert profiles.profile_of("tiny", "11_what_came_later").lists["later"] == []
+
+
+def test_networks_that_the_user_names_have_a_role_by_their_architecture(shown):
+    run = start({"models": "tiny/vit_7x7"}, "11_what_came_later")
+    assert run.lists == {"vits": ["tiny/vit_7x7"], "resnets": [], "mixers": [], "later": []}
 
 
 def test_groups_are_given_with_a_sign_between_the_names(shown):
@@ -299,6 +376,8 @@ def test_of_a_small_other_set_each_repeat_takes_half(shown, folder):
     run = start({"number_of_images": 64, "batch_size": 16, "repeats": 2})
     other = seelike.data.load(folder)
     assert [len(images) for images in run.draws(other)] == [6, 6]
+    with pytest.raises(ValueError, match=r"my_<photos> has 7 images, of which each repeat takes half"):
+        list(run.draws(other.select(np.arange(7))))
 
 
 def test_what_cannot_be_measured_is_said_and_left_out(capsys):

@@ -77,6 +77,15 @@ def test_at_most_two_maps_beside_each_other(number):
     assert figure.get_figwidth() <= 6
 
 
+def test_maps_of_another_measure_name_it_and_stand_in_as_many_columns_as_asked():
+    figure = plots.cka_maps([plots.CKAMap(np.eye(2), layers(1, 1), layers(1, 1))] * 6, columns=3, label="likeness")
+    *maps, bar = figure.axes
+    assert bar.get_ylabel() == "likeness"
+    drawn(figure)
+    assert len({round(axes.get_position().x0, 3) for axes in maps}) == 3
+    assert figure.get_figwidth() <= 6
+
+
 def test_names_longer_than_a_map_are_written_smaller():
     figure = plots.cka_map(np.eye(2), layers(1, 1), layers(1, 1), x_label="x" * 52, y_label="vit")
     assert figure.axes[0].xaxis.label.get_size() == pytest.approx(5)

@@ -1,5 +1,6 @@
 """Rows of images: what is where."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,3 +20,15 @@ def test_a_row_for_each_name():
 def test_rows_are_equally_long(lengths):
     with pytest.raises(ValueError, match="as many images in every row"):
         plots.image_rows({str(n): [Image.new("L", (4, 4))] * n for n in lengths})
+
+
+def test_the_name_of_a_folder_is_not_read_as_a_formula():
+    name = r"/photos/$\frac$"
+    figure = plots.image_rows({name: [Image.new("L", (4, 4))]})
+    figure.draw_without_rendering()
+    assert figure.subfigs[0].get_suptitle() == name
+    line = (np.array([0.0, 1.0]), np.ones(2), np.zeros(2))
+    for draw, labels in ((plots.depth_panels, {}), (plots.line_panels, {"x_label": "block"})):
+        figure = draw({name: {"a": line}}, y_label="accuracy", **labels)
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_title() == name

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import jupytext
+import lock
 import nbformat
 import pytest
 import yaml
@@ -21,12 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PYPROJECT["urls"]["Repository"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
-REQUIREMENTS = [
-    line
-    for lines in (PYPROJECT["dependencies"], *PYPROJECT["optional-dependencies"].values())
-    for line in lines
-    if not line.startswith(f"{PYPROJECT['name']}[")
-]
+REQUIREMENTS = [str(requirement) for requirement in lock.requirements(ROOT / "pyproject.toml")]
 PARAMETERS = [
     "profile",
     "models",
@@ -126,7 +122,7 @@ def test_where_the_library_is_missing_it_is_installed_and_the_set_up_works(noteb
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda name: None)
         exec(tagged(cells, "remove-cell")[0].source, namespace)
-    assert commands == [f'%pip install -q "seelike @ git+{REPOSITORY}"']
+    assert commands == [f'%pip install -q "seelike[hub] @ git+{REPOSITORY}"']
     exec(tagged(cells, "parameters")[0].source, namespace)
     # What the cells before have left must not be taken for parameters.
     namespace.pop("__builtins__")
@@ -140,8 +136,8 @@ def test_every_notebook_has_the_same_parameters(notebook):
     exec(cell.source, values)
     values.pop("__builtins__")
     assert list(values) == PARAMETERS
-    assert (values["profile"], values["seed"]) == ("tiny", 0)
-    assert {values[name] for name in PARAMETERS if name not in ("profile", "seed")} == {None}
+    assert values["seed"] == 0
+    assert {values[name] for name in PARAMETERS if name != "seed"} == {None}
 
 
 def test_notebooks_come_in_pairs():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import references_similarities as references
+import sklearn.cross_decomposition
 import torch
 
 from seelike import similarities
@@ -93,6 +94,72 @@ def test_plain_cka_is_the_cosine_of_centred_gram_matrices(random):
     expected = (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
     found = similarities.plain_cka(*(coordinates(torch.tensor(each)) for each in (x, y)))
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_cca_is_that_of_scikit_learn(random):
+    """Which finds the directions one after the other, by iteration: tolerance 1e-4."""
+    x, y = (each[:, :3] for each in related(random, 60, 3, 3))
+    found = sklearn.cross_decomposition.CCA(3, max_iter=10_000, tol=1e-12).fit(x, y)
+    pairs = zip(*(each.T for each in found.transform(x, y)), strict=True)
+    expected = sorted((np.corrcoef(a, b)[0, 1] for a, b in pairs), reverse=True)
+    np.testing.assert_allclose(similarities.canonical_correlations(x, y, 3), expected, atol=1e-4)
+
+
+def test_features_need_not_be_centred(random):
+    x, y = related(random, 20, 6, 4)
+    for measure in (similarities.procrustes, similarities.plain_cka, similarities.cca):
+        found = measure(*(coordinates(torch.tensor(each)) for each in (x, y)))
+        assert measure(x, y) == pytest.approx(found, abs=1e-9)
+
+
+def test_cca_refuses_to_cut_features_along_their_axes(random):
+    """Cut after three columns, raw features would give a number that depends on the order of the neurons."""
+    x = random.normal(size=(40, 8)) @ random.normal(size=(8, 8))
+    places = coordinates(torch.tensor(x))
+    with pytest.raises(ValueError, match=r"features of 8 columns.*would take 3.*`coordinates`"):
+        similarities.cca(x, places, 3)
+    with pytest.raises(ValueError, match=r"from the largest variance down"):
+        similarities.cca(places, places[:, ::-1], 3)
+    assert similarities.cca(x, places, 8) == pytest.approx(1)
+    assert similarities.cca(places, places, 3) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 1), (0.9, 1), (0.91, 2), (1.0, 2)])
+def test_directions_that_keep_a_share(share, expected):
+    places = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    assert similarities.directions_that_keep(places, share) == expected
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01])
+def test_a_share_is_above_0_and_at_most_1(random, share):
+    with pytest.raises(ValueError, match=f"above 0 and at most 1; got {share}"):
+        similarities.directions_that_keep(random.normal(size=(5, 2)), share)
+
+
+def test_principal_directions_are_those_of_the_covariance(random):
+    features = torch.tensor(random.normal(size=(30, 2, 4)) * [[1, 2, 3, 4], [5, 6, 7, 8]])
+    found = similarities.principal_directions(features, 3).numpy()
+    expected = references.principal(features.flatten(1).numpy(), 3)
+    centred = references.centred(features.flatten(1).numpy())
+    np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(np.abs(centred @ found), np.abs(expected), atol=1e-9)
+    few = similarities.principal_directions(features[:3], 10)
+    assert few.shape == (8, 2)
+
+
+def test_what_a_layers_own_first_directions_leave_is_below_zero_and_those_of_other_images_are_fair(random):
+    """All directions vary alike here: without ten of two hundred a layer is nearly itself."""
+
+    def without(features, directions):
+        return features - features @ directions @ directions.T
+
+    own, other = [], []
+    for _ in range(10):
+        x, elsewhere = (torch.tensor(references.centred(random.normal(size=(30, 200)))) for _ in range(2))
+        own.append(cka(without(x, similarities.principal_directions(x, 10)), x))
+        other.append(cka(without(x, similarities.principal_directions(elsewhere, 10)), x))
+    assert np.mean(own) < 0
+    assert np.mean(other) > 0.8
 
 
 def test_what_cannot_be_compared_is_told(random):

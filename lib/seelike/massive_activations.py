@@ -124,3 +124,39 @@ def without_largest_channel(activation: Float[Tensor, "b ..."]) -> Float[Tensor,
     tokens = as_tokens(activation).clone()
     tokens[..., tokens.flatten(0, 1).var(dim=0).argmax()] = 0
     return tokens
+
+
+def with_massive_activation(
+    activation: Float[Tensor, "b ..."], times: float, places: Float[Tensor, " places"]
+) -> Float[Tensor, "b t d"]:
+    """Put one massive activation into each image: the first channel of one token is set to a very large number.
+
+    The number is the same for all images, as Sun et al. (2024) find it. Which token gets it may differ.
+
+    Args:
+        activation: Tokens `[b, t, d]`, or a feature map `[b, d, h, w]`.
+        times: How many times the median number of the layer, by absolute value and without zeros, it is.
+        places: For each image the token that gets it, as a share of all tokens, 0 or more and below 1: 0 is the
+            first token, 0.5 one in the middle. So layers of different resolution have it in about the same place.
+
+    Returns:
+        Tokens, a copy.
+
+    Raises:
+        ValueError: A place is not a share, or there is not one for each image.
+
+    Example:
+        >>> with_massive_activation(torch.ones(2, 2, 2), 100.0, torch.tensor([0.0, 0.5])).tolist()
+        [[[100.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [100.0, 1.0]]]
+    """
+    tokens = as_tokens(activation).clone()
+    if len(places) != len(tokens) or (places < 0).any() or (places >= 1).any():
+        raise ValueError(
+            f"places must hold a share of the tokens, 0 or more and below 1, for each of {len(tokens)} images; "
+            f"got {len(places)}, of which the first are {places[:5].tolist()}."
+        )
+    numbers = tokens.abs()
+    of_image = torch.arange(len(tokens), device=tokens.device)
+    of_token = (places.to(tokens.device) * tokens.shape[1]).long()
+    tokens[of_image, of_token, 0] = times * numbers[numbers > 0].median()
+    return tokens

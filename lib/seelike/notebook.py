@@ -7,8 +7,9 @@ refuses what it does not know, loads models and images, and says what will run.
 import html
 import platform
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,9 +30,9 @@ Result = TypeVar("Result")
 
 RUN_MIME = "application/vnd.seelike.run+json"
 
-# The parameters of every notebook. None takes the profile's value, or for the device, what the machine has.
+# The parameters of every notebook. None takes the profile's value; device and profile go by what the machine has.
 PARAMETERS: dict[str, Any] = {
-    "profile": "tiny",
+    "profile": None,
     "models": None,
     "images": None,
     "number_of_images": None,
@@ -102,9 +103,17 @@ class Run:
 
         Args:
             images: What to draw from; this run's images by default.
+
+        Raises:
+            ValueError: Half of the other set is too few.
         """
         images = self.images if images is None else images
         number = self.number_of_images if images is self.images else min(self.number_of_images, len(images) // 2)
+        if number < _MINIMUM:
+            raise ValueError(
+                f"{images.name} has {len(images)} images, of which each repeat takes half; CKA needs {_MINIMUM} "
+                f"or more in each. Give {2 * _MINIMUM} images or more."
+            )
         for repeat in range(self.repeats):
             yield images.sample(number, seed=self.seed + repeat)
 
@@ -126,8 +135,9 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
 
     The parameters are `profile`, `models` (a list of names, or one string with commas), `images`,
     `number_of_images`, `batch_size`, `repeats`, `seed`, `device` and `precision`. One that is absent or None
-    takes the profile's value. Where the profile asks for more images than a given folder has, the whole folder
-    is used.
+    takes the profile's value. The profile itself is then "tiny", and on Colab with a GPU "colab". Where the
+    profile asks for more images than a given folder has, the whole folder is used. Of an image set on the hub,
+    as many are fetched as all repeats can show.
 
     Networks that are given take their role by their architecture. A group, for pages that compare networks with
     one of their kind, is written with ">" after the network that the others are compared with: "before>after".
@@ -148,6 +158,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         TypeError: A parameter of the wrong type.
         ValueError: A number out of range, more images asked for than there are, fewer images than one
             minibatch, a device that this machine lacks, or no images where the profile brings none.
+        OSError: Images or weights cannot be fetched from the hub; `seelike.data.load` says which errors there are.
 
     Example:
         >>> run = start({"number_of_images": 64, "batch_size": 32, "repeats": 2, "device": "cpu"})
@@ -166,16 +177,27 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     chosen = _chosen(given["models"])
     names = list(dict.fromkeys(name for group in chosen for name in group)) or profile.networks
 
-    images = data.load(_images(given["images"], profile))
+    plots.use_style()
+    show_warnings_without_path()
+    wanted = _whole_number("number_of_images", given["number_of_images"], profile.number_of_images, _MINIMUM)
+    # A page without networks shows no image to anything: nothing is fetched for it. Of a set on the hub, others
+    # get as many as all repeats together can show.
+    images = data.load(
+        _images(given["images"], profile) if names else _GARMENTS, enough=wanted * repeats, seed=seed
+    )
     number_of_images, batch_size, notes = _amounts(given, profile, images)
-    if profile.images is not None and given["images"] is None and profile.images_note:
-        notes.insert(0, profile.images_note)
+    if names:
+        of_profile = profile.images_note if given["images"] is None else ""
+        notes = [note for note in (of_profile, images.note, *notes) if note]
+    if given["profile"] is None and profile.name == "tiny" and _on_colab():
+        notes.append(
+            "Colab has given no GPU, so these are small networks. For pretrained ones choose a GPU under Runtime, "
+            "Change runtime type, and run all cells again."
+        )
 
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    plots.use_style()
-    show_warnings_without_path()
     loaded = {name: models.with_precision(models.load(name, device=device), precision) for name in names}
     run = Run(
         profile=profile.name,
@@ -238,9 +260,16 @@ def _refuse_unknown_parameters(namespace: Mapping[str, Any]) -> None:
 
 
 def _profile(given: Any, page: str | None) -> Profile:
+    if given is None:
+        # Who opens a page on Colab with a GPU wants to see the real networks, and shall not have to ask.
+        given = "colab" if _on_colab() and torch.cuda.is_available() else "tiny"
     if not isinstance(given, str):
         raise TypeError(f"profile must be one of {', '.join(NAMES)}; got {given!r}.")
     return profile_of(given, page)
+
+
+def _on_colab() -> bool:
+    return "google.colab" in sys.modules
 
 
 def _whole_number(name: str, given: Any, default: int, at_least: int) -> int:
@@ -358,6 +387,11 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
         f"{run.repeats} {'repeat' if run.repeats == 1 else 'repeats'}, seed {run.seed}"
     )
     where = f"{run.device} ({gpu})" if gpu else run.device
+    sources = {name: models.weights_source(model) for name, model in run.models.items()}
+    # The tiny networks' weights are those of this version of the package.
+    named = [str(source) for name, source in sources.items() if source and not name.startswith("tiny/")]
+    if named:
+        notes = [f"Weights: {', '.join(named)}.", *notes]
     with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
     precision = "" if run.precision == "float32" else f", {run.precision} precision"
     head = f"Profile {run.profile} on {where}{precision}:"
@@ -375,6 +409,7 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
         RUN_MIME: {
             "profile": run.profile,
             "models": list(run.models),
+            "weights": {name: asdict(source) for name, source in sources.items() if source},
             "groups": run.groups,
             "images": run.images.name,
             "number_of_images": run.number_of_images,

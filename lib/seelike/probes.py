@@ -338,6 +338,7 @@ def few_shot(images: ImageSet, per_class: int, seed: int) -> ImageSet:
     """Draw the same number of images of each class, without replacement, in random order.
 
     The same seed draws the same images on every platform. Of one seed, fewer images of a class are among more.
+    Classes without any image are left out, and a warning says so.
 
     Args:
         images: An image set with classes.
@@ -357,12 +358,18 @@ def few_shot(images: ImageSet, per_class: int, seed: int) -> ImageSet:
         raise ValueError(f"{images.name} has no classes. Few-shot sampling draws from each class; give labels.")
     if per_class < 1:
         raise ValueError(f"per_class is {per_class}; expected 1 or more.")
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
-    if counts.min() < per_class:
-        few = [f"{name} ({n})" for name, n in zip(images.class_names, counts, strict=True) if n < per_class]
+    counts = images.images_per_class()
+    if few := {name: n for name, n in counts.items() if 0 < n < per_class}:
         raise ValueError(
-            f"{len(few)} classes of {images.name} have fewer than {per_class} images: {', '.join(few[:5])}"
-            f"{', ...' if len(few) > 5 else ''}. Ask for at most {counts.min()} of each class."
+            f"{len(few)} classes of {images.name} have fewer than {per_class} images: "
+            f"{', '.join(f'{name} ({n})' for name, n in list(few.items())[:5])}{', ...' if len(few) > 5 else ''}. "
+            f"Ask for at most {min(few.values())} of each class, or give more images."
+        )
+    if missing := [name for name, n in counts.items() if n == 0]:
+        warnings.warn(
+            f"{len(missing)} of the {len(counts)} classes of {images.name} have no image here, such as "
+            f"{missing[0]}: they are left out.",
+            stacklevel=2,
         )
     order = np.random.default_rng(seed).permutation(len(images))
     drawn = np.zeros(len(counts), dtype=np.int64)

@@ -72,12 +72,41 @@ def coordinates(features: Shaped[Tensor, "..."]) -> Float64[np.ndarray, "n r"]:
     return (found * np.sign(found[largest, range(found.shape[1])]))[:, ::-1].copy()
 
 
+def principal_directions(features: Shaped[Tensor, "..."], number: int) -> Float64[Tensor, "d k"]:
+    """Find the directions in which the features of some images vary most.
+
+    They are meant for other images than these. What is left of a layer when its own first directions are taken
+    away was chosen by looking at the images, and no estimate is unbiased for that: the unbiased CKA with the whole
+    layer then falls below zero.
+
+    Args:
+        features: Of n images, `[n, ...]`, of any floating dtype; the axes after the first are flattened.
+        number: How many directions, at most. There are no more than n - 1.
+
+    Returns:
+        A column of length 1 for each direction, from the largest variance down, orthogonal to each other; on the
+        device of the features.
+
+    Raises:
+        TypeError: The features are not of a floating dtype.
+        ValueError: There are none, NaN or infinite numbers, or all images are the same.
+
+    Example:
+        >>> found = principal_directions(torch.tensor([[0.0, 5.0], [3.0, 5.0], [0.0, 5.0]]), 2)
+        >>> found.round(decimals=6).tolist()
+        [[1.0], [0.0]]
+    """
+    places = torch.from_numpy(coordinates(features)[:, :number]).to(features.device)
+    flat = features.flatten(1).double()
+    return (flat - flat.mean(dim=0)).T @ places / places.square().sum(dim=0)
+
+
 def procrustes(x: Float[np.ndarray, "n r"], y: Float[np.ndarray, "m s"]) -> float:
     """Measure how well one cloud can be turned onto the other, as the head of this module says.
 
     Args:
-        x: Coordinates of n images in one layer, centred, as `coordinates` gives them.
-        y: Coordinates of the same images in another layer.
+        x: Coordinates of n images in one layer, or its features.
+        y: The same of the same images in another layer.
 
     Returns:
         0 to 1.
@@ -91,7 +120,7 @@ def procrustes(x: Float[np.ndarray, "n r"], y: Float[np.ndarray, "m s"]) -> floa
         >>> round(procrustes(x, 3 * turned), 3), round(procrustes(x, x[[1, 2, 3, 0]]), 3)
         (1.0, 0.5)
     """
-    _check_same_images(x, y)
+    x, y = _centred(x, y)
     # SciPy turns clouds of equally many axes, so the smaller one gets axes in which nothing happens.
     width = max(x.shape[1], y.shape[1])
     padded = [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in (x, y)]
@@ -105,7 +134,7 @@ def canonical_correlations(
     """Compute the canonical correlations of the first principal directions of two layers.
 
     Args:
-        x: Coordinates of n images in one layer, centred, as `coordinates` gives them.
+        x: Coordinates of n images in one layer, as `coordinates` gives them.
         y: Coordinates of the same images in another layer.
         directions: How many principal directions of each to take. A layer may have fewer.
 
@@ -113,7 +142,8 @@ def canonical_correlations(
         Correlations `[k]` from the largest down, k the smaller number of directions.
 
     Raises:
-        ValueError: The numbers of images differ, or there are no more images than directions: then all
+        ValueError: The numbers of images differ; or some columns would be left out, and they are no coordinates
+            along principal directions; or there are not enough more images than directions, so that all
             correlations would be 1.
 
     Example:
@@ -121,12 +151,15 @@ def canonical_correlations(
         >>> canonical_correlations(x, x * [1, 5], directions=2).round(6).tolist()
         [1.0, 1.0]
     """
-    _check_same_images(x, y)
+    x, y = _centred(x, y)
+    for each in (x, y):
+        _check_first_columns_are_principal(each, directions)
     first = [each[:, :directions] for each in (x, y)]
-    if len(x) <= max(each.shape[1] for each in first) + 1:
+    taken = max(each.shape[1] for each in first)
+    if len(x) <= taken + 1:
         raise ValueError(
-            f"there are {len(x)} images for {directions} directions; expected {directions + 2} images or more, as "
-            "otherwise everything is correlated. Take fewer directions."
+            f"there are {len(x)} images for {taken} directions; expected {taken + 2} images or more, as otherwise "
+            "everything is correlated. Take fewer directions."
         )
     return np.sort(np.cos(scipy.linalg.subspace_angles(*first)))[::-1]
 
@@ -135,7 +168,7 @@ def cca(x: Float[np.ndarray, "n r"], y: Float[np.ndarray, "m s"], directions: in
     """Average the squared canonical correlations of the first principal directions of two layers.
 
     Args:
-        x: Coordinates of n images in one layer, centred, as `coordinates` gives them.
+        x: Coordinates of n images in one layer, as `coordinates` gives them.
         y: Coordinates of the same images in another layer.
         directions: How many principal directions of each to take.
 
@@ -151,6 +184,31 @@ def cca(x: Float[np.ndarray, "n r"], y: Float[np.ndarray, "m s"], directions: in
         1.0
     """
     return float(np.mean(canonical_correlations(x, y, directions) ** 2))
+
+
+def directions_that_keep(x: Float[np.ndarray, "n r"], share: float = 0.99) -> int:
+    """Count the principal directions that together hold a share of the variance, as SVCCA takes them.
+
+    Args:
+        x: Coordinates of n images in one layer, as `coordinates` gives them.
+        share: Of the variance, above 0 and at most 1.
+
+    Returns:
+        The smallest number of first directions with at least this share.
+
+    Raises:
+        ValueError: The share is not above 0, or above 1.
+
+    Example:
+        >>> x = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+        >>> directions_that_keep(x, 0.9), directions_that_keep(x)
+        (1, 2)
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share is a share of the variance, above 0 and at most 1; got {share}.")
+    variances = np.sum(x**2, axis=0)
+    reached = np.cumsum(variances) >= share * np.sum(variances) * (1 - _SMALLEST)
+    return int(np.argmax(reached)) + 1
 
 
 def similarity_map(
@@ -222,7 +280,17 @@ def move_away(x: Float[np.ndarray, "n r"], times: float, number: int = 1) -> Flo
 
 
 def unbiased_cka(x: Float[np.ndarray, "n r"], y: Float[np.ndarray, "m s"]) -> float:
-    """Compute CKA as all pages of this book do, `seelike.cka.cka`, of two layers that are given by coordinates.
+    """Compute CKA as all pages of this book do, `seelike.cka.cka`, of two layers' coordinates or features.
+
+    Args:
+        x: Coordinates of n images in one layer, or its features.
+        y: The same of the same images in another layer.
+
+    Returns:
+        CKA, at most 1. Where the truth is near 0 it can be below.
+
+    Raises:
+        ValueError: The numbers of images differ, or there are fewer than 4.
 
     Example:
         >>> x = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
@@ -234,14 +302,24 @@ def unbiased_cka(x: Float[np.ndarray, "n r"], y: Float[np.ndarray, "m s"]) -> fl
 
 
 def plain_cka(x: Float[np.ndarray, "n r"], y: Float[np.ndarray, "m s"]) -> float:
-    """Compute CKA as Equation 1 of the paper has it, with its bias, of two layers that are given by coordinates.
+    """Compute CKA as Equation 1 of the paper has it, with its bias, of two layers' coordinates or features.
+
+    Args:
+        x: Coordinates of n images in one layer, or its features.
+        y: The same of the same images in another layer.
+
+    Returns:
+        0 to 1.
+
+    Raises:
+        ValueError: The numbers of images differ.
 
     Example:
         >>> x = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
         >>> round(plain_cka(x, x), 6)
         1.0
     """
-    _check_same_images(x, y)
+    x, y = _centred(x, y)
     return float(np.sum((x.T @ y) ** 2) / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
@@ -249,4 +327,26 @@ def _check_same_images(x: np.ndarray, y: np.ndarray) -> None:
     if len(x) != len(y):
         raise ValueError(
             f"got {len(x)} images in the one layer and {len(y)} in the other; expected the same ones."
+        )
+
+
+def _centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Take the mean over the images away. Coordinates have none; a row that was taken out leaves one."""
+    _check_same_images(x, y)
+    return x - x.mean(axis=0), y - y.mean(axis=0)
+
+
+def _check_first_columns_are_principal(x: np.ndarray, directions: int) -> None:
+    """Where columns are left out it must be the last principal directions; else CCA depends on the axes."""
+    if x.shape[1] <= directions:
+        return
+    covariances = x.T @ x
+    variances = np.diag(covariances)
+    tolerance = 1e-6 * variances.sum()
+    apart = np.abs(covariances - np.diag(variances)).max() <= tolerance
+    if not (apart and (np.diff(variances) <= tolerance).all()):
+        raise ValueError(
+            f"got features of {x.shape[1]} columns, of which CCA would take {directions}; expected coordinates "
+            "along principal directions, from the largest variance down. Pass the features through `coordinates` "
+            "first."
         )

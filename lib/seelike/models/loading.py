@@ -18,7 +18,10 @@ from torch import Tensor, nn
 
 from seelike.data import grey_or_rgb
 from seelike.errors import unknown_name
+from seelike.hub import sha256_of
+from seelike.models.pretrained import load_pretrained
 from seelike.models.records import CHECKPOINTS
+from seelike.models.sources import WeightsSource, note_source
 from seelike.models.tiny import TINY, build
 
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
@@ -32,7 +35,7 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
 
             - "tiny/vit_7x7": a network of this package (`seelike.models.tiny`);
             - "vit_base_patch32_224.augreg_in21k": any model of timm, pretrained, from the Hugging Face hub or
-              its local cache; the tag after the dot may be left out;
+              its local cache (`seelike.hub`), safetensors only; the tag after the dot may be left out;
             - "resnet18:random": any of these with random weights, the same ones every time;
             - "path/to/weights.safetensors": a checkpoint of a timm or tiny architecture, which the file's
               metadata name ("architecture", and JSON "architecture_kwargs" for `timm.create_model`), or else a
@@ -47,7 +50,8 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
         UnknownName: No such model; the message has near names.
         FileNotFoundError: No such file.
         ValueError: The file is a pickle, is damaged, does not say its architecture, or does not fit it.
-        RuntimeError: Pretrained weights do not exist or could not be downloaded.
+        RuntimeError: There are no pretrained weights of this name, or none as safetensors.
+        HubError: They could not be had from the hub; `seelike.hub` has a class for each cause.
 
     Example:
         >>> model = load("resnet18:random")
@@ -61,7 +65,8 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     elif Path(name).suffix in _WEIGHT_FILES:
         model = _local(name)
     else:
-        model = _pretrained(name)
+        _check_name(name)
+        model = load_pretrained(name)
     return model.to(device).eval()
 
 
@@ -161,24 +166,9 @@ def _tiny(name: str) -> nn.Module:
             f"{name!r} has no trained weights in this installation. Train it with `python -m seelike.train "
             f"{name.removeprefix('tiny/')}`, or load {name + ':random'!r}."
         )
-    return _fill(model, name, path, _open(path)[0])
-
-
-def _pretrained(name: str) -> nn.Module:
-    _check_name(name)
-    if not timm.models.is_model_pretrained(name):
-        raise RuntimeError(
-            f"timm has no pretrained weights for {name!r}. Load {name + ':random'!r}, or your own as "
-            f"'{name}@path/to/weights.safetensors'."
-        )
-    try:
-        return timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub's errors share no class from one of its versions to the next
-        raise RuntimeError(
-            f"The pretrained weights of {name!r} could not be fetched from the Hugging Face hub "
-            f"({type(error).__name__}: {error}). Connect to the network and try again; or use a model that "
-            f"needs none: 'tiny/vit_7x7', a local safetensors file, {name + ':random'!r}."
-        ) from error
+    _fill(model, name, path, _open(path)[0])
+    note_source(model, WeightsSource(f"seelike/checkpoints/{path.name}", sha256_of(path)))
+    return model
 
 
 def _check_name(name: str) -> None:
@@ -205,7 +195,9 @@ def _local(name: str) -> nn.Module:
         raise FileNotFoundError(f"There is no file {path}. Expected the path of a safetensors file.")
     tensors, metadata = _open(path)
     architecture, arguments = (given, {}) if given else _configuration(path, metadata)
-    return _fill(_build(architecture, arguments, path), architecture, path, tensors)
+    model = _fill(_build(architecture, arguments, path), architecture, path, tensors)
+    note_source(model, WeightsSource(str(path), sha256_of(path)))
+    return model
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -123,7 +123,8 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
             axes.plot(depth, values, DASHES[number % len(DASHES)], color=colour, label=name)
             low, high = values - half_height, values + half_height
             axes.fill_between(depth, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.set(ylabel=y_label, title=title, xlim=(0, 1))
+        axes.set(ylabel=y_label, xlim=(0, 1))
+        axes.set_title(title, parse_math=False)  # a folder's name may have dollar signs
         if y_scale == "log" and np.isfinite(axes.dataLim.intervaly).all() and axes.dataLim.intervaly[1] > 0:
             axes.set_yscale("log")
             # 20, not 2 x 10^1; and besides whole powers of ten 2 and 5 where these are few.

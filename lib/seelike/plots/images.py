@@ -35,7 +35,8 @@ def image_rows(rows: Mapping[str, Sequence[Image.Image]]) -> Figure:
     figure = Figure(figsize=(columns * _SIDE, len(rows) * (_SIDE + 0.25) + 0.1), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (name, images) in zip(parts, rows.items(), strict=True):
-        part.suptitle(name, fontsize=9, x=0.01, ha="left")
+        # The name of a folder may have dollar signs.
+        part.suptitle(name, fontsize=9, x=0.01, ha="left", parse_math=False)
         for axes, image in zip(part.subplots(1, columns, squeeze=False)[0], images, strict=True):
             axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255)
             axes.set_axis_off()

@@ -64,7 +64,7 @@ def line_panels(
         axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     handles: dict[str, Line2D] = {}
     for each, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
-        each.set_title(title)
+        each.set_title(title, parse_math=False)  # a folder's name may have dollar signs
         for name, (x, values, half_height) in lines.items():
             number = names.index(name)
             (line,) = each.plot(
