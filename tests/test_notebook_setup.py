@@ -31,9 +31,6 @@ PARAMETERS_CELL = dict(
     precision=None,
 )
 
-# Training on CPUs takes its time.
-NOT_TRAINED_YET = ("much_and_little_data", "shares_of_data", "finetuned")
-
 
 @pytest.fixture
 def shown(monkeypatch):
@@ -315,7 +312,7 @@ def test_every_network_of_the_profiles_is_known(name, page):
         assert network in timm_names or network.removeprefix("tiny/") in TINY
     assert profile.number_of_images % profile.batch_size == 0
     for role, groups in profile.groups.items():
-        assert groups or role in NOT_TRAINED_YET, "the tiny networks have every role"
+        assert groups, "the tiny networks have every role"
         assert all(len(group) > 1 for group in groups)
 
 
