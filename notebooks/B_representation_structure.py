@@ -69,15 +69,9 @@ run = seelike.start(globals(), "B_representation_structure")
 # records of training say how much.
 
 # %%
-from seelike.models import layers, training_record
+from seelike.models import size_and_accuracy
 
-for name, network in run.models.items():
-    parameters = sum(p.numel() for p in network.parameters())
-    print(f"{name}: {len(layers(network))} layers, {parameters / 1e6:.2f} million")
-    if record := training_record(name):
-        print(
-            f"    {record.accuracy:.1%} of {record.test_images:,} test images right"
-        )
+size_and_accuracy(run.models)
 
 # %% [markdown]
 # ## The measure: best matches

@@ -69,7 +69,7 @@ run = seelike.start(globals(), "H_mixer")
 # in it. There is no CLS token: the classifier reads the mean of all tokens. Here are the first layers of each kind of network.
 
 # %%
-from seelike.models import layers, training_record
+from seelike.models import layers, size_and_accuracy
 
 groups = {"Mixer": run.mixers, "ViT": run.vits, "ResNet": run.resnets}
 for kind, names in groups.items():
@@ -81,13 +81,7 @@ for kind, names in groups.items():
 # Size and accuracy, from the records of training. Networks that do equally well may be alike for that reason alone, so keep these numbers in mind.
 
 # %%
-for name, network in run.models.items():
-    parameters = sum(p.numel() for p in network.parameters())
-    print(f"{name}: {len(layers(network))} layers, {parameters / 1e6:.2f} million")
-    if record := training_record(name):
-        print(
-            f"    {record.accuracy:.1%} of {record.test_images:,} test images right"
-        )
+size_and_accuracy(run.models)
 
 # %% [markdown]
 # ## Predict

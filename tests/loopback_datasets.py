@@ -6,11 +6,10 @@ the tree of its files, and the files themselves, whole or in ranges.
 
 import hashlib
 import json
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback import Handler, Loopback
 
 COMMIT = "c" * 40
 
@@ -40,53 +39,24 @@ class LoopbackDatasets:
     trouble: object = None
 
     def __post_init__(self):
-        self.server = Server(self)
+        self.server = Loopback(DatasetsHandler, self)
 
     @property
     def address(self):
-        return f"http://127.0.0.1:{self.server.server_port}"
+        return self.server.address
 
     def reset(self):
         self.repositories, self.fetched, self.trouble = {}, [], None
 
-    @contextmanager
     def down(self):
         """Refuse connections."""
-        port = self.server.server_port
-        self.server.close()
-        yield
-        self.server = Server(self, port)
+        return self.server.down()
 
     def close(self):
         self.server.close()
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, hub, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
-        self.hub, self.over = hub, threading.Event()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self):
-        self.over.set()
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request, client_address):
-        pass  # clients that stop in the middle are part of the tests
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self.do_GET()
-
+class DatasetsHandler(Handler):
     def do_POST(self):
         self.do_GET()
 
@@ -96,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(url.path)
         api = path.startswith("/api/datasets/")
         owner, name, *rest = path.removeprefix("/api").removeprefix("/datasets/").split("/")
-        repository = self.server.hub.repositories.get(f"{owner}/{name}")
+        repository = self.world.repositories.get(f"{owner}/{name}")
         if not (api or path.startswith("/datasets/")) or repository is None:
             return self.error(404, "RepoNotFound", "Repository not found")
         kind, revision, file = (*rest, "", "")[0], (*rest, "", "")[1], "/".join(rest[2:])
@@ -148,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             content = content[start : end + 1]
         if self.command == "HEAD" or name.endswith(".md"):
             return self.answer(status, headers, content)
-        hub = self.server.hub
+        hub = self.world
         hub.fetched.append((name, start, len(content)))
         trouble = hub.trouble and hub.trouble(len(hub.fetched) - 1)
         if not trouble:
@@ -156,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, {**headers, "Content-Length": len(content)}, content[: len(content) // 2])
         self.wfile.flush()
         if trouble == "stall":
-            self.server.over.wait()
+            self.wait_until_it_is_over()
 
     def json(self, known):
         self.answer(200, {"Content-Type": "application/json"}, json.dumps(known).encode())

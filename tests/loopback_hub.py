@@ -8,12 +8,11 @@ hub's codes for errors; and the redirect from the old name of a repository to th
 import hashlib
 import json
 import socket
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from loopback import Handler, Loopback
 
 LARGE = 10_000
 
@@ -52,7 +51,7 @@ class LoopbackHub:
     """
 
     def __init__(self):
-        self.hub, self.storage = Server(self), Server(self)
+        self.hub, self.storage = Loopback(HubHandler, self), Loopback(HubHandler, self)
         self.reset()
 
     def reset(self):
@@ -60,49 +59,18 @@ class LoopbackHub:
 
     @property
     def address(self):
-        return f"http://127.0.0.1:{self.hub.server_port}"
+        return self.hub.address
 
-    @contextmanager
     def down(self):
         """Refuse connections."""
-        port = self.hub.server_port
-        self.hub.close()
-        try:
-            yield
-        finally:
-            self.hub = Server(self, port)
+        return self.hub.down()
 
     def close(self):
         self.hub.close()
         self.storage.close()
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, world, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
-        self.world, self.over = world, threading.Event()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self):
-        self.over.set()
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request, client_address):
-        pass  # clients that stop in the middle are part of the tests
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self.do_GET()
-
+class HubHandler(Handler):
     def do_GET(self):
         path = unquote(urlsplit(self.path).path)
         if path.startswith("/storage/"):
@@ -130,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         content = found.files[file]
         if len(content) < LARGE:
             return self.answer(307, {"Location": f"/kept/{repository}/file/{file}", "X-Repo-Commit": found.commit})
-        storage = f"http://127.0.0.1:{self.world.storage.server_port}/storage/{repository}/file/{file}?signature=x"
+        storage = f"{self.world.storage.address}/storage/{repository}/file/{file}?signature=x"
         headers = {
             "Location": storage,
             "X-Repo-Commit": found.commit,
@@ -140,13 +108,9 @@ class Handler(BaseHTTPRequestHandler):
         }
         return self.answer(302, headers, b"Found. Redirecting")
 
-    @property
-    def world(self):
-        return self.server.world
-
     def answer(self, status, headers, content=b""):
         if status == 0:
-            self.server.over.wait()
+            self.wait_until_it_is_over()
         self.send_response(status)
         headers = {"Content-Length": str(len(content)), "Connection": "close", **headers}
         for name, value in headers.items():
@@ -187,5 +151,5 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(piece[: int(amount)])
         self.wfile.flush()
         if trouble == "stall":
-            self.server.over.wait()
+            self.wait_until_it_is_over()
         self.connection.shutdown(socket.SHUT_WR)

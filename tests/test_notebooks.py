@@ -152,8 +152,8 @@ def test_a_failed_notebook_is_named_with_its_cell_and_kept(tmp_path):
     assert not (tmp_path / "out.ipynb").exists()
     for part in ("broken.ipynb, cell In [3]", "# Divide.", "ZeroDivisionError: division by zero"):
         assert part in finished.stderr
-    partial = tmp_path / "build" / "running" / "broken.ipynb"
-    assert "build/running/broken.ipynb" in finished.stderr
+    partial = tmp_path / "build" / "running" / "out.ipynb"
+    assert "build/running/out.ipynb" in finished.stderr
     counts = [cell.get("execution_count") for cell in nbformat.read(partial, as_version=4).cells]
     assert 3 in counts
 

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import jupytext
+import lock
 import nbformat
 import pytest
 import yaml
@@ -21,12 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PYPROJECT["urls"]["Repository"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
-REQUIREMENTS = [
-    line
-    for lines in (PYPROJECT["dependencies"], *PYPROJECT["optional-dependencies"].values())
-    for line in lines
-    if not line.startswith(f"{PYPROJECT['name']}[")
-]
+REQUIREMENTS = [str(requirement) for requirement in lock.requirements(ROOT / "pyproject.toml")]
 PARAMETERS = [
     "profile",
     "models",

@@ -1,5 +1,6 @@
 """The Snakefile makes again what changed, and nothing else. Every step is a stand-in that notes that it ran."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ OTHERS = (
     "book/tools/widgets.js",
     "book/tools/scoreboard.js",
     "book/tools/citations.py",
+    "book/tools/gpus.py",
     "book/tools/scoreboard.py",
     "book/tools/sphinx_extension.py",
     "lib/seelike/cka.py",
@@ -67,7 +69,7 @@ def change(path, content):
     path.write_text(content)
 
 
-def snakemake(project, **config):
+def snakemake(project, *, terminal=subprocess.DEVNULL, **config):
     """Run the Snakefile; give the process, and what ran."""
     settings = [f"{name}={value}" for name, value in config.items()]
     finished = subprocess.run(
@@ -85,6 +87,7 @@ def snakemake(project, **config):
         ]
         + (["--config", *settings] if settings else []),
         cwd=project,
+        stdin=terminal,
         capture_output=True,
         text=True,
         check=False,
@@ -130,12 +133,40 @@ def test_profile_and_parameters_reach_every_notebook(project):
     assert (project / "build" / "executed" / "colab" / "03_a.ipynb").exists()
 
 
+def test_rendering_alone_takes_the_notebooks_as_they_are(project):
+    change(project / "build" / "executed" / "paper" / "03_a.ipynb", "from elsewhere")
+    finished, ran = snakemake(project, profile="paper", run="no")
+    assert finished.returncode != 0
+    assert "not there: build/executed/paper/04_b.ipynb." in finished.stderr
+    assert ran == []
+    change(project / "build" / "executed" / "paper" / "04_b.ipynb", "from elsewhere")
+    # Also where they are older than what they were made from.
+    change(project / "lib" / "seelike" / "cka.py", "second")
+    assert steps(project, profile="paper", run="no") == {"assets", "stage", "render"}
+    assert (project / "build" / "executed" / "paper" / "04_b.ipynb").read_text() == "from elsewhere"
+
+
 def test_a_failed_notebook_stops_the_book(project):
     change(project / "book" / "tools" / "run_notebook.py", "raise SystemExit('cell 3 failed')")
     finished, ran = snakemake(project)
     assert finished.returncode != 0
     assert "cell 3 failed" in finished.stderr
     assert not {"stage", "render"} & {line.split()[0] for line in ran}
+
+
+def test_no_parameters_are_none_and_nothing_waits_for_the_terminal(project):
+    # A pipe that nobody writes to is as a terminal where nobody types.
+    silent, writer = os.pipe()
+    try:
+        finished, ran = snakemake(project, terminal=silent, parameters="")
+    finally:
+        os.close(writer)
+        os.close(silent)
+    assert finished.returncode == 0, finished.stderr
+    assert {line for line in ran if line.startswith("notebooks/")} == {
+        "notebooks/03_a.ipynb -p profile tiny",
+        "notebooks/04_b.ipynb -p profile tiny",
+    }
 
 
 def test_a_parameter_without_a_value_is_refused(project):

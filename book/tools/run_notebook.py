@@ -3,24 +3,34 @@
     python book/tools/run_notebook.py notebooks/03_background.ipynb OUTPUT -p profile tiny -p repeats 3
 
 The notebook is in build/running while it runs, and moved to OUTPUT when it is done. One that fails stays there.
+Where another process is at work on the same OUTPUT, this one waits for it, and takes its result if that is the
+same.
 """
 
 import argparse
 import ast
+import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import gpus
 import papermill
+from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+import seelike
 from seelike.errors import UnknownName, unknown_name
 
-RUNNING = Path("build/running")
+BUILD = Path("build")
+RUNNING = BUILD / "running"
 _LINES_SHOWN = 8
 
 
@@ -50,13 +60,57 @@ def check_names(notebook: Path, parameters: dict[str, Any]) -> None:
             raise unknown_name(f"parameter of {notebook}", name, known)
 
 
-def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+def place_while_running(output: Path) -> Path:
+    """Tell where a notebook is while it runs: each output has a place of its own.
+
+    Example:
+        >>> place_while_running(Path("build/executed/tiny/03_background.ipynb")).as_posix()
+        'build/running/executed/tiny/03_background.ipynb'
+    """
+    path = output.absolute()
+    for folder in (BUILD.absolute(), Path.cwd()):
+        if path.is_relative_to(folder):
+            return RUNNING / path.relative_to(folder)
+    return RUNNING / path.relative_to(path.anchor)
+
+
+def is_result_of(output: Path, notebook: Path, parameters: dict[str, Any]) -> bool:
+    """Tell whether an executed notebook is what running it now would give.
+
+    Args:
+        output: An executed notebook, or where there would be one.
+        notebook: What was to be run.
+        parameters: Values for its parameters.
+
+    Returns:
+        Whether it was run from that notebook with these very parameters, to its end, and neither the notebook nor
+        the library has changed since it began.
+    """
+    if not output.exists():
+        return False
+    run = json.loads(output.read_text())["metadata"].get("papermill", {})
+    if run.get("exception") or run.get("duration") is None:
+        return False
+    if (run["input_path"], run["parameters"]) != (str(notebook), parameters):
+        return False
+    library = [path for path in Path(seelike.__file__).parent.rglob("*") if path.suffix != ".pyc"]
+    changed = max(path.stat().st_mtime for path in [notebook, *library] if path.is_file())
+    return changed < datetime.fromisoformat(run["start_time"]).timestamp()
+
+
+def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> bool:
     """Run a notebook and leave the result at `output`; a notebook that fails stays in build/running.
+
+    A notebook goes on when only the snakemake that started it is killed. The next snakemake starts it again; that
+    one waits for the first, so that not two of them work on one output.
 
     Args:
         notebook: What to run.
         output: Where the executed notebook is put.
         parameters: Values for names in the notebook's parameters cell.
+
+    Returns:
+        Whether it was run here; False where another process has just finished the same.
 
     Raises:
         UnknownName: A parameter that the notebook does not have.
@@ -64,11 +118,39 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         DeadKernelError: The kernel died, for example because memory ran out.
     """
     check_names(notebook, parameters)
-    # The kernel of this very environment, also where the user has another of the same name.
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    running = RUNNING / notebook.name
+    running = place_while_running(output)
     for folder in (running.parent, output.parent):
         folder.mkdir(parents=True, exist_ok=True)
+    before = output.stat().st_mtime_ns if output.exists() else None
+    with _alone(running, f"Another process runs {notebook} for {output}. Waiting for it."):
+        # Only a result that came while waiting is taken: who runs a notebook again wants it run.
+        is_new = output.exists() and output.stat().st_mtime_ns != before
+        if is_new and is_result_of(output, notebook, parameters):
+            return False
+        with gpus.pinned(parameters):
+            _execute(notebook, running, parameters)
+        os.replace(running, output)
+    return True
+
+
+@contextmanager
+def _alone(running: Path, otherwise: str) -> Iterator[None]:
+    """Wait until no other process runs this notebook to this place."""
+    lock = FileLock(f"{running}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(otherwise, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _execute(notebook: Path, running: Path, parameters: dict[str, Any]) -> None:
+    # The kernel of this very environment, also where the user has another of the same name.
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     papermill.execute_notebook(
         str(notebook),
         str(running),
@@ -77,10 +159,9 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         # Jupyter warns of an open connection at every start of a kernel. This closes it, where the kernel can.
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
     )
-    os.replace(running, output)
 
 
-def explain(notebook: Path, error: PapermillExecutionError) -> str:
+def explain(notebook: Path, output: Path, error: PapermillExecutionError) -> str:
     """Say which cell of a notebook failed, how it begins, why, and where the partial notebook is."""
     lines = error.source.strip().splitlines()
     shown = [f"    {line}" for line in lines[:_LINES_SHOWN]]
@@ -91,7 +172,7 @@ def explain(notebook: Path, error: PapermillExecutionError) -> str:
             f"FAILED: {notebook}, cell In [{error.exec_count}], which begins:",
             *shown,
             f"  {error.ename}: {error.evalue}",
-            f"  The notebook up to there, with the whole traceback: {RUNNING / notebook.name}",
+            f"  The notebook up to there, with the whole traceback: {place_while_running(output)}",
         ]
     )
 
@@ -106,21 +187,22 @@ def main() -> int:
     parameters = {name: parse_value(value) for name, value in arguments.parameter}
     begin = time.monotonic()
     try:
-        run(arguments.notebook, arguments.output, parameters)
+        ran = run(arguments.notebook, arguments.output, parameters)
     except UnknownName as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 2
     except PapermillExecutionError as error:
-        print(explain(arguments.notebook, error), file=sys.stderr)
+        print(explain(arguments.notebook, arguments.output, error), file=sys.stderr)
         return 1
     except DeadKernelError as error:
         print(
             f"FAILED: {arguments.notebook}: {error} Perhaps memory ran out: try fewer images or models.\n"
-            f"  The notebook up to there: {RUNNING / arguments.notebook.name}",
+            f"  The notebook up to there: {place_while_running(arguments.output)}",
             file=sys.stderr,
         )
         return 1
-    print(f"{arguments.notebook} ran in {time.monotonic() - begin:.0f} s: {arguments.output}")
+    done = "ran" if ran else "was run by another process, and taken over,"
+    print(f"{arguments.notebook} {done} in {time.monotonic() - begin:.0f} s: {arguments.output}")
     return 0
 
 

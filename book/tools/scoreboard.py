@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -213,11 +213,26 @@ def page(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> st
 
 def as_csv(scores: Sequence[Row]) -> str:
     """Write the claims as CSV, the values of the repeats in one field with spaces between them."""
+    records = [{**asdict(row), "values": values_in_one(row)} for row in scores]
+    return csv_text([field.name for field in fields(Row)], records)
+
+
+def values_in_one(row: Row) -> str:
+    """Write the value of each repeat into one field, with spaces between them."""
+    return " ".join(map(str, row.values))
+
+
+def csv_text(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:
+    """Write records as CSV, with a line for the columns' names.
+
+    Example:
+        >>> csv_text(["claim", "seed"], [{"claim": "uniform_layers", "seed": 0}])
+        'claim,seed\\nuniform_layers,0\\n'
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    for row in scores:
-        writer.writerow({**asdict(row), "values": " ".join(map(str, row.values))})
+    writer.writerows(records)
     return text.getvalue()
 
 

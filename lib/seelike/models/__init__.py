@@ -11,6 +11,7 @@ Example:
 
 from seelike.models.layers import Layer, Residual, family, layers, residuals
 from seelike.models.loading import available, load, preprocessing
+from seelike.models.overview import size_and_accuracy
 from seelike.models.precision import PRECISIONS, precision_of, with_precision
 from seelike.models.reading import read
 from seelike.models.records import (
@@ -38,6 +39,7 @@ __all__ = [
     "preprocessing",
     "read",
     "residuals",
+    "size_and_accuracy",
     "training_record",
     "training_records",
     "weights_source",

@@ -48,6 +48,11 @@ class TrainingRecord:
     precision: str
 
     @property
+    def in_percent(self) -> str:
+        """The accuracy in percent, with its standard error."""
+        return f"{100 * self.accuracy:.1f} ± {100 * self.standard_error:.1f}"
+
+    @property
     def images(self) -> str:
         """The image set that it was trained and tested on, a name of `seelike.data.load`."""
         return self.configuration.get("images", "fashion-mnist")
@@ -129,7 +134,7 @@ def model_card(records: Sequence[TrainingRecord]) -> pd.DataFrame:
             "parameters": f"{record.parameters:,}",
             "trained on": f"{record.training_images:,} {record.images}",
             "epochs": record.configuration["epochs"],
-            "accuracy (%)": f"{100 * record.accuracy:.1f} ± {100 * record.standard_error:.1f}",
+            "accuracy (%)": record.in_percent,
             "minutes": f"{record.seconds / 60:.0f}",
         }
         for record in records
