@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-STATE = Path(os.environ["STAND_IN_JOBS"])
+STATE = Path(os.environ.get("STAND_IN_JOBS", os.devnull))
 
 
 def option(arguments, name):

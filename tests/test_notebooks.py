@@ -1,4 +1,4 @@
-"""Every notebook runs from its first cell to its last, on fewer images than any profile has."""
+"""Every notebook runs from its first cell to its last: as it is, and on networks and images of all kinds."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from run_notebook import is_result_of
 
 from seelike import data
 from seelike.models.records import CHECKPOINTS
@@ -46,9 +47,12 @@ def write(path, *cells):
 @pytest.mark.notebook
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(notebook, tmp_path):
-    output = tmp_path / "out.ipynb"
-    finished = run(notebook, output, tmp_path, **SMALL)
-    assert finished.returncode == 0, finished.stderr
+    output = ROOT / "build" / "executed" / "tiny" / notebook.name
+    # Where `make book` has just run it, that is the better proof, and there is no need of another.
+    if not is_result_of(output, notebook.relative_to(ROOT), {"profile": "tiny"}):
+        output = tmp_path / "out.ipynb"
+        finished = run(notebook, output, tmp_path, **SMALL)
+        assert finished.returncode == 0, finished.stderr
     executed = nbformat.read(output, as_version=4)
     code = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in code)
@@ -122,7 +126,7 @@ def attributes(notebook):
 def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(notebook, strange, tmp_path):
     output = tmp_path / "out.ipynb"
     images, weights = strange
-    models = f"convnext_atto:random,{weights},resnet18:random"
+    models = f"test_convnext:random,{weights},test_resnet:random"
     small = {"number_of_images": 10, "batch_size": 6, "repeats": 2, "images": images}
     finished = run(notebook, output, tmp_path, models=models, **small)
     assert finished.returncode == 0, finished.stderr
