@@ -50,15 +50,16 @@ def side_by_side(
             work()
     for _ in range(rounds):
         for name, work in works.items():
-            _synchronise(device)
+            synchronise(device)
             begin = time.perf_counter()
             work()
-            _synchronise(device)
+            synchronise(device)
             seconds[name].append(time.perf_counter() - begin)
     return seconds
 
 
-def _synchronise(device: str) -> None:
+def synchronise(device: str) -> None:
+    """Wait for what was started on a GPU."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
