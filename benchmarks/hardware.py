@@ -16,7 +16,15 @@ DTYPES = ("float32", "bfloat16", "float64")
 # Full symmetric eigendecomposition (Golub and Van Loan, Matrix computations, section 8.3): 9 n^3.
 _OF_EIGENDECOMPOSITION = 9
 # They make room or change shapes, and move nothing, though their schema does not say so.
-_NO_TRAFFIC = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "lift_fresh"}
+_NO_TRAFFIC = {
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "_unsafe_view",
+    "lift_fresh",
+}
 # Writing here lets Linux forget the largest memory of a process so far.
 _FORGET = Path("/proc/self/clear_refs")
 

@@ -7,7 +7,8 @@ Random-weight networks of the real architectures look at random images with the 
 device. Each row is one measurement of the library, timed in turn with the bare forward or backward passes that it
 cannot do without, and with peers where there are any. `--scale full` is the paper's protocol, for a GPU of 141 GB;
 `--scale small` runs the same code with small networks and few images, to prove the script on a CPU: its numbers say
-nothing about a GPU.
+nothing about a GPU. Seconds are those of the clock on a GPU, and those of the processor, all threads together, on a
+CPU, where other work may run beside.
 
 A round is a unit of the row's work: one repeat of CKA, one image of receptive fields with all channels, elsewhere the
 whole. Rows with more units than rounds say how many were timed. Results are written after every round to
@@ -30,6 +31,7 @@ import math
 import os
 import statistics
 import subprocess
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -361,7 +363,7 @@ def of_probe_peers(size: Size, models: Sequence[nn.Module], images: Tensor) -> W
     )
 
 
-_VIT, _SMALLER_VIT, _SMALLER_RESNET = "vit_tiny_patch16_224", "test_vit", "test_resnet"
+_VIT, _SMALLER_VIT, _SMALLER_RESNET = "vit_tiny_patch16_224", "test_vit", "resnetv2_18"
 _CKA_SMALL = Size((_VIT,), 128, 16, minibatch=64, units=20, memory="4GB")
 _FIELDS = {"images": 1, "passes": 128, "units": 32}
 _FIELDS_SMALL = {"images": 1, "passes": 32, "units": 32}
@@ -422,7 +424,7 @@ ROWS = {
         "Figure 6, ResNet50",
         of_fields,
         Size(("ResNet50x1",), **_FIELDS),
-        Size((_SMALLER_RESNET,), **_FIELDS_SMALL),
+        Size((_SMALLER_RESNET,), **_FIELDS_SMALL, side=64),
         Limit(ratio=1.3),
     ),
     "figure_6_subset_vit_b32": Row(
@@ -443,7 +445,7 @@ ROWS = {
         "Figure 6, ResNet50, some channels",
         of_fields,
         Size(("ResNet50x1",), **_SUBSET),
-        Size((_SMALLER_RESNET,), **_SUBSET_SMALL),
+        Size((_SMALLER_RESNET,), **_SUBSET_SMALL, side=64),
         Limit(seconds=60),
     ),
     "figure_7_vit_b16": Row(
@@ -457,7 +459,7 @@ ROWS = {
         "Figure 7, ResNet50",
         of_skips,
         Size(("ResNet50x1",), 5000, 256),
-        Size((_SMALLER_RESNET,), 128, 32),
+        Size((_SMALLER_RESNET,), 64, 16),
         Limit(ratio=1.1),
     ),
     "figure_9": Row(
@@ -499,10 +501,27 @@ GROWING = {
 }
 _MIDDLE = {
     "full": Size(
-        ("vit_base_patch16_224",), 4096, 256, minibatch=512, memory="100GB", layers=8, classes=100, test=96, side=224
+        ("vit_base_patch16_224",),
+        4096,
+        256,
+        minibatch=512,
+        memory="100GB",
+        layers=8,
+        classes=100,
+        test=96,
+        side=224,
     ),
     "small": Size(
-        ("vit_tiny_patch16_224",), 96, 16, minibatch=32, memory="4GB", layers=4, classes=4, test=16, side=112, depth=4
+        ("vit_tiny_patch16_224",),
+        96,
+        16,
+        minibatch=32,
+        memory="4GB",
+        layers=4,
+        classes=4,
+        test=16,
+        side=112,
+        depth=4,
     ),
 }
 AXES: dict[str, dict[str, list[int]]] = {
@@ -528,6 +547,11 @@ def grown(middle: Size, what: str, axis: str, value: int) -> Size:
     if what in ("CKA of all layers", "localization"):
         return replace(middle, minibatch=value)
     return replace(middle, passes=value)
+
+
+def clock(device: str) -> Callable[[], float]:
+    """Choose what measures time: on a CPU the processor's seconds, whatever else the machine does."""
+    return time.perf_counter if device.startswith("cuda") else time.process_time
 
 
 def prepared(row: Row, size: Size, device: str, precision: str) -> Works:
@@ -578,7 +602,7 @@ def measure(
         peers = works.peers if row.peer_rounds is None or done < row.peer_rounds else {}
         in_turn = {"against": lambda: works.against(size.images), "ours": ours}
         in_turn |= {name: lambda work=work: work(size.images) for name, (work, _) in peers.items()}
-        taken = side_by_side.side_by_side(in_turn, 1, device, warm_up=False)
+        taken = side_by_side.side_by_side(in_turn, 1, device, warm_up=False, clock=clock(device))
         for name, values in taken.items():
             factor = works.peers[name][1] if name in works.peers else 1
             seconds.setdefault(name, []).append(values[0] * factor)
@@ -631,7 +655,7 @@ def measure_growth(what: str, record: dict[str, Any], device: str, rounds: int, 
                 "ours": lambda works=works, n=size.images: works.ours(n),
                 "against": lambda works=works, n=size.images: works.against(n),
             }
-            points[str(value)] = side_by_side.side_by_side(in_turn, rounds, device)
+            points[str(value)] = side_by_side.side_by_side(in_turn, rounds, device, clock=clock(device))
             save()
             medians = [statistics.median(each) for each in points[str(value)].values()]
             print(f"{what}, {value} {axis}: {medians[0]:.3g} s, bare passes {medians[1]:.3g} s", flush=True)
