@@ -1,9 +1,9 @@
 """The few-shot probe of big_vision, made anew in torch from its definition, as a peer of `seelike.probes`.
 
-Features are standardised by their own mean and standard deviation (over n, plus 1e-5), and get a constant feature of
-100, which stands for the intercept and is hardly penalised. Targets are 1 for the own class and -1 for the others.
-Ridge regression of one fixed strength follows from the eigenvectors of the smaller of X'X and XX'. It is one problem
-at a time, in the dtype of the features.
+Features are standardised by their own mean and standard deviation (over n, plus 1e-5), and get a constant feature
+of 100, which stands for the intercept and is hardly penalised. Targets are 1 for the own class and -1 for the
+others. Ridge regression of one fixed strength follows from the eigenvectors of the smaller of X'X and XX'. It is
+one problem at a time, in the dtype of the features.
 
 Source: https://github.com/google-research/big_vision, evaluators/fewshot_lsr.py.
 """

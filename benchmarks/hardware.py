@@ -33,8 +33,8 @@ class Costs(Operations):
     """Count operations, as `Operations` does, and bytes moved.
 
     Beside matrix products and convolutions, eigendecompositions count, and the products that CPUs have of oneDNN.
-    Bytes: each operation reads each of its tensors once and writes its result once; views move nothing. That is what
-    memory would move without caches, operation by operation, and without fusing any of them.
+    Bytes: each operation reads each of its tensors once and writes its result once; views move nothing. That is
+    what memory would move without caches, operation by operation, and without fusing any of them.
     """
 
     def __init__(self) -> None:

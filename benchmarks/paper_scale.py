@@ -1,26 +1,26 @@
 """Measure every figure of the paper at the paper's size against the bare passes, and how the cost grows.
 
     python benchmarks/paper_scale.py [--device cuda|cpu] [--scale full|small] [--only ROW ...] [--rounds 3]
-                                     [--precisions float32 mixed] [--again] [--list]
+                                     [--precisions float32 mixed] [--again]
 
-Random-weight networks of the real architectures look at random images with the spectrum of photographs, made on the
-device. Each row is one measurement of the library, timed in turn with the bare forward or backward passes that it
-cannot do without, and with peers where there are any. `--scale full` is the paper's protocol, for a GPU of 141 GB;
-`--scale small` runs the same code with small networks and few images, to prove the script on a CPU: its numbers say
-nothing about a GPU. Seconds are those of the clock on a GPU, and those of the processor, all threads together, on a
-CPU, where other work may run beside.
+Random-weight networks of the real architectures look at random images with the spectrum of photographs, made on
+the device. Each row is one measurement of the library, timed in turn with the bare forward or backward passes that
+it cannot do without, and with peers where there are any. `--scale full` is the paper's protocol, for a GPU of 141
+GB; `--scale small` runs the same code with small networks and few images, to prove the script on a CPU: its
+numbers say nothing about a GPU. Seconds are those of the clock on a GPU, and those of the processor, all threads
+together, on a CPU, where other work may run beside.
 
-A round is a unit of the row's work: one repeat of CKA, one image of receptive fields with all channels, elsewhere the
-whole. Rows with more units than rounds say how many were timed. Results are written after every round to
+A round is a unit of the row's work: one repeat of CKA, one image of receptive fields with all channels, elsewhere
+the whole. Rows with more units than rounds say how many were timed. Results are written after every round to
 benchmarks/results/paper_scale.json: what was stopped goes on, and a row that was measured with this code, these
-versions and on this device is not measured again, unless `--again` is given. benchmarks/speed_page.py makes the table
-and the pictures of it.
+versions and on this device is not measured again, unless `--again` is given. benchmarks/speed_page.py makes the
+table and the pictures of it.
 
-What is counted: operations of matrix products, convolutions and eigendecompositions, and bytes, each tensor of each
-operation read or written once (`hardware.Costs`), on a part of a round, scaled to the round where the cost is
-proportional to images. Their shares are of the time of the row, at the rates of a matrix product and of a copy that
-were measured when the process began. Peak memory is of the measurement alone: on a GPU that of the tensors there, on a
-CPU that of the process.
+What is counted: operations of matrix products, convolutions and eigendecompositions, and bytes, each tensor of
+each operation read or written once (`hardware.Costs`), on a part of a round, scaled to the round where the cost is
+proportional to images. Their shares are of the time of the row, at the rates of a matrix product and of a copy
+that were measured when the process began. Peak memory is of the measurement alone: on a GPU that of the tensors
+there, on a CPU that of the process.
 """
 
 import argparse
@@ -633,9 +633,10 @@ def line(record: Mapping[str, Any]) -> str:
     """Say in one line how a row stands."""
     spread = record["ratio"]
     peers = "".join(f", {each['median']:.3g} times {name}" for name, each in record["peers"].items())
+    median = statistics.median(record["seconds"]["ours"])
     return (
-        f"{record['title']} [{record['scale']}, {record['precision']}]: {statistics.median(record['seconds']['ours']):.3g}"
-        f" s, {spread['median']:.3g} ({spread['lowest']:.3g} to {spread['highest']:.3g}) times {record['against']}"
+        f"{record['title']} [{record['scale']}, {record['precision']}]: {median:.3g} s, "
+        f"{spread['median']:.3g} ({spread['lowest']:.3g} to {spread['highest']:.3g}) times {record['against']}"
         f"{peers}; {record['peak_gigabytes']:.3g} GB"
     )
 

@@ -26,7 +26,7 @@ ROWS = 32
 
 
 def bare(model: nn.Module, places: list[Layer], images: torch.Tensor, rows: int = ROWS) -> None:
-    """Run the backward passes of one image after the other from the centre of each layer, some channels at a time."""
+    """Run the backward passes of one image after the other from the centre of each layer, some channels a time."""
     modules = dict(model.named_modules())
     for image in images:
         pixels = image.expand(rows, *image.shape).clone().requires_grad_()
