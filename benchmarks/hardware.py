@@ -11,10 +11,13 @@ from side_by_side import synchronise
 from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 DTYPES = ("float32", "bfloat16", "float64")
 # Full symmetric eigendecomposition (Golub and Van Loan, Matrix computations, section 8.3): 9 n^3.
-_OF_EIGENDECOMPOSITION = 9
+OF_EIGENDECOMPOSITION = 9
+# Products that add to what is there, under names that PyTorch's own counter does not know.
+_IN_PLACE = {torch.ops.aten.addmm_: torch.ops.aten.addmm, torch.ops.aten.baddbmm_: torch.ops.aten.baddbmm}
 # They make room or change shapes, and move nothing, though their schema does not say so.
 _NO_TRAFFIC = {
     "empty",
@@ -48,12 +51,19 @@ class Costs(Operations):
         packet = func.overloadpacket
         if packet is torch.ops.aten.mkldnn_linear:
             self.by_type["float32"] += 2 * args[0].numel() * args[1].shape[0]
+        elif packet in _IN_PLACE:
+            self.by_type[_name(made.dtype)] += flop_registry[_IN_PLACE[packet]](
+                *args, **(kwargs or {}), out_val=made
+            )
         elif packet is torch.ops.aten._linalg_eigh:
-            dtype = str(args[0].dtype).removeprefix("torch.")
-            self.by_type[dtype] += _OF_EIGENDECOMPOSITION * args[0].numel() * args[0].shape[-1]
+            self.by_type[_name(args[0].dtype)] += OF_EIGENDECOMPOSITION * args[0].numel() * args[0].shape[-1]
         if not func.is_view and packet.__name__ not in _NO_TRAFFIC:
             self.bytes += sum(_bytes(leaf) for leaf in tree_leaves((args, made)) if isinstance(leaf, Tensor))
         return made
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -68,7 +68,7 @@ NAME = "paper_scale"
 SCALES = ("full", "small")
 # Code whose change makes results old.
 MEASURED = ("lib/seelike", "benchmarks")
-NOT_MEASURED = {"speed_page.py", "run_all.py", "costs.py"}
+NOT_MEASURED = {"speed_page.py", "expected.py", "run_all.py", "costs.py"}
 ROOT = Path(__file__).parents[1]
 FEW_SHOT_STRENGTH = 2.0**10
 
@@ -146,6 +146,7 @@ class Row:
     small: Size
     limit: Limit = Limit()
     peer_rounds: int | None = None
+    precisions: tuple[str, ...] = PRECISIONS
 
 
 def natural_like(number: int, side: int, device: str, seed: int = 0) -> Tensor:
@@ -482,12 +483,14 @@ ROWS = {
         Size(("ViT-B/16", "ResNet50x1"), 512, 128, minibatch=128, memory="100GB"),
         Size((_SMALLER_VIT, _SMALLER_RESNET), 64, 32, minibatch=32, memory="4GB"),
         peer_rounds=1,
+        precisions=("float32",),
     ),
     "probe_peers": Row(
         "Probes beside big_vision's, ViT-B/16",
         of_probe_peers,
         Size(("ViT-B/16",), 10_000, 256, layers=16, classes=1000),
         Size((_SMALLER_VIT,), 320, 32, layers=16, classes=20),
+        precisions=("float32",),
     ),
 }
 
@@ -714,7 +717,7 @@ def main(given: Sequence[str] | None = None) -> None:
         half_written.write_text(json.dumps(dict(sorted(records.items())), indent=2) + "\n")
         half_written.replace(file)
 
-    measured = rates(options.device)
+    measured, of_code = rates(options.device), code()
     kind = options.device.partition(":")[0]
     # Networks with random weights may have branches and heads that are dead; all that counts here is time.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="seelike")
@@ -726,7 +729,7 @@ def main(given: Sequence[str] | None = None) -> None:
             now = {
                 "scale": options.scale,
                 "precision": precision,
-                "code": code(),
+                "code": of_code,
                 "commit": commit(),
                 "rates": measured,
                 **surroundings(NAME, asked),
@@ -738,6 +741,8 @@ def main(given: Sequence[str] | None = None) -> None:
                     measure_growth(what, record, options.device, options.rounds, save)
                 continue
             row = ROWS[name]
+            if precision not in row.precisions:
+                continue
             size: Size = getattr(row, options.scale)
             now |= {
                 "row": name,
@@ -758,6 +763,13 @@ def main(given: Sequence[str] | None = None) -> None:
             except ModuleNotFoundError as error:
                 print(f"{row.title}: not measured, since {error.name} is not installed")
                 del records[key]
+            except torch.cuda.OutOfMemoryError as error:
+                # The other rows go on, and the next run tries this one again.
+                print(f"{row.title}, {precision}: out of memory ({error})")
+                record["failed"] = f"out of memory: {error}"
+                save()
+            if kind == "cuda":
+                torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":
