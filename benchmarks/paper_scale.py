@@ -413,6 +413,7 @@ ROWS = {
         Size(("ViT-B/32",), **_FIELDS),
         Size((_SMALLER_VIT,), **_FIELDS_SMALL),
         Limit(ratio=1.3),
+        peer_rounds=1,
     ),
     "figure_6_vit_l16": Row(
         "Figure 6, ViT-L/16",
@@ -420,6 +421,7 @@ ROWS = {
         Size(("ViT-L/16",), **_FIELDS),
         Size(("test_vit3",), **_FIELDS_SMALL),
         Limit(ratio=1.3),
+        peer_rounds=1,
     ),
     "figure_6_resnet50": Row(
         "Figure 6, ResNet50",
@@ -427,6 +429,7 @@ ROWS = {
         Size(("ResNet50x1",), **_FIELDS),
         Size((_SMALLER_RESNET,), **_FIELDS_SMALL, side=64),
         Limit(ratio=1.3),
+        peer_rounds=1,
     ),
     "figure_6_subset_vit_b32": Row(
         "Figure 6, ViT-B/32, some channels",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import side_by_side
+from expected import expected
 from matplotlib.figure import Figure
 from paper_scale import GROWING, NAME, ROWS
 
@@ -85,6 +86,20 @@ def time_table(records: Records, place: str) -> str:
     return "\n".join(lines)
 
 
+def expected_table() -> str:
+    """Write how many operations the rows take at the paper's size, as `expected` works them out."""
+    lines = ["| Measurement | Bare passes | The measurement adds | Of it in float64 | Both over the bare passes |"]
+    lines += ["|---|---|---|---|---|"]
+    for name, row in ROWS.items():
+        if (counts := expected(name)) is not None:
+            bare, added = (sum(count.values()) for count in counts)
+            lines.append(
+                f"| {row.title} | {_si(bare)} | {_si(added)} | {_si(counts[1].get('float64', 0))} "
+                f"| {1 + added / bare:.3g} |"
+            )
+    return "\n".join(lines)
+
+
 def cost_table(records: Records, place: str) -> str:
     """Write what each row asks of the machine: operations, bytes, their shares of the time, and memory."""
     lines = [
@@ -141,20 +156,17 @@ def precision_table(records: Records, place: str) -> str:
 
 
 def surroundings(records: Records) -> str:
-    """Say on what all of this ran, what has the same machine, code and versions together."""
-    ran: dict[str, list[str]] = {}
+    """Say on what all of this ran: a line for each machine, code, date and set of versions."""
+    ran: dict[str, str] = {}
     for record in records.values():
-        rates = ", ".join(
-            f"{name} {_si(rate)} {'bytes' if name == 'copy' else 'operations'} a second"
-            for name, rate in record["rates"].items()
-        )
         versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
-        where = (
-            f"{record['device']}, {record['threads']} thread{'s' * (record['threads'] > 1)}, {record['date']}, code "
-            f"{record['code']}; {versions}. Measured rates: {rates}"
+        threads = f"{record['threads']} thread{'s' * (record['threads'] > 1)}"
+        where = f"{record['device']}, {threads}, {record['date']}, code {record['code']}; {versions}"
+        rates = ", ".join(f"{name} {_si(rate)}" for name, rate in record["rates"].items())
+        ran.setdefault(
+            where, f"- {where}. Measured operations a second by dtype, and bytes a second of a copy: {rates}."
         )
-        ran.setdefault(where.partition(". Measured")[0], []).append(where)
-    return "\n".join(f"- {places[0]}." for places in ran.values())
+    return "\n".join(ran.values())
 
 
 def limits_figure(records: Records) -> Figure:
@@ -204,11 +216,12 @@ def growth_figure(records: Records) -> Figure:
                 y = [statistics.median(point[key]) for point in points.values()]
                 axes.plot(x, y, style, color=f"C{number}", linewidth=width, markersize=4,
                           label=what if key == "ours" else "_")  # fmt: skip
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
         ticks = sorted({int(value) for what in GROWING for value in _growth(records, what, place).get(axis, {})})
-        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-        axes.minorticks_off()
+        if ticks:
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+            axes.minorticks_off()
         axes.set_xlabel(label)
         axes.set_ylabel("seconds")
     axes.plot([], [], ":", color="0.3", linewidth=0.8, label="bare passes of the same colour")
@@ -233,7 +246,7 @@ def _spread(spread: Mapping[str, float]) -> str:
 
 def _si(number: float) -> str:
     for power, letter in ((15, "P"), (12, "T"), (9, "G"), (6, "M")):
-        if number >= 10**power:
+        if abs(number) >= 10**power:
             return f"{number / 10**power:.3g} {letter}"
     return f"{number:.3g}"
 
@@ -245,6 +258,7 @@ def write_page() -> str:
     parts = {
         "time on a GPU": time_table(records, "gpu"),
         "time on a CPU": time_table(records, "cpu"),
+        "operations at the paper's size": expected_table(),
         "costs on a GPU": cost_table(records, "gpu"),
         "costs on a CPU": cost_table(records, "cpu"),
         "peers on a GPU": peer_table(records, "gpu"),
