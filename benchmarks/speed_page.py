@@ -186,14 +186,16 @@ def limits_figure(records: Records) -> Figure:
                         middle, y + shift, xerr=[[middle - low], [high - middle]], color=colour, marker=marker,
                         markersize=4, capsize=2,
                     )  # fmt: skip
-            if not measured:
-                axes.text(0.22, y, "not measured", va="center", fontsize=8, color="0.35")
+            drawn = any(share_of_limit(name, record) for record in measured.values())
+            if not drawn:
+                why = "no limit at this size" if measured else "not measured"
+                axes.text(0.22, y, why, va="center", fontsize=8, color="0.35")
         axes.set_xscale("log")
         axes.set_xlim(0.2, 5)
         axes.set_xticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
         axes.minorticks_off()
         axes.set_title(title)
-        axes.set_xlabel("time, over the most that it may take")
+        axes.set_xlabel("time, as a share of its limit")
         axes.grid(axis="y", color="0.9")
     panels[0].set_yticks(range(len(names)), [ROWS[name].title for name in names], fontsize=8)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
