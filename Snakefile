@@ -25,6 +25,7 @@ PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md", "benchmarks/results/READM
     for path in Path("book").rglob("*")
     if path.is_file() and not {"__pycache__", "tools"} & set(path.parts)
 )
+PAGES += sorted(str(path) for path in Path("benchmarks/results").glob("paper_scale*") if path.suffix in (".md", ".png"))
 
 
 def options():
