@@ -31,7 +31,6 @@ import math
 import os
 import statistics
 import subprocess
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -555,11 +554,6 @@ def grown(middle: Size, what: str, axis: str, value: int) -> Size:
     return replace(middle, passes=value)
 
 
-def clock(device: str) -> Callable[[], float]:
-    """Choose what measures time: on a CPU the processor's seconds, whatever else the machine does."""
-    return time.perf_counter if device.startswith("cuda") else time.process_time
-
-
 def prepared(row: Row, size: Size, device: str, precision: str) -> Works:
     """Make networks and images, and what is timed."""
     models = [with_precision(network(name, device, size), precision) for name in size.networks]
@@ -608,7 +602,7 @@ def measure(
         peers = works.peers if row.peer_rounds is None or done < row.peer_rounds else {}
         in_turn = {"against": lambda: works.against(size.images), "ours": ours}
         in_turn |= {name: lambda work=work: work(size.images) for name, (work, _) in peers.items()}
-        taken = side_by_side.side_by_side(in_turn, 1, device, warm_up=False, clock=clock(device))
+        taken = side_by_side.side_by_side(in_turn, 1, device, warm_up=False, clock=side_by_side.clock(device))
         for name, values in taken.items():
             factor = works.peers[name][1] if name in works.peers else 1
             seconds.setdefault(name, []).append(values[0] * factor)
@@ -662,7 +656,9 @@ def measure_growth(what: str, record: dict[str, Any], device: str, rounds: int, 
                 "ours": lambda works=works, n=size.images: works.ours(n),
                 "against": lambda works=works, n=size.images: works.against(n),
             }
-            points[str(value)] = side_by_side.side_by_side(in_turn, rounds, device, clock=clock(device))
+            points[str(value)] = side_by_side.side_by_side(
+                in_turn, rounds, device, clock=side_by_side.clock(device)
+            )
             save()
             medians = [statistics.median(each) for each in points[str(value)].values()]
             print(f"{what}, {value} {axis}: {medians[0]:.3g} s, bare passes {medians[1]:.3g} s", flush=True)

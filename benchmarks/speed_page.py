@@ -22,7 +22,7 @@ Records = Mapping[str, Mapping[str, Any]]
 # Where a row is measured: title, scale and kind of device.
 PLACES = {
     "gpu": ("GPU, the paper's size", "full", "cuda"),
-    "cpu": ("CPU, reduced size", "small", "cpu"),
+    "cpu": ("CPU, small networks", "small", "cpu"),
 }
 _MARKS = {"float32": ("o", "C0"), "mixed": ("^", "C1")}
 _AXES = {
