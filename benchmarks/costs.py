@@ -224,7 +224,8 @@ def architectures_table(measured: dict) -> str:
     versions = ", ".join(f"{name} {measured['versions'][name]}" for name in ("python", "torch", "timm"))
     images = next(iter(rows.values()))["float32"]["images"]
     lines = [
-        f"All measurements, one after the other, on {images} images with random weights: {measured['device']}, "
+        f"All measurements, one after the other, on {images} images with random weights, in seconds of the "
+        f"processor: {measured['device']}, "
         f"threads: {measured['threads']}, {versions}, {measured['date']}.",
         "",
         "| Architecture | Parameters | Layers | `float32` | peak | `mixed` | peak |",

@@ -152,7 +152,8 @@ def stage(executed: Iterable[Path]) -> dict[Path, bytes]:
     keys = citations.keys_by_url(BIBLIOGRAPHY)
     contents = Path("_toc.yml").read_text()
     sources = [Path("_config.yml"), Path("_toc.yml"), Path("CONTRIBUTING.md"), *Path("book").glob("*.*")]
-    sources += [Path("book/tools/sphinx_extension.py"), Path("benchmarks/results/README.md")]
+    sources += [Path("book/tools/sphinx_extension.py")]
+    sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
     pages = {path: path.read_bytes() for path in sources}
     pages |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
 
