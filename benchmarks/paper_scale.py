@@ -186,10 +186,10 @@ def forward_passes(models: Sequence[nn.Module], images: Tensor, passes: int) -> 
 
 
 def evenly(everything: Sequence[Layer], number: int | None) -> list[Layer]:
-    """Choose layers from the first to the last."""
+    """Choose layers from the first to the last; of one, the last, before which no forward pass can stop."""
     if number is None:
         return list(everything)
-    return [everything[i] for i in np.linspace(0, len(everything) - 1, number).round().astype(int)]
+    return [everything[i] for i in np.linspace(len(everything) - 1, 0, number)[::-1].round().astype(int)]
 
 
 def of_cka(size: Size, models: Sequence[nn.Module], images: Tensor) -> Works:

@@ -13,6 +13,7 @@ from typing import Any
 import side_by_side
 from expected import expected
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from paper_scale import GROWING, NAME, ROWS
 
 from seelike.plots import use_style
@@ -223,6 +224,8 @@ def growth_figure(records: Records) -> Figure:
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
             axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
         axes.set_xlabel(label)
         axes.set_ylabel("seconds")
