@@ -7,12 +7,13 @@ Nothing is measured here. It writes benchmarks/results/paper_scale.md, and two p
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import side_by_side
 from expected import expected
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 from paper_scale import GROWING, NAME, ROWS
 
@@ -30,7 +31,7 @@ _AXES = {
     "layers": "layers that are read",
     "tokens": "tokens",
     "images": "images",
-    "batch": "images in a minibatch or forward pass",
+    "batch": "images in a minibatch",
 }
 
 
@@ -57,7 +58,7 @@ def share_of_limit(name: str, record: Mapping[str, Any]) -> tuple[float, float, 
 def asked(name: str) -> str:
     """Write what a row may take at most."""
     limit = ROWS[name].limit
-    parts = [f"{limit.ratio:g} times the bare passes"] if limit.ratio is not None else []
+    parts = [f"{limit.ratio:g} x"] if limit.ratio is not None else []
     parts += [f"{limit.seconds:g} s"] if limit.seconds is not None else []
     parts += [f"{limit.gigabytes:g} GB"] if limit.gigabytes is not None else []
     return ", ".join(parts)
@@ -65,26 +66,24 @@ def asked(name: str) -> str:
 
 def time_table(records: Records, place: str) -> str:
     """Write the time of each row against what it may take, in each precision."""
-    lines = [
-        "| Measurement | Work | Precision | At most | Times the bare passes | Seconds in all |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| Measurement | Of | At most | `float32` | `mixed` | Seconds |", "|---|---|---|---|---|---|"]
     for name, row in ROWS.items():
         if not asked(name):
             continue
         measured = find(records, name, place)
-        if not measured:
-            lines.append(f"| {row.title} | {_size(name, place)} | | {asked(name)} | not measured | not measured |")
-        for precision, record in measured.items():
-            rounds, units = len(record["seconds"]["ours"]), record["units"]
-            # Where there is one unit of work, it is timed again and again.
-            scaled = f", {min(rounds, units)} of {units} parts timed" if units > 1 else ""
-            lines.append(
-                f"| {row.title} | {', '.join(record['networks'])}; {record['images']:,} images; {record['read']} "
-                f"| {precision} | {asked(name)} | {_spread(record['ratio'])} {record['against']} "
-                f"| {record['seconds_of_all']:.3g}{scaled} |"
-            )
+        ratios = [_ratio(measured[each]) if each in measured else "not measured" for each in _MARKS]
+        seconds = [f"{record['seconds_of_all']:.3g}" for record in measured.values()]
+        lines.append(
+            f"| {row.title} | {_size(name, place)} | {asked(name)} | {' | '.join(ratios)} | {', '.join(seconds)} |"
+        )
     return "\n".join(lines)
+
+
+def _ratio(record: Mapping[str, Any]) -> str:
+    """Write the times of the bare passes; of a part of the work, say of how much."""
+    timed, units = min(len(record["seconds"]["ours"]), record["units"]), record["units"]
+    part = f", {timed} of {units} parts" if timed < units else ""
+    return _spread(record["ratio"]) + part
 
 
 def expected_table() -> str:
@@ -109,17 +108,14 @@ def cost_table(records: Records, place: str) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in ROWS.items():
-        measured = find(records, name, place)
-        if not measured:
-            lines.append(f"| {row.title} | | not measured | | | | | |")
-        for precision, record in measured.items():
+        for precision, record in find(records, name, place).items():
             ours, bare = (sum(record["costs"][key]["operations"].values()) for key in ("ours", "against"))
             lines.append(
                 f"| {row.title} | {precision} | {_si(ours)} | {bare / ours:.0%} "
                 f"| {_si(record['costs']['ours']['bytes'])} | {record['shares']['products']:.1%} "
                 f"| {record['shares']['copies']:.1%} | {record['peak_gigabytes']:.3g} GB |"
             )
-    return "\n".join(lines)
+    return _or_not_measured(lines)
 
 
 def peer_table(records: Records, place: str) -> str:
@@ -137,7 +133,7 @@ def peer_table(records: Records, place: str) -> str:
                     f"| {row.title} | {precision} | {statistics.median(seconds['ours']):.3g} s "
                     f"| {peer}, {statistics.median(theirs):.3g} s | {_spread(spread)} |"
                 )
-    return "\n".join(lines) if len(lines) > 2 else "Not measured."
+    return _or_not_measured(lines)
 
 
 def precision_table(records: Records, place: str) -> str:
@@ -153,7 +149,7 @@ def precision_table(records: Records, place: str) -> str:
             for key in ("ours", "against")
         )
         lines.append(f"| {row.title} | {ours:.3g} | {bare:.3g} |")
-    return "\n".join(lines) if len(lines) > 2 else "Not measured."
+    return _or_not_measured(lines)
 
 
 def surroundings(records: Records) -> str:
@@ -171,45 +167,44 @@ def surroundings(records: Records) -> str:
 
 
 def limits_figure(records: Records) -> Figure:
-    """Draw how much of what it may take each row takes, on the GPU and on the CPU."""
+    """Draw how much of what it may take each row takes, for each place where anything was measured."""
     names = [name for name in ROWS if asked(name)]
-    figure = Figure(figsize=(7.2, 0.9 + 0.3 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(PLACES), sharey=True)
-    for axes, (place, (title, _, _)) in zip(panels, PLACES.items(), strict=True):
+    places = [place for place in PLACES if any(find(records, name, place) for name in names)]
+    figure = Figure(figsize=(5, 0.6 + len(places) * (0.6 + 0.26 * len(names))), layout="constrained")
+    for axes, place in zip(figure.subplots(len(places), 1, squeeze=False).flat, places, strict=True):
         axes.axvspan(1, 100, color="0.92", zorder=0)
         axes.axvline(1, color="0.3", linewidth=1)
         for y, name in enumerate(names):
             measured = find(records, name, place)
+            shares = {precision: share_of_limit(name, record) for precision, record in measured.items()}
             for shift, (precision, (marker, colour)) in zip((-0.15, 0.15), _MARKS.items(), strict=True):
-                if precision in measured and (share := share_of_limit(name, measured[precision])):
+                if share := shares.get(precision):
                     low, middle, high = share
                     axes.errorbar(
                         middle, y + shift, xerr=[[middle - low], [high - middle]], color=colour, marker=marker,
                         markersize=4, capsize=2,
                     )  # fmt: skip
-            drawn = any(share_of_limit(name, record) for record in measured.values())
-            if not drawn:
+            if not any(shares.values()):
                 why = "no limit at this size" if measured else "not measured"
                 axes.text(0.22, y, why, va="center", fontsize=8, color="0.35")
         axes.set_xscale("log")
         axes.set_xlim(0.2, 5)
         axes.set_xticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
         axes.minorticks_off()
-        axes.set_title(title)
+        axes.set_title(PLACES[place][0])
         axes.set_xlabel("time, as a share of its limit")
         axes.grid(axis="y", color="0.9")
-    panels[0].set_yticks(range(len(names)), [ROWS[name].title for name in names], fontsize=8)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
-    for precision, (marker, colour) in _MARKS.items():
-        panels[1].plot([], [], marker, color=colour, label=precision, markersize=4)
-    figure.legend(loc="outside lower center", ncols=2)
+        axes.set_yticks(range(len(names)), [ROWS[name].title for name in names], fontsize=8)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+    handles = [Line2D([], [], linestyle="", marker=m, color=c, label=each) for each, (m, c) in _MARKS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
 def growth_figure(records: Records) -> Figure:
     """Draw how the time of each measurement grows with one thing at a time, beside its bare passes."""
     place = "gpu" if any(_growth(records, what, "gpu") for what in GROWING) else "cpu"
-    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+    figure = Figure(figsize=(5.2, 6), layout="constrained")
     figure.suptitle(PLACES[place][0], fontsize=10)
     for axes, (axis, label) in zip(figure.subplots(2, 2).flat, _AXES.items(), strict=True):
         for number, what in enumerate(GROWING):
@@ -231,7 +226,7 @@ def growth_figure(records: Records) -> Figure:
         axes.set_ylabel("seconds")
     axes.plot([], [], ":", color="0.3", linewidth=0.8, label="bare passes of the same colour")
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -242,11 +237,18 @@ def _growth(records: Records, what: str, place: str) -> Mapping[str, Any]:
 
 def _size(name: str, place: str) -> str:
     size = getattr(ROWS[name], PLACES[place][1])
-    return f"{', '.join(size.networks)}; {size.images:,} images{f', {size.units} times' if size.units > 1 else ''}"
+    often = f", {size.units} times" if size.units > 1 else ""
+    return f"{', '.join(size.networks)}; {size.images:,} image{'s' * (size.images > 1)}{often}"
 
 
 def _spread(spread: Mapping[str, float]) -> str:
-    return f"{spread['median']:.3g} ({spread['lowest']:.3g} to {spread['highest']:.3g})"
+    lowest, median, highest = (f"{spread[key]:.3g}" for key in ("lowest", "median", "highest"))
+    return median if lowest == highest else f"{median} ({lowest} to {highest})"
+
+
+def _or_not_measured(lines: Sequence[str]) -> str:
+    """Put a table together, unless it has a head alone."""
+    return "\n".join(lines) if len(lines) > 2 else "Not measured."
 
 
 def _si(number: float) -> str:

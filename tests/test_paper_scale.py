@@ -252,7 +252,7 @@ def test_the_page_has_a_line_for_every_row_measured_or_not(results):
     assert len(on_gpu) == len(with_limits)
     assert all("not measured" in line for line in on_gpu)
     on_cpu = text.partition("<!-- time on a CPU -->")[2].partition("<!-- end")[0]
-    assert "| Figure 9, ViT-B/16 | test_vit; 8 images; 4 blocks" in on_cpu
+    assert "| Figure 9, ViT-B/16 | test_vit; 8 images | 1.2 x | " in on_cpu
     assert {path.name for path in results.parent.iterdir()} == {
         "paper_scale.json",
         "paper_scale.md",
