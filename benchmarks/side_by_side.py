@@ -68,6 +68,14 @@ def clock(device: str) -> Callable[[], float]:
     return time.perf_counter if device.startswith("cuda") else time.process_time
 
 
+def si(number: float) -> str:
+    """Write a large number with three digits and a letter: G for 10^9, T for 10^12, P for 10^15, E for 10^18."""
+    for power, letter in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M")):
+        if abs(number) >= 10**power:
+            return f"{number / 10**power:.3g} {letter}"
+    return f"{number:.3g}"
+
+
 def synchronise(device: str) -> None:
     """Wait for what was started on a GPU."""
     if device.startswith("cuda"):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 from paper_scale import GROWING, NAME, ROWS
+from side_by_side import si
 
 from seelike.plots import use_style
 from seelike.plots.style import DASHES
@@ -66,24 +67,19 @@ def asked(name: str) -> str:
 
 def time_table(records: Records, place: str) -> str:
     """Write the time of each row against what it may take, in each precision."""
-    lines = ["| Measurement | Of | At most | `float32` | `mixed` | Seconds |", "|---|---|---|---|---|---|"]
+    lines = ["| Measurement | Of | At most | float32 | mixed | Seconds |", "|---|---|---|---|---|---|"]
     for name, row in ROWS.items():
         if not asked(name):
             continue
         measured = find(records, name, place)
-        ratios = [_ratio(measured[each]) if each in measured else "not measured" for each in _MARKS]
+        ratios = [_spread(measured[each]["ratio"]) if each in measured else "not measured" for each in _MARKS]
         seconds = [f"{record['seconds_of_all']:.3g}" for record in measured.values()]
+        timed = max((len(record["seconds"]["ours"]) for record in measured.values()), default=0)
         lines.append(
-            f"| {row.title} | {_size(name, place)} | {asked(name)} | {' | '.join(ratios)} | {', '.join(seconds)} |"
+            f"| {row.title} | {_size(name, place, timed)} | {asked(name)} | {' | '.join(ratios)} "
+            f"| {', '.join(seconds)} |"
         )
     return "\n".join(lines)
-
-
-def _ratio(record: Mapping[str, Any]) -> str:
-    """Write the times of the bare passes; of a part of the work, say of how much."""
-    timed, units = min(len(record["seconds"]["ours"]), record["units"]), record["units"]
-    part = f", {timed} of {units} parts" if timed < units else ""
-    return _spread(record["ratio"]) + part
 
 
 def expected_table() -> str:
@@ -94,7 +90,7 @@ def expected_table() -> str:
         if (counts := expected(name)) is not None:
             bare, added = (sum(count.values()) for count in counts)
             lines.append(
-                f"| {row.title} | {_si(bare)} | {_si(added)} | {_si(counts[1].get('float64', 0))} "
+                f"| {row.title} | {si(bare)} | {si(added)} | {si(counts[1].get('float64', 0))} "
                 f"| {1 + added / bare:.3g} |"
             )
     return "\n".join(lines)
@@ -111,8 +107,8 @@ def cost_table(records: Records, place: str) -> str:
         for precision, record in find(records, name, place).items():
             ours, bare = (sum(record["costs"][key]["operations"].values()) for key in ("ours", "against"))
             lines.append(
-                f"| {row.title} | {precision} | {_si(ours)} | {bare / ours:.0%} "
-                f"| {_si(record['costs']['ours']['bytes'])} | {record['shares']['products']:.1%} "
+                f"| {row.title} | {precision} | {si(ours)} | {bare / ours:.0%} "
+                f"| {si(record['costs']['ours']['bytes'])} | {record['shares']['products']:.1%} "
                 f"| {record['shares']['copies']:.1%} | {record['peak_gigabytes']:.3g} GB |"
             )
     return _or_not_measured(lines)
@@ -159,7 +155,7 @@ def surroundings(records: Records) -> str:
         versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
         threads = f"{record['threads']} thread{'s' * (record['threads'] > 1)}"
         where = f"{record['device']}, {threads}, {record['date']}, code {record['code']}; {versions}"
-        rates = ", ".join(f"{name} {_si(rate)}" for name, rate in record["rates"].items())
+        rates = ", ".join(f"{name} {si(rate)}" for name, rate in record["rates"].items())
         ran.setdefault(
             where, f"- {where}. Measured operations a second by dtype, and bytes a second of a copy: {rates}."
         )
@@ -235,27 +231,21 @@ def _growth(records: Records, what: str, place: str) -> Mapping[str, Any]:
     return records.get(f"growth of {what}, float32, {scale}, {kind}", {}).get("points", {})
 
 
-def _size(name: str, place: str) -> str:
+def _size(name: str, place: str, timed: int) -> str:
+    """Say of what a row is, and where it has many parts, how many of them were timed."""
     size = getattr(ROWS[name], PLACES[place][1])
-    often = f", {size.units} times" if size.units > 1 else ""
-    return f"{', '.join(size.networks)}; {size.images:,} image{'s' * (size.images > 1)}{often}"
+    times = f", {f'{timed} of ' * (0 < timed < size.units)}{size.units} times" if size.units > 1 else ""
+    return f"{', '.join(size.networks)}; {size.images:,} image{'s' * (size.images > 1)}{times}"
 
 
 def _spread(spread: Mapping[str, float]) -> str:
     lowest, median, highest = (f"{spread[key]:.3g}" for key in ("lowest", "median", "highest"))
-    return median if lowest == highest else f"{median} ({lowest} to {highest})"
+    return median if lowest == highest else f"{median} ({lowest}\N{EN DASH}{highest})"
 
 
 def _or_not_measured(lines: Sequence[str]) -> str:
     """Put a table together, unless it has a head alone."""
     return "\n".join(lines) if len(lines) > 2 else "Not measured."
-
-
-def _si(number: float) -> str:
-    for power, letter in ((15, "P"), (12, "T"), (9, "G"), (6, "M")):
-        if abs(number) >= 10**power:
-            return f"{number / 10**power:.3g} {letter}"
-    return f"{number:.3g}"
 
 
 def write_page() -> str:
