@@ -20,11 +20,12 @@ LIBRARY = sorted(
     for path in Path("lib/seelike").rglob("*")
     if path.is_file() and "__pycache__" not in path.parts and path.name != "train.py"
 )
-PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md", "benchmarks/results/README.md"] + sorted(
+PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md"] + sorted(
     str(path)
     for path in Path("book").rglob("*")
     if path.is_file() and not {"__pycache__", "tools"} & set(path.parts)
 )
+PAGES += sorted(str(path) for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png"))
 
 
 def options():

@@ -5,24 +5,24 @@
 It shows that each measurement takes each architecture, in how much time and memory, and how far mixed precision
 moves what a claim is made of. Each architecture and precision runs in a process of its own, whose peak memory is
 taken: resident memory on a CPU, what PyTorch allocated on a GPU. A measurement that has no meaning for an
-architecture says so. Operations are those of matrix products and convolutions, two for each multiplication with
-its addition, by the type of the numbers that come out. The table is benchmarks/results/architectures.json;
-benchmarks/costs.py makes of it what each page costs. With --only, the rows of other architectures stay as they
-were.
+architecture says so. Seconds are those of the clock on a GPU, and those of the processor, all threads together,
+on a CPU, where other work may run beside. Operations are those of matrix products and convolutions, two for each
+multiplication with its addition, by the type of the numbers that come out. The table is
+benchmarks/results/architectures.json; benchmarks/costs.py makes of it what each page costs. With --only, the rows
+of other architectures stay as they were.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from side_by_side import RESULTS, surroundings
+from side_by_side import RESULTS, clock, surroundings
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -162,16 +162,17 @@ def measure(architecture: str, precision: str, device: str, number: int) -> dict
     """Run all measurements on one architecture in this process."""
     images = images_of_two_classes(number)
     model = with_precision(load(f"{ARCHITECTURES[architecture]}:random", device=device), precision)
+    now = clock(device)
     seconds, statistics, operations, not_here = {}, {}, {}, {}
     for name, measurement in MEASUREMENTS.items():
-        begin = time.perf_counter()
+        begin = now()
         try:
             with Operations() as counted:
                 statistics[name] = measurement(model, images)
         except ValueError as error:
             not_here[name] = str(error)
             continue
-        seconds[name] = time.perf_counter() - begin
+        seconds[name] = now() - begin
         operations[name] = dict(counted.by_type)
     return {
         "network": ARCHITECTURES[architecture],

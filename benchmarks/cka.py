@@ -15,28 +15,18 @@ keep references to activations that in-place operations overwrite: their errors 
 those that stay as they were.
 """
 
-import contextlib
-import io
 import statistics
-import sys
-import warnings
 
 import numpy as np
 import timm
 import torch
-import torch_cka
+from cka_peers import cka_of_pytorch_cka, cka_of_torch_cka, places
 from side_by_side import arguments, ratio, report, row, side_by_side
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from seelike.cka import cka_between
 from seelike.models import Layer, read
-
-# The peer's module has the name of this file, whose folder comes first.
-here = sys.path.pop(0)
-import cka as pytorch_cka  # noqa: E402
-
-sys.path.insert(0, here)
 
 
 def networks(device: str) -> list[nn.Module]:
@@ -50,16 +40,6 @@ def networks(device: str) -> list[nn.Module]:
         if isinstance(module, nn.BatchNorm2d):  # The last one of each branch starts at zero.
             nn.init.uniform_(module.weight, 0.5, 1.5)
     return [model.eval().to(device) for model in models]
-
-
-def places(model: nn.Module) -> list[Layer]:
-    """List all modules that compute something."""
-    hand_on = (nn.Sequential, nn.Identity, nn.Dropout)
-    return [
-        Layer(path, "", None, 0.0, path)
-        for path, module in model.named_modules()
-        if path and not isinstance(module, hand_on)
-    ]
 
 
 def exact(models: list[nn.Module], layers: list[list[Layer]], images: Tensor, batch_size: int) -> Tensor:
@@ -134,22 +114,10 @@ def main() -> None:
     loader = DataLoader(TensorDataset(drawn), batch_size=size)
 
     def pytorch() -> None:
-        (found,) = pytorch_cka.compute_cka(
-            *models, loader, layers=names[0], model2_layers=names[1], device=device, progress=False
-        )
-        results["pytorch-cka"] = found.cpu().double()
+        results["pytorch-cka"] = cka_of_pytorch_cka(models, names, loader, device)
 
     def torch_other() -> None:
-        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stderr(io.StringIO()):
-            peer = torch_cka.CKA(*models, model1_layers=names[0], model2_layers=names[1], device=device)
-            peer.compare(loader)
-        # Its rows are in firing order, and its hooks stay.
-        rows, columns = list(peer.model1_features), list(peer.model2_features)
-        found = peer.hsic_matrix.double()
-        results["torch_cka"] = found[[rows.index(x) for x in names[0]]][:, [columns.index(x) for x in names[1]]]
-        for model in models:
-            for module in model.modules():
-                module._forward_hooks.clear()
+        results["torch_cka"] = cka_of_torch_cka(models, names, loader, device)
 
     widths = [
         width

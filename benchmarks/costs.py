@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import timm
 import torch
 from architectures import ARCHITECTURES, MEASUREMENTS, Operations
-from side_by_side import RESULTS
+from side_by_side import RESULTS, si
 from timm.data import resolve_data_config
 
 from seelike.models import PRECISIONS
@@ -205,15 +205,15 @@ def table(name: str, counted: dict) -> str:
     lines = [
         f"`{name}` on a GPU such as {MACHINES[name].name}:",
         "",
-        "| Page | Operations in 16 bits | in 32 bits and more | Images prepared | Weights | Estimate |",
+        "| Page | Estimate | Operations in 16 bits | In 32 bits and more | Images | Weights |",
         "|---|---|---|---|---|---|",
     ]
     for page, works in PAGES.items():
         cost = page_cost(name, page, works, counted)
         sixteen = cost["operations"]["float16"]
         lines.append(
-            f"| {page} | {sixteen:.1e} | {cost['operations'].total() - sixteen:.1e} | {cost['images']:,.0f} "
-            f"| {cost['download']:.1f} GB | {cost['minutes']:.0f} min |"
+            f"| {page} | {cost['minutes']:.0f} min | {si(sixteen)} | {si(cost['operations'].total() - sixteen)} "
+            f"| {cost['images']:,.0f} | {cost['download']:.1f} GB |"
         )
     return "\n".join(lines)
 
@@ -224,16 +224,17 @@ def architectures_table(measured: dict) -> str:
     versions = ", ".join(f"{name} {measured['versions'][name]}" for name in ("python", "torch", "timm"))
     images = next(iter(rows.values()))["float32"]["images"]
     lines = [
-        f"All measurements, one after the other, on {images} images with random weights: {measured['device']}, "
+        f"All measurements, one after the other, on {images} images with random weights, in seconds of the "
+        f"processor: {measured['device']}, "
         f"threads: {measured['threads']}, {versions}, {measured['date']}.",
         "",
-        "| Architecture | Parameters | Layers | `float32` | peak | `mixed` | peak |",
-        "|---|---|---|---|---|---|---|",
+        "| Architecture | Parameters | Layers | float32 | mixed |",
+        "|---|---|---|---|---|",
     ]
     for name, both in rows.items():
         cells = [f"{both['float32']['parameters'] / 1e6:.0f} million", f"{both['float32']['layers']}"]
         for row in both.values():
-            cells += [f"{sum(row['seconds'].values()):.0f} s", f"{row['peak_gigabytes']:.1f} GB"]
+            cells.append(f"{sum(row['seconds'].values()):.0f} s, {row['peak_gigabytes']:.1f} GB")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

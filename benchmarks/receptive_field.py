@@ -25,16 +25,16 @@ STREAM = ["embedding", "residual", "block"]
 ROWS = 32
 
 
-def bare(model: nn.Module, places: list[Layer], images: torch.Tensor) -> None:
-    """Run the backward passes of one image after the other from the centre token of each layer."""
+def bare(model: nn.Module, places: list[Layer], images: torch.Tensor, rows: int = ROWS) -> None:
+    """Run the backward passes of one image after the other from the centre of each layer, some channels a time."""
     modules = dict(model.named_modules())
-    centre = model.num_prefix_tokens + sum(n // 2 * m for n, m in zip((8, 8), (8, 1), strict=True))
     for image in images:
-        pixels = image.expand(ROWS, *image.shape).clone().requires_grad_()
+        pixels = image.expand(rows, *image.shape).clone().requires_grad_()
         centres: list[torch.Tensor] = []
 
         def keep(_: nn.Module, given: tuple, output: torch.Tensor | None = None, kept=centres) -> None:
-            kept.append((given[0] if output is None else output)[:, centre])
+            # A copy: a ResNet adds in place to what it gives.
+            kept.append(centre(model, given[0] if output is None else output).clone())
 
         handles = [
             modules[layer.module].register_forward_pre_hook(keep)
@@ -46,9 +46,18 @@ def bare(model: nn.Module, places: list[Layer], images: torch.Tensor) -> None:
         for handle in handles:
             handle.remove()
         for each in centres:
-            for start in range(0, each.shape[1], ROWS):
-                chosen = torch.eye(each.shape[1], device=each.device)[start : start + ROWS]
+            for start in range(0, each.shape[1], rows):
+                chosen = torch.zeros_like(each)
+                chosen[:, start : start + rows].fill_diagonal_(1)
                 torch.autograd.grad(each, pixels, chosen, retain_graph=True)
+
+
+def centre(model: nn.Module, activation: torch.Tensor) -> torch.Tensor:
+    """Take the centre of a feature map, or of the grid of a ViT's tokens: `[b, channels]`."""
+    if activation.ndim == 4:
+        return activation[:, :, activation.shape[2] // 2, activation.shape[3] // 2]
+    rows, columns = model.patch_embed.grid_size
+    return activation[:, model.num_prefix_tokens + rows // 2 * columns + columns // 2]
 
 
 def largest_error(found: ReceptiveFields, exact: ReceptiveFields) -> float:

@@ -31,7 +31,11 @@ def arguments(description: str | None, rounds: int = 5) -> argparse.ArgumentPars
 
 
 def side_by_side(
-    works: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", warm_up: bool = True
+    works: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = "cpu",
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time each piece of work once a round, in turn, to the end of what it started on the device.
 
@@ -40,6 +44,7 @@ def side_by_side(
         rounds: How many rounds.
         device: Where they run; a GPU is waited for.
         warm_up: Whether each runs once before, untimed.
+        clock: Gives seconds; `time.process_time` does not count what other processes do meanwhile.
 
     Returns:
         Seconds, one for each round, by name.
@@ -50,15 +55,29 @@ def side_by_side(
             work()
     for _ in range(rounds):
         for name, work in works.items():
-            _synchronise(device)
-            begin = time.perf_counter()
+            synchronise(device)
+            begin = clock()
             work()
-            _synchronise(device)
-            seconds[name].append(time.perf_counter() - begin)
+            synchronise(device)
+            seconds[name].append(clock() - begin)
     return seconds
 
 
-def _synchronise(device: str) -> None:
+def clock(device: str) -> Callable[[], float]:
+    """Choose what measures time: on a CPU the processor's seconds, whatever else the machine does."""
+    return time.perf_counter if device.startswith("cuda") else time.process_time
+
+
+def si(number: float) -> str:
+    """Write a large number with three digits and a letter: G for 10^9, T for 10^12, P for 10^15, E for 10^18."""
+    for power, letter in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M")):
+        if abs(number) >= 10**power:
+            return f"{number / 10**power:.3g} {letter}"
+    return f"{number:.3g}"
+
+
+def synchronise(device: str) -> None:
+    """Wait for what was started on a GPU."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 

@@ -259,13 +259,13 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # from row to row. The second table says whether a ResNet's lower half is matched early in a ViT: it is where "lower half" is well below 0.25,
 # the depth that its layers have themselves on average. The upper half stands at 0.75 itself.
 #
-# In numbers: the lower half of the small ResNet is matched at a depth of 0.12 in the 7 x 7 ViT, that of the wide one at 0.11 in the 14 x 14 ViT, and nine of ten of these layers in the lowest quarter: as in the paper.
-# The upper halves are matched at a third. The map of the 14 x 14 ViT is the more uniform one of the two ViTs. Wider ViTs are still being trained.
+# In numbers: the lower half of the small ResNet is matched at a depth of 0.12 in `vit_7x7`, that of the wide one at 0.17 and 0.07 in the two larger ViTs, and nearly nine of ten of these layers in the lowest quarter: as in the paper.
+# The upper halves are matched at a third. Size sets no order in the maps: the largest ViT has the most uniform one (0.80), the second largest the least uniform (0.75), and both ResNets are above them all.
 #
 # **Why.** The layers of a ViT's residual stream are so alike that a ResNet layer has many good matches and the best is chosen by small
 # differences. A mean over half a network is steadier than the match of one layer. Our ViTs differ in width and not in depth or patches, so that size
-# means less here than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. And all of them saw the same 60,000 images: larger networks
-# may not have become better ones.
+# means less here than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. And all of them saw the same 60,000 images, the larger ones
+# less often: they have not become better ones.
 #
 # ## Try it yourself
 #

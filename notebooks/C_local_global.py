@@ -347,8 +347,8 @@ if fields:
 # attention: where it is no brighter than its surroundings, attention itself is not tied to it. In the panels of radii, look at the distance of the two lines. For the heads, the
 # list says whether any network here has a local one.
 #
-# After the addition, an own patch has ten times its share of the field (0.21, where an even field has 0.02), before it four times. So attention depends less on the own patch, though it is not free of it: the
-# heads of these networks are nearly uniform, but a token attends to itself as well as to the others, and each is tied to its patch. Networks on little data are still being trained.
+# After the addition, an own patch has eight to eleven times its share of the field (0.16 and 0.21 in the two ViTs, where an even field has 0.02), before it four times. So attention depends less on the own patch, though it is not free of it: the
+# heads of these networks are nearly uniform, but a token attends to itself as well as to the others, and each is tied to its patch. No network here has a local head, on much data or on little, and however wide: the nearest of all looks 0.72 times as far as uniform attention.
 #
 # **Why.** What a branch sees of the image passes through all layers below it. A late attention branch reads tokens that are each tied to their own patch, and spreads over all of them:
 # its field is wide. The sum adds the token itself, whose field is a point. Which of the two wins is the skip ratio of [Section 6](06_skip_connections.ipynb).

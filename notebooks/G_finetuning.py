@@ -393,9 +393,14 @@ if shown:
 # **The paper found** that a ViT keeps much of its representation when it is finetuned on natural images, such as those of ImageNet or CIFAR-100, and changes
 # more on medical and on satellite images. In all cases the first four to five blocks are very well preserved, whatever the size of the network.
 #
-# **Here we see** nothing yet: the finetuned networks are still being trained. When they are there, the table has what each target changes on its own images. The first claim asks whether the lines fall from left to
-# right, the second whether the nearest target ends higher than the farthest. If the lines of the second panel come in another order than those of the first, then how far a
-# target is depends on whom one asks: a network can change much for the new images and still treat the old ones as before.
+# **Here we see** the same. On images of the target every line falls, in both sizes: the first third of the blocks has a CKA of 0.24 ± 0.01 more than
+# the last. Finetuned on garments, however turned, or on digits, a network keeps its first half: CKA before with after stays above 0.85 there. On
+# textures, the farthest target, the second block of the larger ViT is already down to 0.74, and the last block to 0.26, where rotated garments leave 0.71.
+# So low blocks are very well preserved on near targets and on digits, and not on textures; the paper saw them kept on all of its targets.
+#
+# Whether a target is far depends on whom one asks. On images of the first training the order of the targets is lost: the difference of the nearest
+# and the farthest is 0.02 ± 0.04, and in the larger network it is rotated garments that change the last block most. A network can change much
+# for new images and still treat the old ones as before.
 #
 # **Why.** The same change of every weight adds up from block to block, so a later block differs more for this reason alone; a fall is no proof that low
 # blocks hold features for any task. How much changes is also a matter of the rate of learning and of the number of steps, which finetuning keeps small. And near and
@@ -425,6 +430,7 @@ if shown:
 #
 # - Finetuning is measured block by block, before with after, on images that have to be chosen.
 # - Images of the target show what the new task asked for; images of the first training show what is left of the old.
-# - A line that falls with depth is what the paper found. How high it begins says whether low blocks are kept.
+# - A line that falls with depth is what the paper found, and what we find for four targets and two sizes. How high it begins says whether low
+#   blocks are kept: they are for garments and digits, and not for textures.
 #
 # **Next:** [Appendix H](H_mixer.ipynb) asks where a network with neither attention nor convolutions stands.

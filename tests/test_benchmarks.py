@@ -15,7 +15,17 @@ import side_by_side  # noqa: E402
 
 
 def test_every_benchmark_is_run():
-    tools = {"run_all", "accuracy", "architectures", "costs", "side_by_side"}
+    tools = {
+        "run_all",
+        "accuracy",
+        "architectures",
+        "costs",
+        "side_by_side",
+        "hardware",
+        "cka_peers",
+        "few_shot_baseline",
+    }
+    tools |= {"paper_scale", "expected", "speed_page"}  # tests/test_paper_scale.py
     assert {path.stem for path in BENCHMARKS.glob("*.py")} - tools == set(run_all.BENCHMARKS)
 
 

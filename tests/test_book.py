@@ -192,8 +192,7 @@ def test_figures_have_captions_and_numbers_of_their_section(visit, name):
         f"Fig. {section}.{count}" for count in range(1, len(numbers) + 1)
     ]
     pictures = page.locator("article .cell_output > figure img, article .cell_output > img")
-    # The networks of this page are not trained yet.
-    assert numbers or name == "notebooks/G_finetuning"
+    assert numbers
     assert pictures.count() == len(numbers)
 
 

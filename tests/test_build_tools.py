@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import citations
 import lock
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 import run_notebook
 import scoreboard
+import sphinx_extension
 import stage
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -231,13 +233,29 @@ def test_progress_bars_are_left_out_and_other_widgets_kept():
     states = {
         "a": {"model_name": "HBoxModel", "state": {"children": ["IPY_MODEL_bar"]}},
         "b": {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_slider"]}},
-        "bar": {"model_name": "FloatProgressModel", "state": {}},
+        "bar": {"model_name": "FloatProgressModel", "state": {"layout": "IPY_MODEL_wide"}},
+        "wide": {"model_name": "LayoutModel", "state": {}},
         "slider": {"model_name": "IntSliderModel", "state": {}},
     }
     notebook.metadata["widgets"] = {stage.WIDGETS: {"state": states}}
     page = stage.prepare(notebook, KEYS)
     shown = {cell.source: len(cell.outputs) for cell in page.cells if cell.cell_type == "code"}
     assert shown == {"run": 1, "a": 0, "b": 1}
+    assert set(page.metadata["widgets"][stage.WIDGETS]["state"]) == {"b", "slider"}
+
+
+def test_scripts_that_name_another_host_are_left_out_and_data_kept():
+    def script(filename="", **attributes):
+        return SimpleNamespace(filename=filename, attributes=attributes)
+
+    kept = [
+        script("_static/doctools.js"),
+        script(body="let a = 1"),
+        script(body="iVBOtHeBeRw0KGgo", type="application/vnd.jupyter.widget-state+json"),
+    ]
+    context = {"script_files": [*kept, script("_static/sphinx-thebe.js"), script(body="initThebeSBT()")]}
+    sphinx_extension.drop_thebe(None, "page", "page.html", context, None)
+    assert context["script_files"] == kept
 
 
 def test_a_figure_counts_only_where_it_was_drawn():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from seelike.cka import DeadLayerError, MinibatchCKA, cka, gram, hsic, u_center
+from seelike.cka import DeadLayerError, MinibatchCKA, cka, estimators, gram, hsic, u_center
 from seelike.models import layers, read
 
 few_examples = settings(max_examples=25, deadline=None)
@@ -34,9 +34,15 @@ def reference(x, y):
     return references.cka(x.double().numpy(), y.double().numpy())
 
 
+@pytest.fixture(params=[1, 3], ids=["one slice at a time", "as on a GPU"])
+def slices(request, monkeypatch):
+    monkeypatch.setattr(estimators, "slices_at_once", lambda device: request.param)
+
+
 # --- against the reference -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("slices")
 @pytest.mark.parametrize("n", [4, 5, 31, 32, 64])
 @pytest.mark.parametrize(("p", "q"), [(1, 7), (50, 3), (5000, 300)])
 def test_hsic_and_cka_are_those_of_the_formula(n, p, q):
@@ -47,6 +53,7 @@ def test_hsic_and_cka_are_those_of_the_formula(n, p, q):
     assert cka(x, y) == pytest.approx(reference(x, y), abs=1e-7)
 
 
+@pytest.mark.usefixtures("slices")
 @pytest.mark.parametrize(
     ("dtype", "mean", "tolerance"),
     [
@@ -78,6 +85,7 @@ def test_a_mean_that_differs_by_feature_costs_nothing():
     assert cka(x, y) == pytest.approx(reference(x, y), abs=1e-6)
 
 
+@pytest.mark.usefixtures("slices")
 def test_one_huge_feature_or_image_does_not_drown_the_others():
     x, y = related_features(64, 20_000, 300)
     x[:, 0] *= 1e4
@@ -86,6 +94,7 @@ def test_one_huge_feature_or_image_does_not_drown_the_others():
     assert cka(x, y) == pytest.approx(reference(x, y), abs=1e-6)
 
 
+@pytest.mark.usefixtures("slices")
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
 def test_quiet_and_loud_layers_are_as_exact(scale):
     x, y = related_features(64, 200, 30)

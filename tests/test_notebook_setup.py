@@ -31,9 +31,6 @@ PARAMETERS_CELL = dict(
     precision=None,
 )
 
-# Training on CPUs takes its time.
-NOT_TRAINED_YET = ("much_and_little_data", "shares_of_data", "finetuned")
-
 
 @pytest.fixture
 def shown(monkeypatch):
@@ -314,8 +311,8 @@ def test_every_network_of_the_profiles_is_known(name, page):
     for network in profile.networks:
         assert network in timm_names or network.removeprefix("tiny/") in TINY
     assert profile.number_of_images % profile.batch_size == 0
-    for role, groups in profile.groups.items():
-        assert groups or role in NOT_TRAINED_YET, "the tiny networks have every role"
+    for groups in profile.groups.values():
+        assert groups, "the tiny networks have every role"
         assert all(len(group) > 1 for group in groups)
 
 

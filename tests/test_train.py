@@ -179,13 +179,13 @@ def test_committed_checkpoint_has_the_accuracy_it_claims(name):
     assert record["configuration"] == TINY[name], "the table changed after the training"
 
     test = train.pixels(f"{TINY[name].get('images', 'fashion-mnist')}/test")
-    sample = few(test, 2000)
+    sample = few(test, 1000)
     measured = float(train.rightly_classified(models.load(f"tiny/{name}"), sample).float().mean())
-    # Four standard errors of the difference between these images and all of them.
+    # Four standard errors of the difference between these images and all, and two images that round otherwise.
     spread = record["accuracy"] * (1 - record["accuracy"]) * (1 / len(sample.labels) - 1 / len(test.labels))
-    assert measured == pytest.approx(record["accuracy"], abs=4 * math.sqrt(spread) + 1e-9)
-    # Chance is 0.1. On 3 % of the images, and without the skips of the first block, less is learnt.
-    assert record["accuracy"] > 0.7
+    assert measured == pytest.approx(record["accuracy"], abs=4 * math.sqrt(spread) + 2 / len(test.labels))
+    # Chance is 0.1. On few images, and on textures that no garment is like, less is learnt.
+    assert record["accuracy"] > 0.6
 
 
 def test_checkpoints_are_small():

@@ -52,7 +52,7 @@ A click on a heading sorts the table by it. The same as data, with the value of 
 
 # What the networks of a profile stand in for.
 CAVEATS = {
-    "tiny": "The networks of the `tiny` profile have well under a million parameters and saw only small pictures "
+    "tiny": "The networks of the `tiny` profile have at most 1.6 million parameters and saw only small pictures "
     "of garments. The table says what happens there; the other profiles come nearer to the paper's scale.",
     "colab": "Public ImageNet-21k checkpoints stand in for the paper's JFT-300M ones.",
     "paper": "Public ImageNet-21k checkpoints stand in for the paper's JFT-300M ones.",

@@ -106,6 +106,14 @@ def _is_progress(output: NotebookNode, states: Mapping[str, Any]) -> bool:
     return any(states.get(child, {}).get("model_name") == "FloatProgressModel" for child in children)
 
 
+def _forget(model: str, states: dict[str, Any]) -> None:
+    """Take a widget's state out, and those of all that it is made of."""
+    for value in states.pop(model, {}).get("state", {}).values():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, str) and part.startswith("IPY_MODEL_"):
+                _forget(part.removeprefix("IPY_MODEL_"), states)
+
+
 def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
     """Make the page of an executed notebook: with citations and its last run, without progress bars.
 
@@ -125,7 +133,10 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
         if cell.cell_type == "markdown":
             cell.source = citations.cite(cell.source, dict(keys))
         elif cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_progress(output, states)]
+            progress = [output for output in cell.outputs if _is_progress(output, states)]
+            cell.outputs = [output for output in cell.outputs if output not in progress]
+            for output in progress:
+                _forget(output.data[VIEW]["model_id"], states)
             for output in cell.outputs:
                 # Read by now, and unknown to Sphinx, which would warn.
                 for mime in (RUN_MIME, CLAIM_MIME):
@@ -152,7 +163,8 @@ def stage(executed: Iterable[Path]) -> dict[Path, bytes]:
     keys = citations.keys_by_url(BIBLIOGRAPHY)
     contents = Path("_toc.yml").read_text()
     sources = [Path("_config.yml"), Path("_toc.yml"), Path("CONTRIBUTING.md"), *Path("book").glob("*.*")]
-    sources += [Path("book/tools/sphinx_extension.py"), Path("benchmarks/results/README.md")]
+    sources += [Path("book/tools/sphinx_extension.py")]
+    sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
     pages = {path: path.read_bytes() for path in sources}
     pages |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
 

@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seelike.cka.estimators import SLICE, CentredGrams, gram, naming
+from seelike.cka.estimators import SLICE, CentredGrams, gram, naming, slices_at_once
 from seelike.cka.memory import LiveBytes, in_use, in_words, peak
 from seelike.data import ImageSet
 from seelike.models import Layer, family, preprocessing, read
@@ -355,8 +355,11 @@ class GramPasses:
         n = self._n
         pairs = n * (n - 1) // 2
         one_gram, all_grams = 4 * pairs, 4 * pairs * len(self._names)
-        # A few matrices in float64, slices of features, the places above the diagonal, chunks of the last product.
-        work = 7 * 8 * n * n + 3 * 4 * n * SLICE + 8 * pairs + 32_000_000
+        # A few matrices in float64, slices of features (and where there are several, the products of each), the
+        # places above the diagonal, chunks of the last product.
+        slices = slices_at_once(self._device)
+        of_slices = slices * (3 * 4 * n * SLICE + (4 * n * n // 4 if slices > 1 else 0))
+        work = 7 * 8 * n * n + of_slices + 8 * pairs + 32_000_000
         available = memory - used - work - _RESERVE
         needed = one_gram + max(map(self._least, self._networks))
         if available < needed:
