@@ -93,7 +93,7 @@ for verdict, sign in claims.SIGNS.items():
             line = f"{sign} {result.claim.statement}"
             if result.statistic is not None:
                 line += f" ({result.statistic:.3f})"
-            print(textwrap.fill(line, 80, subsequent_indent="  "))
+            print(textwrap.fill(line, 66, subsequent_indent="  "))
 
 # %% [markdown]
 # ## What we take with us

@@ -226,6 +226,14 @@ def test_a_forest_has_a_line_for_each_claim_and_tells_verdicts_apart():
         plots.forest([])
 
 
+@pytest.mark.parametrize("value", [0.3, 1.2, -9.9, 250.0])
+def test_a_forest_reaches_as_far_as_its_claims(value):
+    axes = plots.forest([claims.evaluate("uniform_layers", [value, value * 1.1])]).axes[0]
+    lowest, highest = axes.get_xlim()
+    assert lowest < -1.1 * abs(value) < 1.1 * abs(value) < highest == -lowest
+    assert highest / 10 <= axes.get_xticks()[-1] <= highest
+
+
 def test_on_a_logarithmic_scale_what_is_not_above_zero_is_left_out():
     depth, nothing = np.linspace(0, 1, 3), np.zeros(3)
     line = (depth, np.array([0.0, 1.0, 10.0]), nothing)

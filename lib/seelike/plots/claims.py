@@ -1,5 +1,6 @@
 """All claims of the book in one figure (Section 9)."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -12,7 +13,7 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
     "does not hold": ("#b34700", "X"),
     "undecided": ("#666666", "s"),
 }
-# Below this the axis is linear, above it logarithmic: statistics are between 0.001 and 1.
+# Below this the axis is linear, above it logarithmic: most statistics are between 0.001 and 1.
 _LINEAR = 0.05
 
 
@@ -51,8 +52,11 @@ def forest(results: Sequence[Result]) -> Figure:
     for verdict, (colour, marker) in _MARKS.items():
         axes.plot([], [], marker, color=colour, label=f"{SIGNS[verdict]} {verdict}")
     axes.set_xscale("symlog", linthresh=_LINEAR)
-    axes.set_xlim(-1.5, 1.5)
-    ticks = (-1, -0.1, 0, 0.1, 1)
+    # As far as the largest interval reaches, to both sides alike: some statistics are ratios, and far above 1.
+    largest = max([abs(r.statistic) + (r.uncertainty or 0) for r in results if r.statistic is not None] or [0])
+    axes.set_xlim(-1.5 * max(1, largest), 1.5 * max(1, largest))
+    powers = [10.0**power for power in range(-1, math.ceil(math.log10(1.5 * max(1, largest))))]
+    ticks = [*(-power for power in reversed(powers)), 0, *powers]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks(range(len(results)), [result.claim.id.replace("_", " ") for result in results], fontsize=8)
     axes.set_ylim(len(results) - 0.5, -0.5)
