@@ -22,7 +22,7 @@ from seelike.attention import AttentionDistance
 from seelike.cka import cka
 from seelike.localization import TokenPatchCKA
 from seelike.models import layers, load
-from seelike.ridge import ridge_path
+from seelike.probes.ridge import ridge_path
 from seelike.skip import SkipRatio
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -30,14 +30,14 @@ from torch.utils.flop_counter import flop_registry
 
 from seelike import data
 from seelike.cka import compare_heads, compare_models, compare_pairs
-from seelike.cka.memory import most_in_use
 from seelike.data import ImageSet
-from seelike.local_global import measure_fields, measure_heads, radii
 from seelike.localization import token_patch_cka
 from seelike.models import PRECISIONS, layers, load, preprocessing, with_precision
 from seelike.probes import probe_layers
-from seelike.propagation import propagation
-from seelike.spatial_information import localization_above_chance
+from seelike.sections.local_global import measure_fields, measure_heads, radii
+from seelike.sections.skip_connections import propagation
+from seelike.sections.spatial_localization import localization_above_chance
+from seelike.streaming.memory import most_in_use
 
 ARCHITECTURES = {
     "ViT-B/32": "vit_base_patch32_224",

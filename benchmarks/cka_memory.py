@@ -23,8 +23,8 @@ from torch import nn
 
 from seelike import data
 from seelike.cka import cka_between
-from seelike.cka.memory import most_in_use, number_of_bytes
 from seelike.models import Layer, layers
+from seelike.streaming.memory import most_in_use, number_of_bytes
 
 
 def network(options: argparse.Namespace, seed: int) -> tuple[nn.Module, list[Layer]]:

@@ -28,10 +28,10 @@ from paper_scale import (
 from receptive_field import STREAM
 from torch import nn
 
-from seelike.few_shot_probes import HELD_OUT
 from seelike.models import layers, read, residuals
 from seelike.models.loading import input_size
-from seelike.ridge import STRENGTHS
+from seelike.probes.ridge import STRENGTHS
+from seelike.sections.linear_probes import HELD_OUT
 
 Count = Mapping[str, float]
 # Of the blocks of a Gram matrix, in quarters, those on the diagonal and below it.

@@ -54,14 +54,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from seelike.attention import attention_distances
 from seelike.cka import cka_between, compare_models
-from seelike.cka.memory import most_in_use
-from seelike.few_shot_probes import HELD_OUT
 from seelike.localization import token_patch_cka
 from seelike.models import PRECISIONS, Layer, layers, precision_of, with_precision
 from seelike.models.loading import input_size
 from seelike.probes import RidgeProbe, probe_layers
 from seelike.receptive_field import effective_receptive_field
+from seelike.sections.linear_probes import HELD_OUT
 from seelike.skip import skip_ratios
+from seelike.streaming.memory import most_in_use
 
 NAME = "paper_scale"
 SCALES = ("full", "small")

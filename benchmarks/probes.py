@@ -22,7 +22,7 @@ from sklearn.linear_model import RidgeClassifierCV
 from sklearn.model_selection import PredefinedSplit
 
 from seelike.probes import RidgeProbe
-from seelike.ridge import held_out_part
+from seelike.probes.ridge import held_out_part
 
 IMAGES, FEATURES, CLASSES = 1000, 384, 100
 ALPHAS = tuple(10.0**power for power in range(-3, 7))

@@ -165,7 +165,7 @@ plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models
 
 # %%
 from seelike import claims
-from seelike import representation_structure as structure
+from seelike.sections import representation_structure as structure
 
 uniformity = {
     name: structure.mean_off_diagonal(comparison.between(name, name))

@@ -94,7 +94,7 @@ print(measure.compute().distance, uniform_distance((1, 3), 10))
 # image. What is no ViT has no heads, and is named.
 
 # %%
-from seelike.local_global import measure_heads
+from seelike.sections.local_global import measure_heads
 
 pairs = run.groups["much_and_little_data"]
 of_pairs = [name for pair in pairs for name in pair]
@@ -231,7 +231,7 @@ for name in vits if run.resnets else ():
 # The subsets come afterwards: of each, the mean distance of its heads and its CKA with the low ResNet layers, on average over these layers.
 
 # %%
-from seelike.local_global import rank_correlation, subsets_of_heads
+from seelike.sections.local_global import rank_correlation, subsets_of_heads
 
 subsets, correlations = {}, []
 for name, comparison in of_heads.items():
@@ -300,7 +300,7 @@ print((9 * measured).round().flatten().tolist(), "ninths")
 # **Predict.** How far does the first block of a ViT see, and how far the last block of a ResNet?
 
 # %%
-from seelike.local_global import measure_fields
+from seelike.sections.local_global import measure_fields
 
 few = [
     run.images.sample(min(8, len(run.images)), seed=run.seed + repeat)
@@ -319,7 +319,7 @@ fields = seelike.where_possible([*run.vits, *run.resnets, *run.mixers], fields_o
 # Five blocks of each network, from low to high.
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of the middle location after some blocks, from low to high (the paper's Figure 6). Each is the mean over the images of all draws, divided by its largest value; brightness is its square root.", "name": "fig-fields"}, "image": {"alt": "A row of small square images for each network, from low to high blocks: the field of the location in the middle, from black, none, to bright, the largest value. The figure and the claims below say in numbers how large the fields are and how they grow."}}
-from seelike.local_global import evenly_spaced, mean_fields
+from seelike.sections.local_global import evenly_spaced, mean_fields
 
 
 def some_blocks(name, count=5):
@@ -347,7 +347,7 @@ print(f"{0.5 * 4 / 6:.4f}, {radius_of(torch.tensor([[1.0, 3.0, 3.0, 1.0]])):.4f}
 # And the radii of our networks, block by block. A field that is the same everywhere has a radius of 0.4: the circle that holds half of a square.
 
 # %% mystnb={"figure": {"caption": "Radius of the receptive field that holds half of it, as a share of the side of the image, by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-radii"}, "image": {"alt": "A line for each network: radius of the receptive field against relative depth. The claims below compare the left thirds and the largest steps."}}
-from seelike.local_global import radii
+from seelike.sections.local_global import radii
 
 radius = {name: radii(each) for name, each in fields.items()}
 lines = {name: plots.over_depth(each) for name, each in radius.items()}
@@ -357,7 +357,7 @@ plots.depth_lines(lines, y_label="radius / side of the image") if lines else Non
 # The first claim: in the lowest third of the blocks the fields of ViTs are the larger ones.
 
 # %%
-from seelike.local_global import largest_step, mean_of_first_third
+from seelike.sections.local_global import largest_step, mean_of_first_third
 
 
 def of(names, statistic):
@@ -393,7 +393,7 @@ else:
 # Last: however much a ViT's token sees, does it still depend on its own patch most? 1 would be no more than its share of the area.
 
 # %%
-from seelike.local_global import own_patch
+from seelike.sections.local_global import own_patch
 
 at_the_patch = {
     name: own_patch(fields[name])[:, -1] for name in run.vits if name in fields

@@ -97,7 +97,7 @@ print("cosine", tokens.cosine_with_output)
 # are at the black border of an image, there is no ratio, and the place does not count.
 
 # %%
-from seelike.propagation import propagation
+from seelike.sections.skip_connections import propagation
 
 measured = {
     name: propagation(run.models[name], run.draws(), batch_size=run.batch_size)
@@ -135,7 +135,7 @@ if run.vits:
 import numpy as np
 
 from seelike import claims
-from seelike.propagation import first_half_minus_second
+from seelike.sections.skip_connections import first_half_minus_second
 
 
 def halves(ratio):
@@ -282,7 +282,7 @@ if similarity:
 # without these skip connections.
 
 # %%
-from seelike.propagation import mean_across_cut
+from seelike.sections.skip_connections import mean_across_cut
 
 lost = []
 for intact, name in without:

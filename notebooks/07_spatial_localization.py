@@ -110,7 +110,7 @@ print(similarity.compute()[:2].flatten(1))
 
 # %%
 from seelike.localization import token_patch_cka
-from seelike.spatial_information import mapped_blocks
+from seelike.sections.spatial_localization import mapped_blocks
 
 pairs = run.groups["cls_and_gap"]
 shown = [*run.vits, *run.resnets, *run.mixers]
@@ -160,7 +160,7 @@ if shown_maps:
 # %%
 import numpy as np
 
-from seelike.spatial_information import localization_above_chance
+from seelike.sections.spatial_localization import localization_above_chance
 
 for name in list(maps)[:1]:
     first = maps[name][0]
@@ -267,7 +267,7 @@ print(f"slope {probe.coef_[1, 0]:.3f}, at 3: {of_three[0]:.3f}")
 # channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Training and test images share none.
 
 # %%
-from seelike.few_shot_probes import accuracy_by_block, why_no_probes
+from seelike.sections.linear_probes import accuracy_by_block, why_no_probes
 
 why_not = why_no_probes(run.images, per_class=10)
 print(why_not or "Probes can be trained on these images.")

@@ -138,7 +138,7 @@ if lines:
 # The claims are about a tenth of the data, the second of each group here. The first says that the lines fall.
 
 # %%
-from seelike.scale import first_minus_last_block
+from seelike.sections.scale_and_transfer import first_minus_last_block
 
 tenth = [
     similarity[group[min(2, len(group) - 1)]]
@@ -178,7 +178,7 @@ claims.record_difference(
 # Probes need classes. Where the images have none, this part is left out.
 
 # %%
-from seelike.few_shot_probes import accuracy_by_block
+from seelike.sections.linear_probes import accuracy_by_block
 
 pairs = run.groups["much_and_little_data"]
 names = dict.fromkeys(
@@ -211,7 +211,7 @@ if lines:
 # The claim compares the two of each pair half-way up.
 
 # %%
-from seelike.scale import at_half_depth
+from seelike.sections.scale_and_transfer import at_half_depth
 
 
 def halfway(names):

@@ -123,7 +123,7 @@ plots.cka_maps([plots.map_between(comparison, *pair) for pair in pairs])
 # Attention distances, as in [Section 5](05_local_global.ipynb), of the networks that have attention that can be read.
 
 # %% mystnb={"figure": {"caption": "Attention distance of all heads. The dashed line is a head that looks everywhere alike.", "name": "fig-own-heads"}, "image": {"alt": "A panel for each network with attention: attention distance of each head in pixels, by block."}}
-from seelike.local_global import measure_heads
+from seelike.sections.local_global import measure_heads
 
 heads = seelike.where_possible(
     names, lambda name: measure_heads(run.models[name], run.draws())
@@ -136,7 +136,7 @@ plots.all_heads(heads) if heads else None
 # Effective receptive fields of the outputs of blocks, estimated from four channels, on four images for each repeat.
 
 # %%
-from seelike.local_global import measure_fields, radii
+from seelike.sections.local_global import measure_fields, radii
 
 few = [
     run.images.sample(min(4, len(run.images)), seed=run.seed + repeat)
@@ -171,7 +171,7 @@ plots.field_maps({name: five_of(name) for name in fields}) if fields else None
 # Skip ratios, as in [Section 6](06_skip_connections.ipynb).
 
 # %% mystnb={"figure": {"caption": "Skip ratio by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-own-skips"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth, for CLS and spatial tokens of each network."}}
-from seelike.propagation import propagation
+from seelike.sections.skip_connections import propagation
 
 skips = seelike.where_possible(
     names, lambda name: propagation(run.models[name], run.draws())
@@ -219,7 +219,7 @@ plots.token_maps(mean) if mean else None
 # Linear probes, as in [Section 8](08_scale_and_transfer.ipynb), where the images have classes and ten images and more of each.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block. Bands are 95 % intervals over draws of images.", "name": "fig-own-probes"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth."}}
-from seelike.few_shot_probes import accuracy_by_block
+from seelike.sections.linear_probes import accuracy_by_block
 
 
 def probes(name):
@@ -240,8 +240,8 @@ plots.depth_lines(lines, y_label="accuracy of probes") if lines else None
 
 # %%
 from seelike import claims
-from seelike import representation_structure as structure
-from seelike.spatial_information import localization_above_chance
+from seelike.sections import representation_structure as structure
+from seelike.sections.spatial_localization import localization_above_chance
 
 uniformity, above_chance = structure.mean_off_diagonal, localization_above_chance
 logarithm = {n: np.log10(s.ratio_of_spatial) for n, s in skips.items()}

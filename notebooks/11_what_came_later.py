@@ -526,7 +526,7 @@ plots.cka_maps(every, columns=len(columns), label="likeness")
 # %%
 from scipy.stats import spearmanr
 
-from seelike.representation_structure import mean_off_diagonal
+from seelike.sections.representation_structure import mean_off_diagonal
 
 
 def entries(name):
@@ -560,7 +560,7 @@ pd.DataFrame(table).T.round(3)
 
 
 # %%
-from seelike import representation_structure as structure
+from seelike.sections import representation_structure as structure
 
 
 def within_networks(name):
@@ -795,7 +795,7 @@ if not later:
 # How far do their heads look, as in [Section 5](05_local_global.ipynb)?
 
 # %% mystnb={"figure": {"caption": "Attention distance of all heads of later networks, block by block (compare the paper's Figure 3).", "name": "fig-later-heads"}, "image": {"alt": "A row for each later network with attention: attention distance of each head, by block, with a dashed line for a head that looks everywhere alike. Empty where the run has no such network."}}
-from seelike.local_global import measure_heads
+from seelike.sections.local_global import measure_heads
 
 heads = seelike.where_possible(
     later, lambda name: measure_heads(run.models[name], draws)
@@ -806,7 +806,7 @@ plots.all_heads(heads) if heads else None
 # Their skip ratios, as in [Section 6](06_skip_connections.ipynb).
 
 # %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of later networks, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each later network: skip ratio on a logarithmic axis against relative depth. Empty where the run has no such network."}}
-from seelike.propagation import propagation
+from seelike.sections.skip_connections import propagation
 
 skips = seelike.where_possible(
     later, lambda name: propagation(run.models[name], draws)

@@ -85,7 +85,7 @@ size_and_accuracy(run.models)
 # %%
 import numpy as np
 
-from seelike import representation_structure as structure
+from seelike.sections import representation_structure as structure
 
 toy = np.array([[0.9, 0.8, 0.3, 0.1], [0.4, 0.6, 0.7, 0.2], [0.1, 0.2, 0.5, 0.6]])
 depth_of_rows = np.array([0.0, 0.5, 1.0])

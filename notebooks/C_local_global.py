@@ -112,7 +112,7 @@ print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
 # four draws of eight.
 
 # %%
-from seelike.local_global import measure_fields
+from seelike.sections.local_global import measure_fields
 
 few = [
     run.images.sample(min(8, len(run.images)), seed=run.seed + repeat)
@@ -138,7 +138,7 @@ fields = seelike.where_possible([*with_tokens[:2], *run.resnets[:1]], fields_of)
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of a ViT after the residual addition, all sublayers (the paper's Figure C.1). Each is divided by its largest value; brightness is its square root.", "name": "fig-after-vit"}, "image": {"alt": "Two rows of small square images, one for the sums after attention and one for those after the MLP, a column for each block: the field of the token in the middle, from black, none, to bright, the largest value. The cell before the claim says in numbers how much lies in the own patch."}}
 from seelike import plots
-from seelike.local_global import by_sublayer, mean_fields
+from seelike.sections.local_global import by_sublayer, mean_fields
 
 
 def rows_of(names, side):
@@ -186,7 +186,7 @@ plots.field_maps(rows) if rows else None
 # %%
 import numpy as np
 
-from seelike.local_global import share_in_own_patch
+from seelike.sections.local_global import share_in_own_patch
 
 tied = {}
 for name in run.vits:
@@ -225,7 +225,7 @@ else:
 # shortcut. So here is the radius on both sides: of attention for a ViT, of whole blocks for a ResNet.
 
 # %% mystnb={"figure": {"caption": "Radius that holds half of the receptive field, as a share of the side of the image, after and before the residual addition, by relative depth: attention of ViTs, blocks of ResNets. Bands are 95 % intervals over draws of images.", "name": "fig-radii-sides"}, "image": {"alt": "A panel for each network with two lines over relative depth: the radius of the receptive field after and before the residual addition."}}
-from seelike.local_global import radii
+from seelike.sections.local_global import radii
 
 
 def both_sides(name):
@@ -252,7 +252,7 @@ plots.depth_panels(panels, y_label="radius / side") if fields else None
 # **Predict.** Is a small ViT on little data nearer to its twin on much data than a large one?
 
 # %%
-from seelike.local_global import measure_heads
+from seelike.sections.local_global import measure_heads
 
 pairs = run.groups["much_and_little_data"]
 of_pairs = [name for pair in pairs for name in pair]
@@ -300,7 +300,7 @@ plots.all_heads(largest) if largest else None
 # The slider goes through the sublayers of each network: after the addition on the left, before it on the right. Watch the own patch in late attention.
 
 # %%
-from seelike.local_global import evenly_spaced, own_patch
+from seelike.sections.local_global import evenly_spaced, own_patch
 
 figures, alt = {}, {}
 for name, each in fields.items():

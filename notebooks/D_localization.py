@@ -93,7 +93,7 @@ for maps_by_hand in toy_layers:
 # The library says the same. A number below zero means that tokens point away from their place.
 
 # %%
-from seelike.spatial_information import localization_above_chance
+from seelike.sections.spatial_localization import localization_above_chance
 
 print([round(localization_above_chance(each), 4) for each in toy_layers])
 
@@ -107,7 +107,7 @@ print([round(localization_above_chance(each), 4) for each in toy_layers])
 import warnings
 
 from seelike.localization import token_patch_cka
-from seelike.spatial_information import mapped_blocks
+from seelike.sections.spatial_localization import mapped_blocks
 
 pairs = run.groups["cls_and_gap"]
 named = [*run.vits, *(name for pair in pairs for name in pair)]
@@ -315,8 +315,8 @@ print(
 # The first, a middle and the last block of the pair of ViTs and of the first ResNet.
 
 # %%
-from seelike.few_shot_probes import why_no_probes
 from seelike.models import layers
+from seelike.sections.linear_probes import why_no_probes
 
 why_not = why_no_probes(run.images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
@@ -332,8 +332,8 @@ for name in dict.fromkeys([*of_pairs, *run.resnets[:1]]):
 # Each repeat draws new images, to train on and to test.
 
 # %%
-from seelike.few_shot_probes import HELD_OUT, training_and_test_images
 from seelike.probes import probe_layers
+from seelike.sections.linear_probes import HELD_OUT, training_and_test_images
 
 accuracies = {name: [] for name in probed}
 for repeat in range(run.repeats if probed else 0):

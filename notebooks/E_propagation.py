@@ -64,7 +64,7 @@ run = seelike.start(globals(), "E_propagation")
 # The same call as in Section 6: lengths and angles of skip and branch, for every token at every residual addition.
 
 # %%
-from seelike.propagation import propagation
+from seelike.sections.skip_connections import propagation
 
 measured = {
     name: propagation(run.models[name], run.draws(), batch_size=run.batch_size)
@@ -139,7 +139,7 @@ if lines:
 # second than in the first.
 
 # %%
-from seelike.propagation import first_half_minus_second
+from seelike.sections.skip_connections import first_half_minus_second
 
 with_cls = [measured[name] for name in run.vits if measured[name].num_prefix_tokens]
 both = [

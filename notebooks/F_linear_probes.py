@@ -105,7 +105,7 @@ print(by_hand.numpy(), probe.coef_.numpy().round(4))
 # Ten images of each class to train on, others to test on, for all networks and sets.
 
 # %%
-from seelike.few_shot_probes import accuracy_by_block
+from seelike.sections.linear_probes import accuracy_by_block
 
 
 def probes(names, kind):
@@ -157,7 +157,7 @@ if accuracy and of_data:
 # The claims of this page are those of Sections 7 and 8, as the mean over the *other* image sets.
 
 # %%
-from seelike.scale import at_half_depth
+from seelike.sections.scale_and_transfer import at_half_depth
 
 others = [image_set for image_set in accuracy if image_set != run.images.name]
 

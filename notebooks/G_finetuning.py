@@ -68,7 +68,7 @@ run = seelike.start(globals(), "G_finetuning")
 # records of training say which. For public checkpoints the page knows no more than their names.
 
 # %%
-from seelike.finetuning import finetunings
+from seelike.sections.scale_and_transfer import finetunings
 
 steps = finetunings(run.groups["finetuned"])
 for step in steps:
@@ -190,7 +190,7 @@ print("library", similarity.compute().round(decimals=6).tolist())
 # %%
 import numpy as np
 
-from seelike.finetuning import kept
+from seelike.sections.scale_and_transfer import kept
 
 cka = {}
 for (step, where), images in shown.items():
@@ -247,7 +247,7 @@ if panels:
 # for the first, 1 for the last.
 
 # %% mystnb={"figure": {"caption": "CKA of each block before finetuning with the same block after it, for networks of several sizes, on images of the target where they are known (the paper's Figures G.1, bottom, and G.2). Bands are 95 % intervals over repeats.", "name": "fig-sizes-kept"}, "image": {"alt": "One panel for each target. Horizontal axis: relative depth of the block. Vertical axis: CKA before with after finetuning. One line for each size of network. The claims below compare first blocks with last, over all sizes and targets."}}
-from seelike.finetuning import depth_of_blocks
+from seelike.sections.scale_and_transfer import depth_of_blocks
 
 panels = {}
 for step in steps:
@@ -267,7 +267,7 @@ if panels:
 # two blocks.
 
 # %%
-from seelike.scale import first_minus_last_third
+from seelike.sections.scale_and_transfer import first_minus_last_third
 
 toy = np.array([[1.0, 0.8, 0.7, 0.4]])
 by_hand = (1.0 + 0.8) / 2 - (0.7 + 0.4) / 2
@@ -315,7 +315,7 @@ claims.record_difference(
 # The claim compares the last block of the nearest target with that of the farthest, for each network that has both.
 
 # %%
-from seelike.finetuning import nearest_and_farthest
+from seelike.sections.scale_and_transfer import nearest_and_farthest
 
 ends = nearest_and_farthest(steps)
 near, far = (

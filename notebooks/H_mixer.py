@@ -148,7 +148,7 @@ print(f"by hand {after_first:.3f}, {after_second:.3f}, {after_third:.3f}")
 # %%
 from types import SimpleNamespace
 
-from seelike import representation_structure as structure
+from seelike.sections import representation_structure as structure
 
 one_each = [SimpleNamespace(block=number) for number in (1, 2, 3, 4)]
 found = structure.two_parts(toy[None], one_each)

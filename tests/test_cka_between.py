@@ -12,9 +12,9 @@ from torch import nn
 
 from seelike import data
 from seelike.cka import cka_between, compare_heads, compare_models, compare_pairs
-from seelike.cka.memory import in_use, number_of_bytes
 from seelike.cka.passes import GramPasses, Reading
 from seelike.models import layers, preprocessing, read
+from seelike.streaming.memory import in_use, number_of_bytes
 
 IMAGES = torch.randn(48, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 PROTOCOL = {"batch_size": 12, "number_of_images": 24, "repeats": 2, "seed": 3}
@@ -154,7 +154,7 @@ def test_the_process_stays_within_its_budget():
     code = """
 import timm, torch
 from seelike.cka import cka_between
-from seelike.cka.memory import in_use, most_in_use
+from seelike.streaming.memory import in_use, most_in_use
 torch.set_num_threads(1)
 model = timm.create_model("vit_tiny_patch16_224", img_size=64, patch_size=8).eval()
 images = torch.randn(256, 3, 64, 64)

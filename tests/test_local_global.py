@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from seelike import data, local_global
+from seelike import data
 from seelike.attention import attention_distances
 from seelike.models import load
+from seelike.sections import local_global
 
 
 def test_heads_are_those_of_attention_distances():

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seelike.moments import Moments
+from seelike.streaming.moments import Moments
 
 
 def moments_of(values):

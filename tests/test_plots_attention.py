@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seelike import plots
-from seelike.local_global import Heads
+from seelike.sections.local_global import Heads
 
 
 def heads(blocks=6, number=4, seed=0):

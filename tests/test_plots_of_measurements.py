@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from seelike import plots
-from seelike.local_global import Heads
+from seelike.sections.local_global import Heads
 
 
 def test_skip_ratios_have_tokens_from_top_to_bottom_on_a_logarithmic_scale():

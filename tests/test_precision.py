@@ -8,7 +8,7 @@ from seelike import data
 from seelike.cka import compare_models, gram
 from seelike.errors import UnknownName
 from seelike.models import layers, load, precision_of, read, with_precision
-from seelike.propagation import propagation
+from seelike.sections.skip_connections import propagation
 from seelike.streaming import fingerprint
 
 NETWORKS = ["tiny/vit_7x7", "tiny/resnet", "tiny/mixer"]

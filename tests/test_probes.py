@@ -26,7 +26,7 @@ from seelike.errors import UnknownName
 from seelike.models import layers, read
 from seelike.models import load as load_model
 from seelike.probes import ProbeAccuracy, RidgeProbe, few_shot, patch_side, probe_layers
-from seelike.ridge import held_out_part
+from seelike.probes.ridge import held_out_part
 
 ALPHAS = tuple(10.0**power for power in range(-2, 5))
 

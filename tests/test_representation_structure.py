@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from seelike import representation_structure as structure
+from seelike.sections import representation_structure as structure
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references_probes import leave_one_out_error, ridge
 
-from seelike.ridge import (
+from seelike.probes.ridge import (
     RidgeSums,
     fit_held_out,
     fit_leave_one_out,

@@ -12,8 +12,8 @@ from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
 from seelike.models import layers, read, residuals
+from seelike.models.places import as_tokens
 from seelike.skip import SkipRatio, skip_ratios
-from seelike.tokens import as_tokens
 
 NAMES = ("mean_ratio", "ratio_of_means", "cosine_with_branch", "cosine_with_output")
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from seelike import data
 from seelike.models import load, preprocessing
-from seelike.moments import Moments
 from seelike.streaming import HalvingBatch, Images, Saved, accumulate, fingerprint
+from seelike.streaming.moments import Moments
 
 
 @pytest.fixture

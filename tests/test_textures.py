@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seelike.textures import CLASSES, textures
+from seelike.data.textures import CLASSES, textures
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 300])

@@ -42,8 +42,8 @@ from torch import Tensor, nn
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import Layer, read
-from seelike.moments import Moments, check_state
 from seelike.streaming import Images, accumulate
+from seelike.streaming.moments import Moments, check_state
 
 # Scores at a time: 2 MB of float32 stay in the cache of a CPU core, and 64 MB keep a GPU busy.
 _TILE_ON_CPU = 2**19

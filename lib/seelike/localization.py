@@ -67,9 +67,9 @@ from seelike.cka import float32_products_are_exact
 from seelike.data import ImageSet
 from seelike.models import Layer, read
 from seelike.models.layers import require_evaluation_mode
-from seelike.moments import check_state
+from seelike.models.places import as_tokens
 from seelike.streaming import HalvingBatch, Images, accumulate
-from seelike.tokens import as_tokens
+from seelike.streaming.moments import check_state
 
 # Groups of minibatches for the jackknife: as many as the paper has repeats.
 _GROUPS = 20

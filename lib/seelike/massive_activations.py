@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from seelike.data import ImageSet
 from seelike.models import Layer, layers, read
-from seelike.moments import Moments
+from seelike.models.places import as_tokens
 from seelike.streaming import accumulate
-from seelike.tokens import as_tokens
+from seelike.streaming.moments import Moments
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ from torch import Tensor, nn
 from seelike.data import ImageSet
 from seelike.models.layers import Layer, Residual, family, residuals
 from seelike.models.reading import hook, read
-from seelike.moments import check_state
 from seelike.streaming import HalvingBatch, Images, accumulate
+from seelike.streaming.moments import check_state
 
 # Groups of images that `ReceptiveFields.jackknife` leaves out in turn: all that is kept of single images.
 _GROUPS = 8

@@ -42,9 +42,9 @@ from torch import Tensor, nn
 from seelike.data import ImageSet
 from seelike.models import Layer, Residual, read, residuals
 from seelike.models.layers import require_evaluation_mode
-from seelike.moments import check_state
+from seelike.models.places import as_tokens
 from seelike.streaming import accumulate
-from seelike.tokens import as_tokens
+from seelike.streaming.moments import check_state
 
 # Numbers that are multiplied and summed at a time, so that the products stay in cache: a quarter of the time.
 _NUMBERS_IN_CACHE = 2**17
@@ -176,7 +176,7 @@ class SkipRatio:
         return int(self._count[_SKIP_NORM, 0]) if self._count.numel() else 0
 
     def update(self, skip: Float[Tensor, "..."], branch: Float[Tensor, "..."]) -> None:
-        """Add images. Feature maps become tokens with `seelike.tokens.as_tokens`.
+        """Add images. Feature maps become tokens with `seelike.models.places.as_tokens`.
 
         Args:
             skip: z of each token, `[b, t, d]`, of any floating dtype.
@@ -226,7 +226,7 @@ class SkipRatio:
                 f"got {count.shape[1] - 1} tokens, but {self._count.shape[1] - 1} before. Use one SkipRatio for "
                 "each residual addition, and images of one size."
             )
-        # As in seelike.moments (Chan et al. 1983), with a count for each token.
+        # As in seelike.streaming.moments (Chan et al. 1983), with a count for each token.
         total = self._count + count
         share = count.double() / total.clamp(min=1)
         difference = mean - self._mean

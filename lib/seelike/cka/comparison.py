@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from seelike.cka.estimators import CentredGrams, MinibatchCKA, PairedCKA
-from seelike.cka.memory import number_of_bytes
 from seelike.cka.passes import GramPasses, Reading
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
@@ -23,6 +22,7 @@ from seelike.models import Layer
 from seelike.models import layers as all_layers
 from seelike.models.layers import require_evaluation_mode
 from seelike.streaming import Images, Saved, fingerprint
+from seelike.streaming.memory import number_of_bytes
 
 # Seconds between two savings of the state.
 _SAVE_EVERY = 30.0

@@ -637,7 +637,7 @@ class MinibatchCKA:
         Example:
             >>> similarity = MinibatchCKA()
             >>> similarity.update({"dead": torch.ones(5, 3), "alive": torch.arange(5.0)})
-            >>> similarity.compute(on_dead="nan")
+            >>> similarity.compute(on_dead="nan").round(decimals=6)
             tensor([[nan, nan],
                     [nan, 1.]], dtype=torch.float64)
         """

@@ -31,12 +31,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seelike.cka.estimators import SLICE, CentredGrams, gram, naming, slices_at_once
-from seelike.cka.memory import LiveBytes, in_use, in_words, peak
 from seelike.data import ImageSet
 from seelike.models import Layer, family, preprocessing, read
 from seelike.models import layers as all_layers
 from seelike.models.layers import require_evaluation_mode
 from seelike.streaming import HalvingBatch
+from seelike.streaming.memory import LiveBytes, in_use, in_words, peak
 
 # Most images in a forward pass that only fills a buffer. More are no faster.
 _FORWARD_BATCH = 64

@@ -25,7 +25,7 @@ from seelike.data.files import EXTENSIONS, grey_or_rgb
 from seelike.data.folder import images_of_folder
 from seelike.data.hub import PREFIX, images_of_hub
 from seelike.data.image_set import ImageSet
-from seelike.data.textures import textures
+from seelike.data.textures import texture_set
 from seelike.errors import unknown_name
 
 __all__ = [
@@ -44,7 +44,7 @@ _SETS = {
     "fashion-mnist-rotated": rotated,
     "fashion-mnist-inverted": inverted,
     "digits": digits,
-    "textures": textures,
+    "textures": texture_set,
 }
 _NAMES = tuple(f"{name}{split}" for name in _SETS for split in ("", "/test", "/train"))
 
@@ -64,7 +64,7 @@ def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
       by 90 degrees, or with black and white exchanged.
     - "digits/test" (500) and "digits/train" (1,297): handwritten digits of the UCI repository (Alpaydin and Kaynak
       1998), 8 x 8 pixels of 17 grey levels enlarged to 28 x 28; part of the package.
-    - "textures/test" (2,000) and "textures/train" (20,000): made by `seelike.textures`.
+    - "textures/test" (2,000) and "textures/train" (20,000): made by `seelike.data.textures`.
     - "hub:OWNER/NAME", "hub:OWNER/NAME/SPLIT" or "hub:OWNER/NAME/CONFIGURATION/SPLIT": a data set of the Hugging
       Face hub, such as "hub:timm/mini-imagenet/test", by the library `datasets`. "@REVISION" after NAME takes a
       branch, tag or commit. Without a split it is the first of validation, val, test and train. The column of

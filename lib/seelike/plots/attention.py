@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seelike.claims import mean_and_uncertainty
-from seelike.local_global import Heads
+from seelike.sections.local_global import Heads
 
 _MARKERS = ("o", "s", "^", "D")
 _NAMES = ("first block", "second block", "last block but one", "last block")

@@ -46,7 +46,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64, Real
 from torch import Tensor
 
-from seelike.moments import check_state
+from seelike.streaming.moments import check_state
 
 # Strengths for features of any usual scale: the eigenvalues that they are added to grow with the number of images.
 STRENGTHS = tuple(10.0**power for power in range(-3, 7))

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from seelike import data, propagation
+from seelike import data
 from seelike.models import load
+from seelike.sections import skip_connections
 from seelike.skip import skip_ratios
 
 
@@ -24,12 +25,12 @@ def test_halves_leave_out_the_middle_of_an_odd_number(additions):
         first = [value for place, value in enumerate(row) if place < (additions - 1) / 2]
         second = [value for place, value in enumerate(row) if place > (additions - 1) / 2]
         expected.append(sum(first) / len(first) - sum(second) / len(second))
-    assert np.allclose(propagation.first_half_minus_second(values), expected, atol=1e-12)
+    assert np.allclose(skip_connections.first_half_minus_second(values), expected, atol=1e-12)
 
 
 def test_one_addition_has_no_halves():
     with pytest.raises(ValueError, match="got 1"):
-        propagation.first_half_minus_second(np.ones((2, 1)))
+        skip_connections.first_half_minus_second(np.ones((2, 1)))
 
 
 @pytest.mark.parametrize("block", [1, 2, 4])
@@ -39,26 +40,26 @@ def test_across_a_cut_are_the_pairs_of_which_one_layer_is_before_and_one_after(b
     inside = [place for place, layer in enumerate(layers) if layer.block == block]
     pairs = [(i, j) for i in range(inside[0]) for j in range(inside[-1] + 1, len(layers))]
     expected = [np.mean([repeat[i, j] for i, j in pairs]) for repeat in cka]
-    assert np.allclose(propagation.mean_across_cut(cka, layers, block), expected, atol=1e-12)
+    assert np.allclose(skip_connections.mean_across_cut(cka, layers, block), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("block", [0, 5])
 def test_a_block_that_there_is_not_is_no_cut(block):
     layers = network(4, 1)
     with pytest.raises(ValueError, match=r"blocks \[1, 2, 3, 4\]"):
-        propagation.mean_across_cut(np.ones((1, 6, 6)), layers, block)
+        skip_connections.mean_across_cut(np.ones((1, 6, 6)), layers, block)
 
 
 def test_a_last_block_with_nothing_after_it_is_no_cut():
     with pytest.raises(ValueError, match="one after it"):
-        propagation.mean_across_cut(np.ones((1, 3, 3)), network(2, 1)[:-1], 2)
+        skip_connections.mean_across_cut(np.ones((1, 3, 3)), network(2, 1)[:-1], 2)
 
 
 @pytest.mark.parametrize("name", ["tiny/vit_7x7:random", "tiny/resnet:random", "tiny/mixer:random"])
 def test_repeats_hold_what_one_call_each_gives(name):
     model, images = load(name), data.load("fashion-mnist/test")
     draws = [images.sample(6, seed=seed) for seed in (3, 4)]
-    measured = propagation.propagation(model, draws)
+    measured = skip_connections.propagation(model, draws)
     for repeat, draw in enumerate(draws):
         for place, (addition, statistics) in enumerate(skip_ratios(model, draw).items()):
             assert measured.names[place] == addition
@@ -75,4 +76,4 @@ def test_repeats_hold_what_one_call_each_gives(name):
 
 def test_architectures_whose_additions_are_not_known_are_refused():
     with pytest.raises(ValueError, match="not known"):
-        propagation.propagation(load("test_convnext:random"), [])
+        skip_connections.propagation(load("test_convnext:random"), [])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from seelike.models import layers, load
-from seelike.spatial_information import localization_above_chance, mapped_blocks
+from seelike.sections.spatial_localization import localization_above_chance, mapped_blocks
 
 
 def by_definition(cka):

@@ -1,15 +1,17 @@
-"""Appendix G of the paper in numbers: how much finetuning changes each block of a network.
+"""Section 8 and Appendices F and G in numbers: what changes with more data, with other data, and with finetuning.
 
-A network is trained on some images, and then trained further on others, the *target*. CKA compares each block
-before finetuning with the same block after it, on the same images: 1 where finetuning left the representation as
-it was.
-
-- Blocks count from the first to the last. The relative depth of block i of n is (i - 1) / (n - 1). What the first
-  third of them keeps more than the last is `seelike.scale.first_minus_last_third`.
-- CKA compares layers on a set of images. On those of the target it tells how much had to change for the new task,
-  on those of the first training how much of the old one is kept.
+- *Blocks compared*: CKA of each block of a network with the same block of another one of the same architecture,
+  which saw less data, or was finetuned. It is 1 where the representation is as it was.
+- Blocks count from the first to the last. The relative depth of block i of n is (i - 1) / (n - 1).
+- *Thirds*: the first third of the blocks is the first ceil(n / 3) of them, the last third the last ceil(n / 3).
+- *Half depth*: the accuracy of probes halfway between first and last block, interpolated linearly where no block
+  is there.
+- A network is trained on some images, and then trained further on others, the *target*. CKA compares layers on a
+  set of images. On those of the target it tells how much had to change for the new task, on those of the first
+  training how much of the old one is kept.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -174,3 +176,44 @@ def nearest_and_farthest(
     for step in steps:
         by_network.setdefault(step.before, []).append(step)
     return [(of_one[0], of_one[-1]) for of_one in by_network.values() if len(of_one) > 1]
+
+
+def first_minus_last_block(values: Float[np.ndarray, "repeats blocks"]) -> Float[np.ndarray, " repeats"]:
+    """Subtract the last block's value from the first block's (Figure 12).
+
+    Args:
+        values: One number for each block, per repeat.
+
+    Example:
+        >>> first_minus_last_block(np.array([[0.9, 0.7, 0.4]]))
+        array([0.5])
+    """
+    return values[:, 0] - values[:, -1]
+
+
+def first_minus_last_third(values: Float[np.ndarray, "repeats blocks"]) -> Float[np.ndarray, " repeats"]:
+    """Subtract the mean over the last third of the blocks from that over the first (Figure G.1).
+
+    Args:
+        values: One number for each block, per repeat.
+
+    Example:
+        >>> first_minus_last_third(np.array([[0.9, 0.8, 0.5, 0.4]]))
+        array([0.4])
+    """
+    third = math.ceil(values.shape[1] / 3)
+    return values[:, :third].mean(axis=1) - values[:, -third:].mean(axis=1)
+
+
+def at_half_depth(values: Float[np.ndarray, "repeats blocks"]) -> Float[np.ndarray, " repeats"]:
+    """Give the value halfway between first and last block (Figure 13).
+
+    Args:
+        values: One number for each block, per repeat.
+
+    Example:
+        >>> at_half_depth(np.array([[0.2, 0.4, 0.9], [0.3, 0.5, 0.9]])), at_half_depth(np.array([[0.2, 0.4]]))
+        (array([0.4, 0.5]), array([0.3]))
+    """
+    depth = np.linspace(0, 1, values.shape[1])
+    return np.array([np.interp(0.5, depth, row) for row in values])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from seelike import data
-from seelike.few_shot_probes import HELD_OUT, accuracy_by_block, training_and_test_images, why_no_probes
 from seelike.models import load
 from seelike.probes import probe_layers
+from seelike.sections.linear_probes import HELD_OUT, accuracy_by_block, training_and_test_images, why_no_probes
 
 
 def test_training_and_test_images_are_apart_and_the_same_every_time():

@@ -6,8 +6,6 @@ where it was. What was measured so far is kept under a fingerprint of all that t
 images, settings.
 """
 
-import hashlib
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -15,15 +13,14 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from seelike.data import ImageSet
-from seelike.models import precision_of, preprocessing
 from seelike.models.layers import require_evaluation_mode
+from seelike.streaming.images import Images
+from seelike.streaming.saved import Saved, fingerprint
 
 # Seconds between two savings of the state: the most that a kill can cost.
 _SAVE_EVERY = 30.0
@@ -44,161 +41,6 @@ class Accumulator(Protocol):
 
 
 A = TypeVar("A", bound=Accumulator)
-
-
-class Images:
-    """Images as a network takes them, whatever they come from.
-
-    Args:
-        images: An image set, which is prepared as the network's own configuration asks, or a tensor
-            `[n, channels, height, width]` that is prepared already.
-        model: The network. Images are given on its device and in its dtype.
-
-    Raises:
-        TypeError: `images` is neither.
-        ValueError: There are no images, or a tensor has not four axes.
-
-    Example:
-        >>> model = nn.Conv2d(1, 1, 3)
-        >>> images = Images(torch.zeros(5, 1, 28, 28), model)
-        >>> len(images), images[3:5].shape
-        (5, torch.Size([2, 1, 28, 28]))
-    """
-
-    def __init__(self, images: Any, model: nn.Module) -> None:
-        """Remember where the images come from; none is opened yet."""
-        if not isinstance(images, ImageSet | Tensor):
-            raise TypeError(
-                f"images is of type {type(images).__name__}; expected an ImageSet, as seelike.data.load gives it, "
-                "or a tensor [n, channels, height, width] of prepared images."
-            )
-        if isinstance(images, Tensor) and (images.ndim != 4 or not images.is_floating_point()):
-            raise ValueError(
-                f"images is a tensor of shape {list(images.shape)} and dtype {images.dtype}; expected prepared "
-                "images [n, channels, height, width] of a floating dtype."
-            )
-        if len(images) == 0:
-            raise ValueError("images is empty; expected at least one image.")
-        self.source = images
-        self._prepare = None if isinstance(images, Tensor) else preprocessing(model)
-        like = next(model.parameters(), torch.empty(0))
-        self._device, self._dtype = like.device, like.dtype
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.source)
-
-    def __getitem__(self, chosen: slice) -> Float[Tensor, "b channels height width"]:
-        """Prepare the images of a slice."""
-        if isinstance(self.source, Tensor):
-            batch = self.source[chosen]
-        else:
-            assert self._prepare is not None
-            indices = range(*chosen.indices(len(self)))
-            batch = torch.stack([self._prepare(self.source[i]) for i in indices])
-        return batch.to(self._device, self._dtype)
-
-    def fingerprint(self) -> str:
-        """Name the images by what they show and how they are prepared.
-
-        Files count by path, size and time of change; pixels in memory by their content.
-
-        Example:
-            >>> model = nn.Conv2d(1, 1, 3)
-            >>> one, other = (Images(torch.full((1, 1, 3, 3), value), model) for value in (0.0, 1.0))
-            >>> one.fingerprint() == other.fingerprint()
-            False
-        """
-        source = self.source
-        if isinstance(source, Tensor):
-            return fingerprint(source)
-        if isinstance(source.stored, np.ndarray):
-            return fingerprint(source.stored[source.places], repr(self._prepare))
-        paths = [source.stored[place] for place in source.places]
-        stats = [(os.fspath(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        return fingerprint(repr(stats), repr(self._prepare))
-
-
-def fingerprint(*parts: nn.Module | Tensor | np.ndarray | str) -> str:
-    """Name networks, tensors and settings by their content: 16 hexadecimal digits.
-
-    Args:
-        parts: Networks count by the names and values of their weights, by how they print and by their precision,
-            arrays by shape, dtype and values.
-
-    Example:
-        >>> fingerprint("a", torch.zeros(2)) == fingerprint("a", torch.zeros(2))
-        True
-        >>> fingerprint(torch.zeros(2)) == fingerprint(torch.zeros(1, 2))
-        False
-    """
-    digest = hashlib.sha256()
-
-    def add(text: str) -> None:
-        digest.update(f"{len(text)}:{text}".encode())
-
-    for part in parts:
-        if isinstance(part, nn.Module):
-            add(f"{part!r} {precision_of(part)}")
-            tensors = part.state_dict()
-        elif isinstance(part, str):
-            add(part)
-            continue
-        else:
-            tensors = {"": torch.as_tensor(np.ascontiguousarray(part)) if isinstance(part, np.ndarray) else part}
-        for name, tensor in tensors.items():
-            if isinstance(tensor, Tensor):
-                add(f"{name} {list(tensor.shape)} {tensor.dtype}")
-                content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-                digest.update(content.numpy().data)
-    return digest.hexdigest()[:16]
-
-
-class Saved:
-    """A small file of plain values and tensors that survives kills: the state of a call that may be stopped.
-
-    Args:
-        folder: Where to keep it. It is made if it is not there.
-        name: What is measured; with the key it becomes the name of the file.
-        key: Fingerprint of all that the result depends on.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     saved = Saved(folder, "attention distance", "0123456789abcdef")
-        ...     saved.load(), saved.save({"done": 3}), saved.load()
-        (None, None, {'done': 3})
-    """
-
-    def __init__(self, folder: str | Path, name: str, key: str) -> None:
-        """Make the folder."""
-        Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
-        self.file = Path(folder).expanduser() / f"{name.replace(' ', '-')}-{key}.pt"
-
-    def load(self) -> dict[str, Any] | None:
-        """Give what was saved last; None if there is nothing, or nothing that can be read (with a warning)."""
-        if not self.file.exists():
-            return None
-        try:
-            return torch.load(self.file, weights_only=True, map_location="cpu")
-        except Exception as error:
-            warnings.warn(
-                f"{self.file} cannot be read ({error}), so the measurement begins anew. Has something else "
-                "written there?",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            return None
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write the state in place of the last one, all of it or nothing."""
-        # A name of its own for each process: two may measure the same thing at the same time.
-        half_written = self.file.with_suffix(f".{os.getpid()}.part")
-        try:
-            torch.save(dict(state), half_written)
-            half_written.replace(self.file)
-        finally:
-            half_written.unlink(missing_ok=True)
 
 
 class HalvingBatch:
@@ -284,7 +126,7 @@ def accumulate(
         ValueError: The network is in training mode, or there are no images.
 
     Example:
-        >>> from seelike.moments import Moments
+        >>> from seelike.streaming.moments import Moments
         >>> model = nn.Conv2d(1, 1, 3).eval()
         >>> def brightness(batch, first):
         ...     moments = Moments()
