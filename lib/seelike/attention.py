@@ -21,10 +21,11 @@ exponentials, prefix mass = sigmoid(L_P(s) - L_S(s)). Nothing over- or underflow
 almost nothing but the prefix. Scores are made a tile at a time: a few images, a few heads, or a few queries of
 one head, never more than 2^19 numbers on a CPU and 2^24 elsewhere (or one row of scores, if that is more).
 
-Networks keep their fused attention, which never has a map: queries, keys and what is added to their scores (relative
-positions, masks) are read as PyTorch multiplies them, after rotations and norms. Where a network computes the softmax
-itself, its map is read. Which tokens are queries and keys, and where in the image they are, is followed through the
-network (`seelike.models.positions`): a distance is given only where queries and keys are the same tokens of one grid.
+Networks keep their fused attention, which never has a map: queries, keys and what is added to their scores
+(relative positions, masks) are read as PyTorch multiplies them, after rotations and norms. Where a network
+computes the softmax itself, its map is read. Which tokens are queries and keys, and where in the image they are,
+is followed through the network (`seelike.models.positions`): a distance is given only where queries and keys are
+the same tokens of one grid.
 
 Sources: Dosovitskiy et al. (2021), An image is worth 16x16 words, Figure 7; Raghu et al. (2021), Section 4.
 """
@@ -667,13 +668,14 @@ def _attentions(model: nn.Module, image: Tensor) -> dict[str, tuple[Attention, P
     if not found:
         told = "; ".join(f"{block}: {why}" for block, why in list(refused.items())[:1]) or "it has none."
         raise ValueError(
-            f"The attention of {type(model).__name__} has no distance: {told} Expected attention of all tokens of one grid "
-            "to all of them. For others give queries and keys, or maps, to AttentionDistance."
+            f"The attention of {type(model).__name__} has no distance: {told} Expected attention of all tokens "
+            "of one grid to all of them. For others give queries and keys, or maps, to AttentionDistance."
         )
     if refused:
         block, why = next(iter(refused.items()))
         warnings.warn(
-            f"{len(refused)} of {len(refused) + len(found)} attentions have no distance and are left out. {block}: {why}",
+            f"{len(refused)} of {len(refused) + len(found)} attentions have no distance and are left out. "
+            f"{block}: {why}",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -10,8 +10,9 @@ tokens like all others here: large numbers are often found there.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -89,24 +90,23 @@ def massive_activations(model: nn.Module, draws: Iterable[ImageSet], *, batch_si
     repeats = []
     for images in draws:
         where = places(model, blocks, Images(images, model)[:1])
-
-        def of_block(layer: Layer, activation: Tensor, where: Mapping[str, Place] = where) -> Moments:
-            moments = Moments()
-            moments.update(unevenness(where[layer.name].tokens(activation)))
-            return moments
-
         into = {block.name: Moments() for block in blocks}
-        measured = accumulate(
-            model,
-            images,
-            lambda batch, _, of_block=of_block: read(model, blocks, batch, of_block),
-            into,
-            batch_size=batch_size,
-            what="largest numbers",
-        )
+        measure = partial(_measure, model, blocks, where)
+        measured = accumulate(model, images, measure, into, batch_size=batch_size, what="largest numbers")
         repeats.append([10 ** measured[block.name].mean.numpy() for block in blocks])
     found = np.array(repeats)
     return Massive([block.name for block in blocks], found[..., 0], found[..., 1])
+
+
+def _measure(
+    model: nn.Module, blocks: Sequence[Layer], where: Mapping[str, Place], batch: Tensor, first: int
+) -> dict[str, Moments]:
+    def of_block(layer: Layer, activation: Tensor) -> Moments:
+        moments = Moments()
+        moments.update(unevenness(where[layer.name].tokens(activation)))
+        return moments
+
+    return read(model, blocks, batch, of_block)
 
 
 def without_largest_channel(tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

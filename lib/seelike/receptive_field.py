@@ -807,8 +807,9 @@ def _measure(
 
 def _of_branch(graph: _Graph, plan: _Plan, addition: Residual, skip: Tensor | None, channels: Tensor) -> Tensor:
     # The MLP after attention or token mixing: what it reads is the stream, which no module overwrites.
-    if addition.kind == "mlp" and skip is not None and channels.shape[1] == skip.shape[1]:
-        if channels.shape[1] == plan.places[addition.skip.name].width:
+    if addition.kind == "mlp" and skip is not None:
+        width = plan.places[addition.skip.name].width
+        if channels.shape[1] == skip.shape[1] == width:
             own = graph.derivative_by_centre(addition.branch.name, addition.skip.name, channels)
             if own is not None:
                 return (own @ skip.flatten(2)).view_as(skip)

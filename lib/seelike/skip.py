@@ -397,8 +397,8 @@ def skip_ratios(
         branch or skip was exactly zero, a warning names the residual additions.
 
     Raises:
-        ValueError: The network has no residual connections or is in training mode, its tokens are not known, activations
-            are NaN or infinite, or there are no images.
+        ValueError: The network has no residual connections or is in training mode, its tokens are not known,
+            activations are NaN or infinite, or there are no images.
 
     Example:
         >>> from seelike import data

@@ -472,8 +472,8 @@ def _heads(vit: nn.Module, block: int) -> tuple[list[slice], Layer]:
     layer = seen.after_attention(attentions[0])
     if layer is None:
         raise ValueError(
-            f"The heads of block {block} of {type(vit).__name__} do not go on side by side into one module, where they "
-            "could be told apart."
+            f"The heads of block {block} of {type(vit).__name__} do not go on side by side into one module, where "
+            "they could be told apart."
         )
     heads, width = attentions[0].weights[1], attentions[0].output.shape[-1]
     slices = [slice(head * width, (head + 1) * width) for head in range(heads)]

@@ -7,13 +7,13 @@ With x for the residual stream, the blocks of the networks that the paper compar
     ResNetV2      x <- shortcut(x) + branch(x)            normalisation comes first in the branch
     ResNet        x <- relu(shortcut(x) + branch(x))
 
-where `shortcut` is the identity, or a convolution where the resolution changes. Networks of other families are read by the
-same words. Blocks and residual additions are found in one forward pass (`seelike.models.structure`), whatever the
-network is called; blocks count from 1, as in the paper's prose, and go on counting through the stages. A module that
-runs several times is listed as often as it runs.
+where `shortcut` is the identity, or a convolution where the resolution changes. Networks of other families are
+read by the same words. Blocks and residual additions are found in one forward pass (`seelike.models.structure`),
+whatever the network is called; blocks count from 1, as in the paper's prose, and go on counting through the
+stages. A module that runs several times is listed as often as it runs.
 
-All is read in evaluation mode, where dropouts and stochastic depths hand on what they get. So the attention branch is what
-is added, after LayerScale.
+All is read in evaluation mode, where dropouts and stochastic depths hand on what they get. So the attention branch
+is what is added, after LayerScale.
 """
 
 import re
@@ -42,15 +42,15 @@ class Layer:
 
     Attributes:
         name: "block 3/attention"; for networks without blocks the module's name.
-        kind: "embedding" (what goes into the first block), "norm", "attention", "token mixing", "branch" (alone in its
-            block, as in ResNets), "shortcut" (the projection beside it), "hidden" (a convolution in a branch, or the
-            inside of token mixing), "mlp hidden", "mlp", "residual" (the stream within a block or between blocks) or
-            "block" (the block's output). For networks without blocks the class of the module.
+        kind: "embedding" (what goes into the first block), "norm", "attention", "token mixing", "branch" (alone in
+            its block, as in ResNets), "shortcut" (the projection beside it), "hidden" (a convolution in a branch,
+            or the inside of token mixing), "mlp hidden", "mlp", "residual" (the stream within a block or between
+            blocks) or "block" (the block's output). For networks without blocks the class of the module.
         block: Number of the block, from 1; None outside of blocks.
         depth: Place in firing order among all layers of the network, from 0 (first) to 1 (last).
         module: Path of the module that is hooked.
-        side: What is read: the module's "output" or its first "input"; or of an addition in the module's own forward the
-            "left" or "right" operand or the "sum".
+        side: What is read: the module's "output" or its first "input"; or of an addition in the module's own
+            forward the "left" or "right" operand or the "sum".
         call: Which of the module's calls, or of its additions, in one forward pass is read, from 0.
         stage: Number of the stage, from 0, where the blocks have several resolutions; else None.
     """
@@ -126,6 +126,19 @@ class Structure:
     family: Family
     _trace: Trace
 
+    def module(self, name: str) -> Layer | None:
+        """Name a layer by the path of its module, also one that is not listed; None where that gave no tensor."""
+        path, _, call = name.partition("/call ")
+        event = self._trace.event(path, "output", int(call) - 1 if call.isdecimal() else 0)
+        if event is None or not path:
+            return None
+        before = [layer.depth for layer in self.layers if self._time(layer) <= event.time]
+        return Layer(name, event.kind, None, max(before, default=0.0), path, call=event.call)
+
+    def _time(self, layer: Layer) -> int:
+        event = self._trace.event(layer.module, layer.side, layer.call)
+        return event.time if event else 0
+
     def place(self, layer: Layer) -> Place:
         """Tell where the numbers of a layer are."""
         node = self._trace.node(layer.module, layer.side, layer.call)
@@ -137,14 +150,14 @@ class Structure:
                 None,
                 why="it did not fire, or gives no single tensor. Read another layer.",
             )
-        found = place_of(layer.name, node.codes, node.shape, IMAGES, self._trace.tokens)
+        found = place_of(layer.name, node.codes, node.shape, self._trace.images, self._trace.tokens)
         for residual in self.residuals if found.grid is None else ():
             # What mixes all places is of the place that it is added to.
             if layer in (residual.branch, residual.skip, *residual.operands):
                 module, call, _ = residual.addition
                 total = self._trace.node(module, "sum", call)
                 if total is not None and total.shape == node.shape:
-                    return place_of(layer.name, total.codes, total.shape, IMAGES, self._trace.tokens)
+                    return place_of(layer.name, total.codes, total.shape, self._trace.images, self._trace.tokens)
         return found
 
     def place_of_attention(self, name: str, attention: Attention) -> Place:
@@ -160,13 +173,15 @@ class Structure:
             why = "its queries and keys are different tokens."
         else:
             codes = attention.queries.reshape(1, -1, 1)
-            return place_of(name, codes, (IMAGES, shape[-2], 2), IMAGES, self._trace.tokens)
+            images = self._trace.images
+            return place_of(name, codes, (images[0], shape[-2], 2), images, self._trace.tokens)
         return Place(name, shape[1:], "tokens", None, why=why)
 
     def after_attention(self, attention: Attention) -> Layer | None:
-        """Find where the outputs of all heads lie side by side, head by head: what goes into a module; else None."""
-        *_, heads, queries, width = (1, *attention.output.shape)
-        heads = attention.weights[1] if len(attention.weights) == 4 else heads
+        """Find where the outputs of all heads go side by side, head by head, into a module; None for nowhere."""
+        if len(attention.weights) != 4:
+            return None
+        heads, width = attention.weights[1], attention.output.shape[-1]
         for event in self._trace.events:
             if (
                 event.side != "input"
@@ -224,9 +239,9 @@ def family(model: nn.Module) -> Family:
         model: Any network.
 
     Returns:
-        "vit": tokens on one grid that meet in attention; "mixer": tokens on one grid that are mixed without; "resnet":
-        timm's ResNet and ResNetV2; "cnn": any other convolutional network. "other": what has several grids and attention,
-        as Swin, or neither attention nor convolutions.
+        "vit": tokens on one grid that meet in attention; "mixer": such that are mixed without; "resnet":
+        timm's ResNet and ResNetV2; "cnn": any other convolutional network. "other": what has several grids and
+        attention, as Swin, or neither attention nor convolutions.
 
     Raises:
         ValueError: The network does not run on the images of its `pretrained_cfg`.
@@ -244,13 +259,13 @@ def layers(
 ) -> list[Layer]:
     """List the layers of a network that the paper reads, in the order in which they fire (Sections 2 and 4).
 
-    The network runs once, on two images of noise. Where it has no residual connections, every module that gives one
-    tensor with a row for each image is listed, by the module's name; a further call is "name/call 2". A module
+    The network runs once, on two images of noise. Where it has no residual connections, every module that gives
+    one tensor with a row for each image is listed, by the module's name; a further call is "name/call 2". A module
     that only hands on a tensor is not listed.
 
     Args:
         model: Any network.
-        names: Only the layers of these names.
+        names: Only the layers of these names. Any other module is named by its path.
         kinds: Only the layers of these kinds. With `names`, only those that match both.
 
     Returns:
@@ -269,10 +284,14 @@ def layers(
         >>> [layer.name for layer in layers(model, kinds=["attention"])][:2]
         ['block 1/attention', 'block 2/attention']
     """
-    everything = structure(model).layers
+    seen = structure(model)
+    everything = seen.layers
+    listed = {layer.name for layer in everything}
+    others = [layer for name in names or () if name not in listed and (layer := seen.module(name)) is not None]
     for name in names or ():
-        if all(layer.name != name for layer in everything):
+        if name not in listed and all(layer.name != name for layer in others):
             raise unknown_name("layer", name, [layer.name for layer in everything])
+    everything = sorted([*everything, *others], key=lambda layer: layer.depth)
     for kind in kinds or ():
         if all(layer.kind != kind for layer in everything):
             raise unknown_name("kind of layer", kind, dict.fromkeys(layer.kind for layer in everything))
@@ -305,8 +324,8 @@ def residuals(model: nn.Module) -> list[Residual]:
     found = structure(model).residuals
     if not found:
         raise ValueError(
-            f"{type(model).__name__} has no residual connections: nothing in its forward pass adds a branch to what the "
-            "branch was computed from. layers(model) lists it by its modules."
+            f"{type(model).__name__} has no residual connections: nothing in its forward pass adds a branch to "
+            "what the branch was computed from. layers(model) lists it by its modules."
         )
     return found
 
@@ -340,15 +359,33 @@ def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:
     for module in training:
         module.training = False
     try:
-        return trace(model, noise.to(like.device, like.dtype))
+        noise = noise.to(like.device, like.dtype)
+        seen = trace(model, noise)
+        _require_images_apart(model, noise, seen.output)
+        return seen
     except Exception as error:
         raise ValueError(
-            f"Finding the layers of {type(model).__name__} by running it on images of shape {shape} failed: {error} If it "
-            "takes other images, say so: model.pretrained_cfg = {'input_size': (channels, height, width)}."
+            f"Finding the layers of {type(model).__name__} by running it on images of shape {shape} failed: "
+            f"{error} If it takes other images, say so: model.pretrained_cfg = "
+            "{'input_size': (channels, height, width)}."
         ) from error
     finally:
         for module in training:
             module.training = True
+
+
+def _require_images_apart(model: nn.Module, images: Tensor, output: Any) -> None:
+    """Refuse a network that gives an image something else beside other images: no batch would be as another."""
+    if not isinstance(output, Tensor) or output.device.type == "meta":
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        again = model(torch.cat((images[:1], images[1:].flip(-1) + 1)))
+    off = float((again[0] - output[0]).abs().max())
+    if off > 1e-2 * float(output[0].abs().max()):
+        raise ValueError(
+            "what it gives for an image depends on the other images beside it, or on chance, so that no two "
+            "passes agree. Does a norm take the statistics of the batch?"
+        )
 
 
 def _structure(model: nn.Module, seen: Trace) -> Structure:
@@ -374,7 +411,7 @@ def _structure(model: nn.Module, seen: Trace) -> Structure:
 
 
 def _with_stages(listed: Sequence[Layer], outputs: Sequence[Place]) -> list[Layer]:
-    """Stages are runs of blocks of one grid. Layers outside belong to the block before them, or else to the first."""
+    """Stages are runs of blocks of one grid. Layers outside belong to the block before, or else to the first."""
     stage, stages = 0, []
     for place, before in zip(outputs, [None, *outputs], strict=False):
         stage += before is not None and place.grid != before.grid
@@ -425,16 +462,11 @@ def _fired(seen: Trace) -> list[Layer]:
     found: list[Layer] = []
     known: set[Node] = set()
     for event in seen.events:
-        if (
-            event.side == "output"
-            and event.module
-            and event.node not in known
-            and event.node.shape[:1] == (IMAGES,)
-        ):
-            if len(event.node.shape) > 1:
-                known.add(event.node)
-                name = event.module if event.call == 0 else f"{event.module}/call {event.call + 1}"
-                found.append(Layer(name, event.kind, None, 0.0, event.module, call=event.call))
+        of_images = len(event.node.shape) > 1 and event.node.shape[0] == IMAGES
+        if event.side == "output" and event.module and of_images and event.node not in known:
+            known.add(event.node)
+            name = event.module if event.call == 0 else f"{event.module}/call {event.call + 1}"
+            found.append(Layer(name, event.kind, None, 0.0, event.module, call=event.call))
     return found
 
 
@@ -556,15 +588,10 @@ class _Names:
 
     def _norm(self, number: int, block: Block, added: Added, inside: Sequence[Event]) -> None:
         for each in inside:
-            beside = each.module.rpartition(".")[0] == block.module
-            if (
-                beside
-                and "Norm" in each.kind
-                and each.node in added.inside
-                and not same(each.node, added.branch.node)
-            ):
-                if any(same(node, added.origin) for node in each.node.parents):
-                    self._list(f"block {number}/{added.kind} norm", "norm", number, each)
+            beside = each.module.rpartition(".")[0] == block.module and "Norm" in each.kind
+            of_branch = each.node in added.inside and not same(each.node, added.branch.node)
+            if beside and of_branch and any(same(node, added.origin) for node in each.node.parents):
+                self._list(f"block {number}/{added.kind} norm", "norm", number, each)
 
     def _hidden(self, number: int, added: Added, inside: Sequence[Event]) -> None:
         """What goes into the last product with weights of an MLP."""
@@ -599,7 +626,7 @@ class _Names:
         return isinstance(weight, Tensor) and weight.ndim > 1
 
     def _convolutions_and_norms(self, number: int, block: Block, added: Added, inside: Sequence[Event]) -> None:
-        """Convolutions and norms beside each other in a block; a norm is read after the activation that follows it."""
+        """Convolutions and norms beside each other in a block; a norm is read after the activation behind it."""
         ends = (added.branch.node, added.skip.node)
         beside = [
             each

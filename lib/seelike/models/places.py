@@ -1,9 +1,9 @@
 """Where in the image the numbers of a layer are: the one answer that every measurement asks for.
 
-Each layer of a network gives tokens, a map or a vector. Which axis holds the channels, how the places lie on a grid of
-rows and columns, whether they are in the order of reading, and which tokens are CLS, registers or others without a place:
-all of this is followed through the network's own operations (`seelike.models.positions`), for images of the size that is
-measured. Where it cannot be known, `Place.why` says why, and what needs it is refused.
+Each layer of a network gives tokens, a map or a vector. Which axis holds the channels, how the places lie on a
+grid of rows and columns, whether they are in the order of reading, and which tokens are CLS, registers or others
+without a place: all of this is followed through the network's own operations (`seelike.models.positions`), for
+images of the size that is measured. Where it cannot be known, `Place.why` says why, and what needs it is refused.
 """
 
 import math
@@ -91,7 +91,7 @@ class Place:
         return self.grid
 
     def tokens(self, activation: Float[Tensor, "b ..."]) -> Float[Tensor, "b t d"]:
-        """See an activation as tokens: those without a place first, then the places row by row, from left to right.
+        """See an activation as tokens: those without a place first, then the places row by row.
 
         Nothing is copied where the network has them in this order.
 
@@ -144,7 +144,7 @@ class Place:
 
 
 def place_of(
-    layer: str, codes: Codes | None, shape: Sequence[int], images: int, token_names: Sequence[str]
+    layer: str, codes: Codes | None, shape: Sequence[int], images: Sequence[int], token_names: Sequence[str]
 ) -> Place:
     """Read off the codes of an activation where its numbers are.
 
@@ -152,7 +152,7 @@ def place_of(
         layer: Name of the layer.
         codes: As `seelike.models.positions` gives them.
         shape: Shape of the activation.
-        images: How many images it is of.
+        images: Shape of the images, `[n, channels, height, width]`.
         token_names: Names of the parameters that tokens began as.
     """
     of_one = tuple(shape[1:])
@@ -161,7 +161,7 @@ def place_of(
     def unknown(why: str, channels: int | None = None) -> Place:
         return Place(layer, of_one, kind, channels, why=f"{why} Read another layer.")
 
-    if len(shape) < 2 or shape[0] != images or (codes is not None and codes.shape[0] > 1):
+    if len(shape) < 2 or shape[0] != images[0] or (codes is not None and codes.shape[0] > 1):
         return unknown("its first axis is not that of the images, as inside windows or heads of attention.")
     if kind == "vector":
         return unknown("a vector has no places.", channels=1)
@@ -186,7 +186,9 @@ def place_of(
         return Place(layer, of_one, kind, channels, tuple(axes), prefix, why=why)
     y, x = decode(flat[placed])
     rows, columns = y.unique(), x.unique()
-    raster = placed[torch.from_numpy(_lexicographic(y, x))]
+    # By row, and by column within a row: both sorts keep the order of equals.
+    by_column = x.argsort(stable=True)
+    raster = placed[by_column[y[by_column].argsort(stable=True)]]
     grid = (len(rows), len(columns))
     on_grid = len(placed) == grid[0] * grid[1] and len(flat[placed].unique()) == len(placed)
     if not on_grid or not (_even(rows) and _even(columns)):
@@ -194,20 +196,12 @@ def place_of(
         return Place(layer, of_one, kind, channels, tuple(axes), prefix, why=why)
     order = torch.cat((without, raster))
     in_order = bool((order == torch.arange(len(order))).all())
-    # The image begins at 0, so a single row's centre lies at half of its height.
-    patch_size = tuple(
-        float(centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else 2 * float(centres[0])
-        for centres in (rows, columns)
+    height, width = (
+        float(centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else float(side)
+        for centres, side in zip((rows, columns), images[2:], strict=True)
     )
-    return Place(
-        layer, of_one, kind, channels, tuple(axes), prefix, grid, patch_size, order=None if in_order else order
-    )  # type: ignore[arg-type]
-
-
-def _lexicographic(y: Tensor, x: Tensor):
-    import numpy as np
-
-    return np.lexsort((x.numpy(), y.numpy()))
+    permutation = None if in_order else order
+    return Place(layer, of_one, kind, channels, tuple(axes), prefix, grid, (height, width), order=permutation)
 
 
 def _even(centres: Tensor) -> bool:

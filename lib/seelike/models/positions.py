@@ -7,11 +7,11 @@ Each number of an activation gets a code, and a code is one of
     NOWHERE    it is of no single place: a constant, or what was averaged over the whole image
     MIXED      it is of all places at once, and which ones cannot be told, as inside token mixing
 
-The pixels of the image begin with their own centres. What only moves numbers (a view, a permutation, a window cut out,
-a patch merged) is done to the codes just as to the numbers. A convolution or pooling with stride s, padding p and kernel k
-puts its output o at the input's place o s - p + (k - 1) / 2. A product keeps the places of the rows that it multiplies by
-a matrix of weights; of two activations it keeps those of the left one's rows, which for attention are the queries.
-What adds or multiplies number by number keeps the place that its arguments agree on.
+The pixels of the image begin with their own centres. What only moves numbers (a view, a permutation, a window cut
+out, a patch merged) is done to the codes just as to the numbers. A convolution or pooling with stride s, padding p
+and kernel k puts its output o at the input's place o s - p + (k - 1) / 2. A product keeps the places of the rows
+that it multiplies by a matrix of weights; of two activations it keeps those of the left one's rows, which for
+attention are the queries. What adds or multiplies number by number keeps the place that its arguments agree on.
 
 So an order of tokens, a grid that is not square, channels in the last axis, windows or a CLS token are not assumed
 from a shape: they are what comes out. An operation that is not known here gives MIXED, and no place is guessed.
@@ -163,7 +163,7 @@ def follow(
         queries = codes_of(args[0])
         return [None if queries is None else collapsed(queries[..., :1])]
     if name in ("convolution", "_convolution", "convolution_overrideable"):
-        return [_convolved(codes_of(args[0]), args[0].shape, args[1].shape, *args[3:8], output=output)]
+        return [_convolved(codes_of(args[0]), args[0].shape, args[1].shape, args[3:8], output)]
     if name in _POOLS:
         kernel = _pair(args[1])
         stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel
@@ -327,16 +327,9 @@ def _padded(codes: Codes | None, shape: Sequence[int], by: Sequence[int], output
 
 
 def _convolved(
-    codes: Codes | None,
-    shape: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    output: Tensor,
+    codes: Codes | None, shape: Sequence[int], kernel: Sequence[int], how: Sequence[Any], output: Tensor
 ) -> Codes | None:
+    stride, padding, dilation, transposed, _ = how
     if codes is None:
         return None
     if output.ndim != 4:

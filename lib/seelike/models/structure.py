@@ -1,19 +1,20 @@
 """Blocks and residual connections of any network, found in a trace of one forward pass.
 
-An addition of two tensors that both depend on the image is **residual** where one of them, the skip, is handed on to it
+An addition of two tensors that both depend on the image is **residual** where one of them, the skip, is handed on
+to it
 
 - by identity: it, or a view of it, is what the other, the branch, was computed from; or
 - by a projection (convolutions, products with weights, norms, pooling, but no activation) of what the branch was
-  computed from, while the branch has an activation in between. Of two that have none, neither is a skip: so are the
-  halves of a rotation of queries, and branches that can be merged into one convolution.
+  computed from, while the branch has an activation in between. Of two that have none, neither is a skip: so are
+  the halves of a rotation of queries, and branches that can be merged into one convolution.
 
-Position embeddings and attention biases do not depend on the image, or do not begin with the stream of the block. The
-**stream** of a block is what goes into it, and every residual sum in it. A skip must be of that stream, up to views, norms
-and activations, or be handed on as it is in the block's own `forward`.
+Position embeddings and attention biases do not depend on the image, or do not begin with the stream of the block.
+The **stream** of a block is what goes into it, and every residual sum in it. A skip must be of that stream, up to
+views, norms and activations, or be handed on as it is in the block's own `forward`.
 
-A **block** is the outermost module that adds so in its own `forward`, unless modules inside it do so twice or more, which
-then are the blocks. What lies beside a block in the same list of modules, and is built of as much, is a block without
-residual connections.
+A **block** is the outermost module that adds so in its own `forward`, unless modules inside it do so twice or
+more, which then are the blocks. What lies beside a block in the same list of modules, and is built of as much, is
+a block without residual connections.
 """
 
 import re
@@ -228,7 +229,7 @@ def _between(origin: Node, branch: Node, ancestors: set[Node]) -> set[Node]:
 
 
 def _of_stream(within: Sequence[Added], owner: tuple[str, int], given: Event | None) -> list[Added]:
-    """Keep what is added to the stream of a module, and what it adds itself to something that it hands on as it is."""
+    """Keep what is added to a module's stream, and what it adds itself to something that it hands on as it is."""
     stream = set() if given is None else {given.node}
     kept = []
     for added in within:

@@ -1,14 +1,15 @@
-"""One forward pass of a network, followed: what fires, what depends on what, and where in the image each number is.
+"""One forward pass of a network, followed: what fires, what depends on what, and where each number is.
 
 The network runs once on two images of noise. Three things are written down.
 
-- **Operations**, beneath PyTorch's functions (ATen): each makes a node, with the nodes that it depends on. Constants and
-  parameters are no nodes, so that what has one depends on the image. `seelike.models.positions` says of each
-  node where in the image its numbers are.
+- **Operations**, beneath PyTorch's functions (ATen): each makes a node, with the nodes that it depends on.
+  Constants and parameters are no nodes, so that what has one depends on the image. `seelike.models.positions` says
+  of each node where in the image its numbers are.
 - **Modules**: what goes in and comes out of each, as often as it runs.
 - **Additions**: both operands and the sum of each, with the module in whose own `forward` it is written.
 
-From these `seelike.models.layers` finds blocks and residual connections, and `seelike.models.places` grids and tokens.
+From these `seelike.models.layers` finds blocks and residual connections, and `seelike.models.places` grids and
+tokens.
 """
 
 from collections import Counter
@@ -38,7 +39,8 @@ class Node:
     Attributes:
         operation: Its name in ATen; "image" for the images.
         parents: The nodes that it depends on, each once.
-        codes: Where in the image each of its numbers is (`seelike.models.positions`); None where that is not known.
+        codes: Where in the image each of its numbers is (`seelike.models.positions`); None where that is not
+            known.
         shape: Its shape.
         merges: Whether it merges numbers of several places.
         number: Its place in the order of operations.
@@ -69,7 +71,8 @@ class Event:
 
     Attributes:
         module: Path of the module.
-        side: Its "output" or first "input"; or of an addition in its forward the "left" or "right" operand or the "sum".
+        side: Its "output" or first "input"; or of an addition in its forward the "left" or "right" operand or the
+            "sum".
         call: Which of the module's calls, or of its additions, in one forward pass, from 0.
         time: When it was there.
         node: What made it.
@@ -123,8 +126,9 @@ class Attention:
 
 @dataclass
 class Trace:
-    """What happened in one forward pass."""
+    """What happened in one forward pass of images of this shape."""
 
+    images: torch.Size
     events: list[Event] = field(default_factory=list)
     additions: list[Addition] = field(default_factory=list)
     attentions: list[Attention] = field(default_factory=list)
@@ -133,6 +137,7 @@ class Trace:
     )  # begin and end of each module's call
     softmaxed: set[Node] = field(default_factory=set)
     tokens: list[str] = field(default_factory=list)  # names of parameters that tokens begin as
+    output: Any = None
 
     def event(self, module: str, side: Side, call: int) -> Event | None:
         """The tensor at a place; None where none that depends on the image was there."""
@@ -173,6 +178,7 @@ class _Operations(TorchDispatchMode):
         return node.codes if node is not None else self.tokens.get(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and make nodes of what it made."""
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         name = name.rstrip("_") if name != "_" else name
@@ -208,7 +214,7 @@ class _Operations(TorchDispatchMode):
         if name in SOFTMAXES or name.startswith("_scaled_dot_product"):
             self._on_attention(name, before, outputs[0])
         elif name == "bmm":
-            self._on_product(*before[:2], outputs[0])
+            self._on_product(before[0], before[1], outputs[0])
         return made
 
     def _into_base(self, view: Tensor, node: Node) -> None:
@@ -317,16 +323,19 @@ class Running:
     """Which modules run, from the outermost, and which of their calls."""
 
     def __init__(self) -> None:
+        """Start outside of all modules."""
         self.stack: list[tuple[str, int]] = []
         self._calls: Counter[str] = Counter()
 
     def enter(self, path: str) -> int:
+        """Note that a module begins, and tell which of its calls this is."""
         call = self._calls[path]
         self._calls[path] += 1
         self.stack.append((path, call))
         return call
 
     def leave(self) -> tuple[str, int]:
+        """Note that the innermost module ends, and tell which it was."""
         return self.stack.pop()
 
     @contextmanager
@@ -355,10 +364,12 @@ class Additions(TorchFunctionMode):
     """Hands on each addition as the network writes it, with what does it."""
 
     def __init__(self, on_addition: Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]) -> None:
+        """Call `on_addition` with both operands and what adds them."""
         super().__init__()
         self._on_addition = on_addition
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See a call of one of PyTorch's functions."""
         kwargs = kwargs or {}
         if func in ADDITIONS and (both := operands(func, args, kwargs)) is not None:
             return self._on_addition(*both, partial(func, *args, **kwargs))
@@ -367,7 +378,7 @@ class Additions(TorchFunctionMode):
 
 def trace(model: nn.Module, images: Tensor) -> Trace:
     """Run a network once, and write down what happens."""
-    result, running = Trace(), Running()
+    result, running = Trace(images.shape), Running()
     clock = iter(range(10**9))
     additions: Counter[str] = Counter()
     softmaxes: Counter[str] = Counter()
@@ -443,7 +454,7 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
         if given is not None:
             result.events.append(given)
 
-    names = []
+    names: list[str] = []
     for name, parameter in model.named_parameters():
         if "token" in name.rpartition(".")[2] and parameter.ndim > 1:
             codes = torch.full((1,) * parameter.ndim, positions.FIRST_TOKEN - len(names), device="cpu")

@@ -303,14 +303,14 @@ def stages(layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
         ValueError: The network has no stages, as a ViT. `stages_at` cuts those.
 
     Example:
-        >>> stages([Layer("block 1", "block", 1, 0.0, "0", stage=0), Layer("block 2", "block", 2, 1.0, "1", stage=1)])
+        >>> stages([Layer("a", "block", 1, 0.0, "0", stage=0), Layer("b", "block", 2, 1.0, "1", stage=1)])
         array([0, 1])
     """
     found = [layer.stage for layer in layers if layer.stage is not None]
     if len(found) < len(layers) or not found:
         raise ValueError(
-            f"The {len(layers)} layers, of which the first is {layers[0].name if layers else None!r}, are of a network "
-            "whose blocks have one resolution. For a network without stages use stages_at."
+            f"The {len(layers)} layers are of a network whose blocks have one resolution. For a network without "
+            "stages use stages_at."
         )
     return np.array(found)
 

@@ -74,7 +74,8 @@ def mapped_blocks(model: nn.Module, images: ImageSet | Tensor, number: int = 8) 
 
     Returns:
         The blocks in firing order, the last block on a grid among them; none where no block is on a grid that
-        cuts the image into equal patches, or the last one has fewer than 16 locations, most of which are neighbours.
+        cuts the image into equal patches, or the last one has fewer than 16 locations, most of which are
+        neighbours.
 
     Example:
         >>> from seelike.models import load
