@@ -74,7 +74,7 @@ def _problem(path: Path) -> str | None:
     try:
         _picture(path, brief=True)
     except UnidentifiedImageError:
-        return "no image, whatever its name says"
+        return "no image of a kind that is read, whatever its name says" if path.stat().st_size else "empty"
     except OSError as error:
         return error.strerror or str(error) or type(error).__name__
     except Exception as error:

@@ -27,7 +27,7 @@ _NOWHERE = "link to nothing"
 
 def images_of_folder(name: str) -> ImageSet:
     """Load the images of an existing folder, as `seelike.data.load` says."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     paths, others = _image_paths(folder)
     if not paths:
         raise ValueError(
@@ -83,9 +83,8 @@ def _image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
                 others[path.suffix.lower() or "no extension"] += 1
     if doubled:
         warnings.warn(
-            f"{len(doubled)} links in {folder} lead to folders that are there already, such as "
-            f"{doubled[0].relative_to(folder)} to {doubled[0].resolve()}. They are passed over: no image is there "
-            "twice.",
+            f"Links of {folder} to folders that are there already are left out: {len(doubled)}, such as "
+            f"{doubled[0].relative_to(folder)} to {doubled[0].resolve()}. So no image is there twice.",
             stacklevel=4,
         )
     return sorted(paths, key=lambda path: path.relative_to(folder).parts), others
@@ -100,13 +99,13 @@ def _warn_of_others(folder: Path, others: Counter[str]) -> None:
     pictures = Counter({ending: number for ending, number in others.items() if ending in _OTHER_PICTURES})
     if pictures:
         warnings.warn(
-            f"{pictures.total()} files in {folder} are pictures of kinds that are not read, and are left out: "
+            f"Files of {folder} that look like pictures of kinds that are not read are left out: "
             f"{_counts(pictures)}. To have them, save them as JPEG or PNG.",
             stacklevel=4,
         )
     if others[_NOWHERE]:
         warnings.warn(
-            f"{others[_NOWHERE]} links in {folder} lead to nothing, and are left out. Is a disk missing?",
+            f"Links of {folder} that lead to nothing are left out: {others[_NOWHERE]}. Is a disk missing?",
             stacklevel=4,
         )
 

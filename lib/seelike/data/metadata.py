@@ -15,6 +15,7 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 _JPEG_END = b"\xff\xd9"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_SMALL = 1 << 16
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # The tags of TIFF that decide what is shown: sizes, compression, colours, places of pixels.
 _TIFF_TAGS = {
@@ -147,8 +148,10 @@ def _png(content: bytes) -> Bare:
             kept.append(chunk)
         elif kind[:1].isupper():
             raise ValueError(f"it has a chunk {kind.decode()}, which the standard of PNG does not know")
-    # Palettes and transparent colours can be wrong though the checksums are right.
-    return Bare(b"".join(kept), exif, xmp, ended and depth == 8 and colour != 3 and not transparent)
+    # Palettes and transparent colours can be wrong though the checksums are right. So can the pixels, if another
+    # program wrote them wrong; what is small decodes as fast as it is believed.
+    plain = depth == 8 and colour != 3 and not transparent
+    return Bare(b"".join(kept), exif, xmp, proven=ended and plain and len(content) > _PNG_SMALL)
 
 
 def _transparent(data: bytes, depth: int, colour: int) -> bytes:
