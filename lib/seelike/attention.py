@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import Layer, read
+from seelike.models.measurable import require_measurable
 from seelike.streaming import Images, accumulate
 from seelike.streaming.moments import Moments, check_state
 
@@ -598,6 +599,7 @@ def _by_offset(
 
 def _attentions(model: nn.Module) -> dict[str, str]:
     """Find the attention of each block: paths of modules by the names of the blocks."""
+    require_measurable(model)
     if not isinstance(model, vision_transformer.VisionTransformer):
         raise ValueError(
             f"The attention of {type(model).__name__} cannot be read; expected a VisionTransformer of timm, not "

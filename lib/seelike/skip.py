@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from seelike.data import ImageSet
 from seelike.models import Layer, Residual, read, residuals
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.measurable import require_measurable
 from seelike.models.places import as_tokens
 from seelike.streaming import accumulate
 from seelike.streaming.moments import check_state
@@ -411,7 +411,7 @@ def skip_ratios(
         >>> lines = [float(ratio.cls.mean_ratio) for ratio in ratios.values()]
     """
     additions = residuals(model)
-    require_evaluation_mode(model)
+    require_measurable(model)
     prefix = getattr(model, "num_prefix_tokens", 0)
     checked = False
 

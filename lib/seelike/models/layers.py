@@ -29,10 +29,11 @@ from timm.models import mlp_mixer, resnet, resnetv2, vision_transformer
 from torch import Tensor, nn
 
 from seelike.errors import unknown_name
-from seelike.models.loading import input_size
+from seelike.models.measurable import input_size, require_measurable, require_unwrapped
 from seelike.models.without_skips import BlockWithoutSkips
 
 Family = Literal["vit", "resnet", "mixer", "other"]
+require_evaluation_mode = require_measurable  # its name before
 
 
 @dataclass(frozen=True)
@@ -306,24 +307,8 @@ def residuals(model: nn.Module) -> list[Residual]:
     return found
 
 
-def require_evaluation_mode(model: nn.Module) -> None:
-    """Refuse a network of which a part is in training mode, where dropout and batch statistics are at work.
-
-    Example:
-        >>> require_evaluation_mode(nn.Sequential(nn.Dropout()))
-        Traceback (most recent call last):
-            ...
-        ValueError: Sequential is in training mode, where its activations are random. Call model.eval() first.
-    """
-    for name, module in model.named_modules():
-        if module.training:
-            part = f"Module {name!r} of {type(model).__name__}" if name else type(model).__name__
-            raise ValueError(
-                f"{part} is in training mode, where its activations are random. Call model.eval() first."
-            )
-
-
 def _architecture(model: nn.Module) -> _Architecture | None:
+    require_unwrapped(model)
     for known, architecture in _ARCHITECTURES.items():
         if isinstance(model, known):
             blocks = [model.get_submodule(path) for path in _block_paths(model, architecture)]
@@ -368,7 +353,7 @@ def _first_present(block: nn.Module, paths: str) -> str | None:
 
 
 def _fired_modules(model: nn.Module) -> list[Layer]:
-    require_evaluation_mode(model)
+    require_measurable(model)
     like = next(model.parameters(), torch.empty(0))
     images = torch.zeros(2, *input_size(model), device=like.device, dtype=like.dtype)
     calls: Counter[str] = Counter()

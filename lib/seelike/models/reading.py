@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from seelike.errors import unknown_name
-from seelike.models.layers import Layer, require_evaluation_mode
+from seelike.models.layers import Layer
+from seelike.models.measurable import require_measurable
 from seelike.models.precision import as_given
 
 
@@ -57,7 +58,7 @@ def read(
         >>> read(model, layers(model, ["block 1"]), images, lambda layer, activation: activation.ndim)
         {'block 1': 3}
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     results: dict[str, Any] = {}
 
