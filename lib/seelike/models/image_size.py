@@ -16,9 +16,9 @@ Size = tuple[int, int]
 def resized(model: nn.Module, size: Size, rebuild: Callable[..., nn.Module] | None = None) -> nn.Module:
     """Make a network read images of another size, with the weights that it has.
 
-    Learned positions are resampled as timm does it: by the network's `set_input_size`, else by building it anew. Of
-    Swin, `set_input_size` changes the windows too, which keep their share of the image. A convolutional network stays
-    as it is; only its preprocessing changes.
+    Learned positions are resampled as timm does it: by the network's `set_input_size`, else by building it anew.
+    The windows of Swin keep their share of the image. A convolutional network stays as it is; only its
+    preprocessing changes.
 
     Args:
         model: A network of timm's classes, which may be changed.
@@ -42,17 +42,17 @@ def resized(model: nn.Module, size: Size, rebuild: Callable[..., nn.Module] | No
         return model
     try:
         if hasattr(model, "set_input_size"):
-            model.set_input_size(img_size=size)
+            model.set_input_size(img_size=size)  # type: ignore[operator]
         elif rebuild is not None:
             model = _rebuilt(model, size, rebuild)
         configuration = {**(getattr(model, "pretrained_cfg", None) or {}), "input_size": (channels, *size)}
         model.pretrained_cfg = model.default_cfg = configuration  # type: ignore[assignment]
         _try(model.eval(), torch.zeros(1, channels, *size))
     except Exception as error:  # of any kind, from the assertions and shapes of timm's classes
+        reason = shorten(str(error) or type(error).__name__, 200)
         raise ValueError(
-            f"{type(model).__name__} with these weights reads images of {own[0]} x {own[1]} pixels (height x width), "
-            f"and cannot read {size[0]} x {size[1]}: {shorten(str(error) or type(error).__name__, 200)}. Give another "
-            "size, or none."
+            f"{type(model).__name__} with these weights reads images of {own[0]} x {own[1]} pixels (height x "
+            f"width), and cannot read {size[0]} x {size[1]}: {reason}. Give another size, or none."
         ) from error
     return model
 

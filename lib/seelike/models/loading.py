@@ -57,8 +57,8 @@ def load(
             - "architecture@path/to/weights.safetensors": where the file does not say it;
             - any of these and ":224px", or ":224x160px" (height x width): for images of that size.
         device: Where to put the network.
-        image_size: Side, or height and width, of the images that it is to read, in pixels. The same as in the name.
-            By default that of the weights. Learned positions are resampled; of a convolutional network only the
+        image_size: Side, or height and width, of the images that it is to read, in pixels, as in the name; by
+            default that of the weights. Learned positions are resampled; of a convolutional network only the
             preprocessing changes.
 
     Returns:
@@ -206,15 +206,15 @@ def _known(name: str) -> str:
     """A name of timm, or today's name for one that it has given up."""
     today = timm.models.get_deprecated_models().get(name)
     if today:
-        warnings.warn(f"timm calls {name!r} {today!r} today.", stacklevel=4)
+        warnings.warn(f"timm calls {name!r} {today!r} today.", stacklevel=3)
         name = today
     architecture, _, tag = name.partition(".")
     if timm.is_model(architecture) and (not tag or name in timm.list_pretrained(f"{architecture}.*")):
         return name
     known = [*(f"tiny/{tiny}" for tiny in TINY), *timm.list_models(), *timm.list_pretrained()]
     hint = (
-        "Local weights are given as a path that ends in '.safetensors'. What follows a name is ':random', or the size "
-        "of the images as ':224px'."
+        "Local weights are given as a path that ends in '.safetensors'. What follows a name is ':random', or the "
+        "size of the images as ':224px'."
     )
     raise unknown_name("model", name, known, hint)
 
@@ -242,7 +242,7 @@ def _local(name: str, size: Size | None) -> nn.Module:
     build_anew = partial(_build, architecture, arguments, path)
     rebuild = None if architecture.startswith("tiny/") else build_anew
     faults = {}
-    # The tensors may be for the size that the file states, for the architecture's own or for that which is asked for.
+    # The tensors may be for the size that the file states, for the architecture's own, or for that asked for.
     for trained_at in dict.fromkeys((stated, None, size)):
         model = resized(build_anew(), trained_at, rebuild) if trained_at else build_anew()
         faults[trained_at] = _misfit(model, tensors)
@@ -320,7 +320,7 @@ def _resampled(
     architecture: str, arguments: Mapping[str, Any], path: Path, model: nn.Module, **more: Any
 ) -> nn.Module:
     classes = {"num_classes": model.num_classes}
-    overlay = {"pretrained_cfg_overlay": {**classes, "label_offset": 0}}
+    overlay = {"pretrained_cfg_overlay": {**classes, "label_offset": 0, "input_size": input_size(model)}}
     return filled(architecture, path, **{**arguments, **classes, **overlay, **more})
 
 

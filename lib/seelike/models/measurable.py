@@ -22,9 +22,9 @@ _WRAPPERS = {
 def require_measurable(model: nn.Module) -> None:
     """Refuse a network of which some activations would be wrong, random or hidden.
 
-    These are networks that are compiled or wrapped (`require_unwrapped`), that are in training mode, where dropout is
-    at work, or whose normalisation reads the statistics of the batch, so that each image's result depends on the
-    images beside it.
+    These are networks that are compiled or wrapped (`require_unwrapped`), that are in training mode, where dropout
+    is at work, or whose normalisation reads the statistics of the batch, so that each image's result depends on
+    the images beside it.
 
     Args:
         model: Any network.

@@ -37,8 +37,8 @@ def load_pretrained(name: str, image_size: Size | None = None) -> nn.Module:
     Raises:
         RuntimeError: There are no weights of this name, or none as safetensors.
         HubError: They could not be had from the hub; `seelike.hub` has a class for each cause.
-        ValueError: The file is not safetensors, or does not fit the architecture; or the network cannot read images
-            of that size.
+        ValueError: The file is not safetensors, or does not fit the architecture; or the network cannot read
+            images of that size.
     """
     configuration = timm.get_pretrained_cfg(name)
     if configuration is None or not configuration.has_weights:
@@ -98,8 +98,8 @@ def _only_unsafe(name: str, found: str) -> str:
 def filled(architecture: str, path: Path, **arguments: Any) -> nn.Module:
     """Build a network of timm and fill it as timm does, from a safetensors file that was opened before.
 
-    timm knows which tensors to rename or to resample, and which classifier belongs to the weights. Its special loaders
-    are for other formats, and its other sources for weights that are somewhere else.
+    timm knows which tensors to rename or to resample, and which classifier belongs to the weights. Its special
+    loaders are for other formats.
     """
     overlay = {"file": str(path), "state_dict": None, "custom_load": False, "source": ""}
     overlay |= arguments.pop("pretrained_cfg_overlay", {})
