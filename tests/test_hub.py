@@ -166,7 +166,12 @@ def test_weights_for_images_of_another_size(user, content):
         f"(models.load('{NAME}:64px'))"
     )
     assert told["result"] == [[1, 17, 64], [64, 64], sha256(content[1])]
-    fails(user(f"models.load('{NAME}', image_size=65)"), "ValueError", "cannot read 65 x 65", "multiple of 16")
+    fails(
+        user(f"models.load('{NAME}', image_size=65)"),
+        "ValueError",
+        "cannot read 65 x 65",
+        "divisible by patch size (16). Give",
+    )
 
 
 def test_a_file_is_hashed_once(user, hub):

@@ -15,6 +15,7 @@ from seelike.models.image_size import resized
 from seelike.models.measurable import input_size
 
 SMALL = {"depth": 2, "embed_dim": 24, "num_heads": 2}
+WINDOWED = {"depths": (1, 1), "embed_dim": 12, "num_heads": (1, 2)}
 # Architecture, arguments that make it small, a size, and whether timm.create_model with img_size gives the same.
 FAMILIES = {
     "vit": ("vit_tiny_patch16_224", SMALL, (96, 160), True),
@@ -24,13 +25,8 @@ FAMILIES = {
     "eva02": ("eva02_tiny_patch14_224", SMALL, (112, 112), True),
     "beit": ("beit_base_patch16_224", SMALL, (96, 96), True),
     # timm.create_model keeps the windows of 7; set_input_size keeps their share of the image.
-    "swin": (
-        "swin_tiny_patch4_window7_224",
-        {"depths": (1, 1), "embed_dim": 12, "num_heads": (1, 2)},
-        None,
-        False,
-    ),
-    "swinv2": ("swinv2_tiny_window8_256", {"depths": (1, 1), "embed_dim": 12, "num_heads": (1, 2)}, None, True),
+    "swin": ("swin_tiny_patch4_window7_224", WINDOWED, (192, 192), False),
+    "swinv2": ("swinv2_tiny_window8_256", WINDOWED, (192, 192), True),
     "xcit": ("xcit_nano_12_p16_224", {"depth": 1, "embed_dim": 32, "num_heads": 2}, (96, 128), True),
     "resnet": ("resnet10t", {}, (65, 97), False),
     "convnext": ("convnext_atto", {}, (64, 96), False),
@@ -56,7 +52,6 @@ def vit():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_weights_stay_and_positions_are_resampled_as_by_timm(name, tmp_path):
     architecture, arguments, size, as_created = FAMILIES[name]
-    size = size or (192, 192)
     torch.manual_seed(5)
     own = timm.create_model(architecture, **arguments).eval()
     path = write(tmp_path / "a.safetensors", own, stated(architecture, arguments))
@@ -83,12 +78,8 @@ FIXED = {
     "levit": ("levit_128s", {}, "size mismatch", 192),
     "hiera": ("hiera_tiny_224", {"embed_dim": 16, "stages": (1, 1, 1, 1)}, "size mismatch", 192),
     "not a multiple": ("vit_tiny_patch16_224", SMALL, "height has to be a multiple of 16", 200),
-    "nor the last stage": (
-        "convnext_atto",
-        {},
-        "height has to be a multiple of 32",
-        112,
-    ),  # 28, 14, 7 rows, of which the last stage would read 6,
+    # 28, 14 and 7 rows, of which the last stage would read 6.
+    "nor the last stage": ("convnext_atto", {}, "height has to be a multiple of 32", 112),
 }
 
 
@@ -177,7 +168,7 @@ def test_tiny_networks_at_another_size():
     others = {key: value for key, value in own.state_dict().items() if key != "pos_embed"}
     assert all(torch.equal(model.state_dict()[key], value) for key, value in others.items())
     assert torch.equal(load("tiny/resnet:56px").head.fc.weight, load("tiny/resnet").head.fc.weight)
-    with pytest.raises(ValueError, match="MlpMixer .* reads images of 28 x 28 .* cannot read 56 x 56"):
+    with pytest.raises(ValueError, match=r"MlpMixer .* reads images of 28 x 28 .* cannot read 56 x 56"):
         load("tiny/mixer:56px")
 
 
@@ -194,7 +185,7 @@ def test_the_size_in_a_files_metadata(written, size, vit, tmp_path):
 @pytest.mark.parametrize("written", ["96px", "true", "[96, 96, 3]", "[96.5, 96]"])
 def test_a_size_in_the_metadata_that_is_none(written, vit, tmp_path):
     path = write(tmp_path / "a.safetensors", vit, stated("test_vit", image_size=written))
-    with pytest.raises(ValueError, match="in the metadata of .* expected a whole number"):
+    with pytest.raises(ValueError, match=r"in the metadata of .* expected a whole number"):
         load(path)
 
 

@@ -1,4 +1,4 @@
-"""What is measured rightly, and what is refused: networks compiled, wrapped, in training mode, with batch statistics."""
+"""What is measured, and what is refused: networks compiled, wrapped, in training mode, with batch statistics."""
 
 import copy
 import warnings
@@ -81,7 +81,7 @@ def test_a_whole_network_on_many_devices_is_refused():
     class FullyShardedDataParallel(nn.Module):
         __module__ = "torch.distributed.fsdp.fully_sharded_data_parallel"
 
-    with pytest.raises(ValueError, match="wrapped in FullyShardedDataParallel.*whole, on one device"):
+    with pytest.raises(ValueError, match=r"wrapped in FullyShardedDataParallel.*whole, on one device"):
         require_unwrapped(FullyShardedDataParallel())
 
 

@@ -49,7 +49,7 @@ def resized(model: nn.Module, size: Size, rebuild: Callable[..., nn.Module] | No
         model.pretrained_cfg = model.default_cfg = configuration  # type: ignore[assignment]
         _try(model.eval(), torch.zeros(1, channels, *size))
     except Exception as error:  # of any kind, from the assertions and shapes of timm's classes
-        reason = shorten(str(error) or type(error).__name__, 200)
+        reason = shorten(str(error) or type(error).__name__, 200).rstrip(".")
         raise ValueError(
             f"{type(model).__name__} with these weights reads images of {own[0]} x {own[1]} pixels (height x "
             f"width), and cannot read {size[0]} x {size[1]}: {reason}. Give another size, or none."
