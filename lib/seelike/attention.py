@@ -46,7 +46,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import Place
-from seelike.models.layers import require_evaluation_mode, structure
+from seelike.models.layers import structure
+from seelike.models.measurable import require_measurable
 from seelike.models.precision import as_given
 from seelike.models.trace import SOFTMAXES, Attention, Running
 from seelike.streaming import Images, accumulate
@@ -535,7 +536,7 @@ def attention_distances(
         >>> round(distances["block 1"].uniform, 2)
         82.99
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     attentions = _attentions(model, Images(images, model)[:1])
 
     def empty() -> dict[str, AttentionDistance]:
@@ -599,7 +600,7 @@ def mean_attention(
         >>> attention.shape, attention.sum(dim=(1, 2))
         (torch.Size([2, 19, 19]), tensor([1.0000, 1.0000], dtype=torch.float64))
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     attentions = _attentions(model, Images(images, model)[:1])
     name = f"block {block}"
     if name not in attentions:

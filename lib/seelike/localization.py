@@ -66,7 +66,7 @@ from torch import Tensor, nn
 from seelike.cka import float32_products_are_exact
 from seelike.data import ImageSet
 from seelike.models import Layer, Place, places, read
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.measurable import require_measurable
 from seelike.streaming import HalvingBatch, Images, accumulate
 from seelike.streaming.moments import check_state
 
@@ -588,7 +588,7 @@ def token_patch_cka(
     """
     if not layers:
         raise ValueError("layers is empty; expected at least one layer, from seelike.models.layers.")
-    require_evaluation_mode(model)
+    require_measurable(model)
     forward = HalvingBatch(batch_size)
     size = _minibatch_size(len(images), minibatch)
     image = Images(images, model)[:1]

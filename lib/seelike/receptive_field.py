@@ -61,6 +61,7 @@ from torch import Tensor, nn
 from seelike.data import ImageSet
 from seelike.models import Layer, Place, Residual, places
 from seelike.models.layers import structure
+from seelike.models.measurable import require_measurable
 from seelike.models.reading import listening
 from seelike.streaming import HalvingBatch, Images, accumulate
 from seelike.streaming.moments import check_state
@@ -564,7 +565,7 @@ torch.Size([28, 28]))
     """
     if channels != "all" and not (isinstance(channels, int) and channels >= 1):
         raise ValueError(f"channels is {channels!r}; expected 'all', or how many for each image, 1 or more.")
-    _require_uncompiled(model)
+    require_measurable(model)
     # Tensors that are made in inference mode cannot be differentiated.
     with torch.inference_mode(False):
         number = len(images)
@@ -620,15 +621,6 @@ torch.Size([28, 28]))
                 gradients=True,
             )
     return _result(plan, accumulators)
-
-
-def _require_uncompiled(model: nn.Module) -> None:
-    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
-    if compiled or hasattr(model, "_orig_mod"):
-        raise ValueError(
-            f"{type(model).__name__} is compiled, which hides its layers. Give the network that was compiled "
-            "(torch.compile leaves it as it is; model.compile() changes it: load it again)."
-        )
 
 
 def _reordered(images: ImageSet | Tensor, order: np.ndarray) -> ImageSet | Tensor:

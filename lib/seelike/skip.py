@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from seelike.data import ImageSet
 from seelike.models import Layer, Residual, places, read, residuals
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.measurable import require_measurable
 from seelike.models.places import Place
 from seelike.streaming import Images, accumulate
 from seelike.streaming.moments import check_state
@@ -410,7 +410,7 @@ def skip_ratios(
         torch.Size([101])
         >>> lines = [float(ratio.cls.mean_ratio) for ratio in ratios.values()]
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     places = _places(model, residuals(model), Images(images, model)[:1])
 
     def empty() -> dict[str, SkipRatio]:

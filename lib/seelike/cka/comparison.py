@@ -20,7 +20,8 @@ from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import Layer
 from seelike.models import layers as all_layers
-from seelike.models.layers import require_evaluation_mode, structure
+from seelike.models.layers import structure
+from seelike.models.measurable import require_measurable
 from seelike.streaming import Images, Saved, fingerprint
 from seelike.streaming.memory import number_of_bytes
 
@@ -551,7 +552,7 @@ class _Protocol:
         if self.forward_batch is not None and self.forward_batch < 1:
             raise ValueError(f"forward_batch is {self.forward_batch}; expected 1 or more, or None.")
         for model, _ in readings:
-            require_evaluation_mode(model)
+            require_measurable(model)
             Images(images, model)  # an error if they are none
         devices = {str(parameter.device) for model, _ in readings for parameter in model.parameters()}
         if len(devices) > 1:

@@ -34,7 +34,7 @@ from seelike.cka.estimators import SLICE, CentredGrams, gram, naming, slices_at_
 from seelike.data import ImageSet
 from seelike.models import Layer, preprocessing, read
 from seelike.models import layers as all_layers
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.measurable import require_measurable
 from seelike.streaming import HalvingBatch
 from seelike.streaming.memory import LiveBytes, in_use, in_words, peak
 
@@ -214,7 +214,7 @@ class _Network:
     """A network, what is read of it, and how much memory that takes."""
 
     def __init__(self, model: nn.Module, readings: Sequence[Reading], images: ImageSet | Tensor) -> None:
-        require_evaluation_mode(model)
+        require_measurable(model)
         self.model = model
         self.by_layer: dict[str, list[Reading]] = {}
         for reading in readings:

@@ -28,7 +28,7 @@ from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
 from seelike.errors import unknown_name
-from seelike.models.loading import input_size
+from seelike.models.measurable import input_size, require_unwrapped
 from seelike.models.places import Place, place_of
 from seelike.models.structure import IDENTITY, Added, Block, blocks, chain, pointwise_back, same
 from seelike.models.trace import IMAGES, Attention, Event, Node, Side, Trace, trace
@@ -213,6 +213,7 @@ def structure(model: nn.Module, size: tuple[int, int] | None = None) -> Structur
     Raises:
         ValueError: The network does not run on such images.
     """
+    require_unwrapped(model)
     channels, *own = input_size(model)
     shape = (channels, *(size or own))
     made_of = tuple(
@@ -680,20 +681,3 @@ class _Names:
         for each in self._outputs:
             if each.time > end and "Norm" in each.kind:
                 self._list("final norm", "norm", None, each)
-
-
-def require_evaluation_mode(model: nn.Module) -> None:
-    """Refuse a network of which a part is in training mode, where dropout and batch statistics are at work.
-
-    Example:
-        >>> require_evaluation_mode(nn.Sequential(nn.Dropout()))
-        Traceback (most recent call last):
-            ...
-        ValueError: Sequential is in training mode, where its activations are random. Call model.eval() first.
-    """
-    for name, module in model.named_modules():
-        if module.training:
-            part = f"Module {name!r} of {type(model).__name__}" if name else type(model).__name__
-            raise ValueError(
-                f"{part} is in training mode, where its activations are random. Call model.eval() first."
-            )

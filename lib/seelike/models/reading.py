@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seelike.errors import unknown_name
-from seelike.models.layers import Layer, require_evaluation_mode
+from seelike.models.layers import Layer
+from seelike.models.measurable import require_measurable
 from seelike.models.precision import as_given
 from seelike.models.trace import Additions, Running
 
@@ -63,7 +64,7 @@ def read(
         >>> read(model, layers(model, ["block 1"]), images, lambda layer, activation: activation.ndim)
         {'block 1': 3}
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     results: dict[str, Any] = {}
 
     def keep(layer: Layer, activation: Any) -> None:

@@ -32,7 +32,7 @@ from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import Layer, Place, places, read
 from seelike.models import layers as all_layers
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.measurable import require_measurable
 from seelike.probes.ridge import (
     STRENGTHS,
     RidgePath,
@@ -190,7 +190,7 @@ def probe_layers(
         >>> probes[-1].map.shape, bool(probes[-2].accuracy > 0.6)
         (torch.Size([7, 7]), True)
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     strengths, budget = check_strengths(alphas), number_of_bytes(memory)
     kinds = (tokens,) if isinstance(tokens, str) else tuple(tokens)
     for kind in kinds:
