@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from seelike.probes.labels import as_labels, same_kind
+from seelike.probes.labels import as_labels, require_same_kind
 from seelike.probes.leave_one_out import leave_one_out_scores
 from seelike.probes.ridge import factorise, ridge_path
 from seelike.probes.strength import STRENGTHS, best_strength, check_strengths, held_out_part
@@ -159,11 +159,7 @@ class RidgeProbe(ClassifierMixin, BaseEstimator):
         """
         predicted = self.predict(X)
         labels = as_labels(y, predicted.shape[-1])
-        if not same_kind(labels, self.classes_):
-            raise ValueError(
-                f"y has classes such as {labels[0]!r}, but the probe was fitted to such as {self.classes_[0]!r}. "
-                "Give both as names, or both as numbers."
-            )
+        require_same_kind(labels, self.classes_, "y", "the probe was fitted to")
         accuracy = (predicted == labels).mean(axis=-1)
         return float(accuracy) if accuracy.ndim == 0 else accuracy
 
@@ -192,10 +188,8 @@ def _fit(
     num_classes: int,
     strengths: Float64[Tensor, "strengths"],
     held_out: Bool[Tensor, "n"] | None,
-) -> tuple[
-    Float64[Tensor, "problems d classes"], Float64[Tensor, "problems classes"], Float64[Tensor, "problems"]
-]:
-    """Choose the strength of each problem; give weights, intercept and strength."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose the strength of each problem; give weights, intercepts and strengths."""
     path, directions = factorise(features, labels, num_classes)
     if held_out is None:
         scores = leave_one_out_scores(path, directions, labels, strengths)

@@ -64,12 +64,17 @@ def as_labels(given: Any, n: int, what: str = "y") -> Shaped[np.ndarray, "n"]:
             )
     elif labels.dtype.kind not in "biuU":
         raise ValueError(
-            f"Unknown label type: {what} is of dtype {labels.dtype}, such as {labels[0]!r}. Classes are whole "
-            "numbers or strings, all of one kind."
+            f"Unknown label type: {what} is of dtype {labels.dtype}, such as {labels.tolist()[0]!r}. Classes are "
+            "whole numbers or strings, all of one kind."
         )
     return labels
 
 
-def same_kind(labels: np.ndarray, classes: np.ndarray) -> bool:
-    """Say whether labels can be compared: NumPy would say that the string '1' is the number 1."""
-    return (labels.dtype.kind == "U") == (classes.dtype.kind == "U")
+def require_same_kind(labels: np.ndarray, classes: np.ndarray, what: str, known: str) -> None:
+    """Refuse names where numbers are known, and the reverse: for NumPy the string '1' is the number 1."""
+    if (labels.dtype.kind == "U") != (classes.dtype.kind == "U"):
+        raise ValueError(
+            f"{what} has classes such as {labels.tolist()[0]!r}, but {known} such as {classes.tolist()[0]!r}. "
+            "Numbers cannot be matched with names: give the names of both, such as "
+            "[images.class_names[i] for i in labels]."
+        )

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from seelike.models import Layer, read
 from seelike.models import layers as all_layers
 from seelike.models.layers import require_evaluation_mode
 from seelike.models.places import as_tokens
-from seelike.probes.labels import as_labels, same_kind
+from seelike.probes.labels import as_labels, require_same_kind
 from seelike.probes.ridge import RidgeSums
 from seelike.probes.strength import STRENGTHS, best_strength, check_strengths, held_out_part
 from seelike.streaming import Images, accumulate, fingerprint
@@ -42,7 +42,7 @@ from seelike.streaming.memory import number_of_bytes
 from seelike.streaming.moments import Moments
 
 TOKENS = ("cls", "first", "each", "mean", "mean of spatial", "mean but first")
-Labelled = ImageSet | tuple[Tensor, Any]
+Labelled = ImageSet | tuple[ImageSet | Tensor, Any]
 
 
 def few_shot(images: ImageSet, per_class: int, seed: int) -> ImageSet:
@@ -136,7 +136,7 @@ def probe_layers(
     tokens: str | Sequence[str] = "cls",
     layers: Sequence[str] | None = None,
     alphas: Sequence[float] = STRENGTHS,
-    held_out: Labelled | float = 0.2,
+    held_out: Labelled | SupportsFloat = 0.2,
     seed: int = 0,
     batch_size: int = 64,
     memory: str | int = "8GB",
@@ -146,8 +146,9 @@ def probe_layers(
 
     Args:
         model: A network in evaluation mode.
-        train: Training images: an image set with classes, or prepared images `[n, channels, height, width]` with
-            their classes `[n]`: whole numbers, or strings. The paper takes 10 of each class: see `few_shot`.
+        train: Training images: an image set with classes; or images, such as prepared ones `[n, channels, height,
+            width]`, with the class of each `[n]`, a whole number or a string. The paper takes 10 of each class:
+            see `few_shot`.
         test: Test images, in the same way, of classes that the training images have. Classes are matched by name,
             or by number where none of the images have names.
         tokens: What is probed, in one pass also several: "cls", the CLS token; "first", whatever token comes
@@ -239,11 +240,7 @@ def _matched(given: Mapping[str, Any]) -> dict[str, _LabelledImages]:
         raise ValueError(f"train has images of {len(classes)} class; a probe needs at least 2 classes.")
     matched = {}
     for what, (images, labels, _) in read.items():
-        if not same_kind(labels, classes):
-            raise ValueError(
-                f"{what} has classes such as {labels[0]!r}, but train has such as {classes[0]!r}: numbers cannot "
-                "be matched with names. Give the names of both, such as [images.class_names[i] for i in labels]."
-            )
+        require_same_kind(labels, classes, what, "train")
         if len(unseen := np.setdiff1d(labels, classes)):
             raise ValueError(
                 f"{what} has images of classes {unseen.tolist()[:5]}, of which train has none. No probe can be "

@@ -51,9 +51,9 @@ def leave_one_out_scores(
     Example:
         >>> from seelike.probes.ridge import factorise
         >>> features, labels = torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1])
-        >>> leave_one_out_scores(*factorise(features, labels, 2), labels, torch.tensor([0.1, 100.0]).double())
+        >>> leave_one_out_scores(*factorise(features, labels, 2), labels, torch.tensor([0.1, 1.0]).double())
         tensor([[1.0000, 1.0000],
-                [0.2404, 3.1178]], dtype=torch.float64)
+                [0.4271, 0.3605]], dtype=torch.float64)
     """
     n, classes = len(labels), len(path.target_mean)
     labels = labels.to(directions.device)

@@ -86,7 +86,7 @@ class RidgePath:
             >>> path = ridge_path(features, labels, 2)
             >>> path.scores(features[:1], labels[:1], torch.tensor([1.0, 100.0]).double()).round(decimals=3)
             tensor([[[1.0000, 1.0000],
-                     [0.0250, 1.3900]]], dtype=torch.float64)
+                     [0.0250, 1.3750]]], dtype=torch.float64)
         """
         projected = _centred(features, self.mean)
         projected = projected @ self.basis.to(projected.dtype)
@@ -190,31 +190,32 @@ def factorise(
 def _of_scatter(scatter: Float64[Tensor, "*problems d d"]) -> tuple[Tensor, Tensor]:
     """Give eigenvalues and eigenvectors; those that are only rounding are 0."""
     eigenvalues, basis = torch.linalg.eigh(_finite(scatter))
+    eigenvalues = _above_rounding(eigenvalues, 1)
     squares = scatter.diagonal(dim1=-2, dim2=-1)
     uneven = _uneven(squares)
     if bool(uneven.any()):
         spreads = squares[uneven].sqrt()
         inverse = torch.where(spreads > 0, 1 / spreads, 0)
         even, directions = torch.linalg.eigh(scatter[uneven] * inverse[..., None] * inverse[..., None, :])
-        even = _above_rounding(even, 1)
-        root = even.sqrt()[..., None] * directions.mT * spreads[..., None, :]
+        root = _above_rounding(even, 1).sqrt()[..., None] * directions.mT * spreads[..., None, :]
         singular, right = torch.linalg.svd(root)[1:]
-        eigenvalues[uneven], basis[uneven] = singular.square(), right.mT
-    eigenvalues = _above_rounding(eigenvalues, 1 + uneven.int())
+        eigenvalues[uneven], basis[uneven] = _above_rounding(singular.square(), 2), right.mT
     return eigenvalues, basis * (eigenvalues > 0)[..., None, :]
 
 
 def _of_few_images(centred: Float64[Tensor, "*problems n d"]) -> tuple[Tensor, Tensor, Tensor]:
     """Give eigenvalues of the scatter, its eigenvectors and the directions of the images, from the images."""
     eigenvalues, directions = torch.linalg.eigh(_finite(centred @ centred.mT))
+    # Without the directions that are only rounding, such as the one that centring took out.
+    eigenvalues = _above_rounding(eigenvalues, 1)
+    basis = centred.mT @ (directions * _inverse_roots(eigenvalues)[..., None, :])
     uneven = _uneven(centred.square().sum(dim=-2))
     if bool(uneven.any()):
-        directions[uneven], singular, _ = torch.linalg.svd(centred[uneven], full_matrices=False)
-        eigenvalues[uneven] = singular.square()
-    # Without the directions that are only rounding, such as the one that centring took out.
-    eigenvalues = _above_rounding(eigenvalues, 1 + uneven.int())
-    directions = directions * (eigenvalues > 0)[..., None, :]
-    return eigenvalues, centred.mT @ (directions * _inverse_roots(eigenvalues)[..., None, :]), directions
+        left, singular, right = torch.linalg.svd(centred[uneven], full_matrices=False)
+        eigenvalues[uneven] = _above_rounding(singular.square(), 2)
+        directions[uneven], basis[uneven] = left, right.mT
+    kept = (eigenvalues > 0)[..., None, :]
+    return eigenvalues, basis * kept, directions * kept
 
 
 def _uneven(squares: Float64[Tensor, "*problems d"]) -> Bool[Tensor, "*problems"]:
@@ -223,11 +224,10 @@ def _uneven(squares: Float64[Tensor, "*problems d"]) -> Bool[Tensor, "*problems"
     return squares.amax(dim=-1) > _UNEVEN**2 * smallest
 
 
-def _above_rounding(eigenvalues: Tensor, power: Tensor | int) -> Tensor:
-    """Set to 0 what is rounding beside the largest one: its power is 2 for squared singular values, else 1."""
-    rounding = torch.full_like(eigenvalues[..., :1], eigenvalues.shape[-1] * torch.finfo(eigenvalues.dtype).eps)
-    cut = rounding ** (power[..., None] if isinstance(power, Tensor) else power)
-    return eigenvalues.where(eigenvalues > cut * eigenvalues.amax(dim=-1, keepdim=True), 0)
+def _above_rounding(eigenvalues: Tensor, power: int) -> Tensor:
+    """Set to 0 what is rounding beside the largest one; of the squares of singular values that is its square."""
+    rounding = (eigenvalues.shape[-1] * torch.finfo(eigenvalues.dtype).eps) ** power
+    return eigenvalues.where(eigenvalues > rounding * eigenvalues.amax(dim=-1, keepdim=True), 0)
 
 
 def _inverse_roots(eigenvalues: Tensor) -> Tensor:

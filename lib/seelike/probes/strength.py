@@ -41,14 +41,14 @@ def agreement_and_error(
     """Give the cosine between each image's outputs and its target, and its squared error.
 
     Args:
-        outputs: Whose sum over classes is that of the targets, as it is in ridge regression, up to rounding.
+        outputs: Of ridge regression: their sum over classes is that of the targets. It is taken out.
         labels: Class of each image, from 0.
 
     Example:
-        >>> outputs = torch.tensor([[1.0, -1.0, -1.0], [-0.3, -0.2, -0.5]])
+        >>> outputs = torch.tensor([[1.0, -1.0, -1.0], [-0.5, -0.2, -0.3]])
         >>> agreement_and_error(outputs, torch.tensor([0, 1]))
         tensor([[1.0000, 0.7559],
-                [0.0000, 1.3800]])
+                [0.0000, 2.1800]])
     """
     classes = outputs.shape[-1]
     centred = outputs - outputs.mean(dim=-1, keepdim=True)
@@ -88,7 +88,7 @@ def check_strengths(strengths: Any) -> Float64[Tensor, "strengths"]:
         ValueError: alphas is [1, 0]; expected one or more positive, finite strengths.
     """
     try:
-        values = np.array(strengths, dtype=np.float64).reshape(-1)
+        values = np.asarray(strengths, dtype=np.float64).reshape(-1).copy()
     except (TypeError, ValueError):
         values = np.zeros(1)
     if not values.size or not ((values > 0) & np.isfinite(values)).all():
