@@ -17,13 +17,13 @@ from seelike.localization import (
     PatchGrams,
     TokenPatchCKA,
     best_patch_distance,
-    jackknife,
     mean_map,
     patches,
     token_patch_cka,
     within_one_cell,
 )
 from seelike.models import Layer, layers, read
+from seelike.uncertainty import jackknife
 
 GRID = (2, 3)
 

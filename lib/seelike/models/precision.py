@@ -83,7 +83,7 @@ def is_own(forward: Any) -> bool:
     if not any(forward is own for own in _OWN):
         return False
     inside = forward.__wrapped__
-    return isinstance(inside, MethodType) and inside.__func__ is type(inside.__self__).forward
+    return isinstance(inside, MethodType) and inside.__func__ is getattr(type(inside.__self__), "forward", None)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Images as a network takes them, whatever they come from: the next are prepared while the last are in use.
 
-To decode, resize and normalise a JPEG of 500 x 375 pixels takes some 3 ms, as long as a small network takes to look at
-it. So threads do it, as many as there are cores, each writing into its own row of the batch. Pillow and NumPy do
-nearly all of it outside of the interpreter's lock.
+To decode, resize and normalise a JPEG of 500 x 375 pixels takes some 3 ms, as long as a small network takes to
+look at it. So threads do it, as many as there are cores, each writing into its own row of the batch. Pillow and
+NumPy do nearly all of it outside of the interpreter's lock.
 
 What follows the resizing depends on nothing but the level of each pixel and its colour: a network's preprocessing
 turns 256 levels of each colour into 256 numbers. So these are computed once, by the preprocessing itself, and then
@@ -12,7 +12,7 @@ threads in each of ours.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Lock
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from seelike.data import ImageSet
 from seelike.models import preprocessing
+from seelike.models.loading import Preprocessing
 from seelike.streaming.saved import fingerprint
 
 # Beyond this the threads wait for the interpreter's lock more than they work.
@@ -68,7 +69,7 @@ class Images:
             raise ValueError("images is empty; expected at least one image.")
         self.source = images
         self._chosen = np.arange(len(images)) if chosen is None else chosen
-        self._prepare = None if isinstance(images, Tensor) else _Prepare(model)
+        self.preparation = None if isinstance(images, Tensor) else preprocessing(model)
         like = next(model.parameters(), torch.empty(0))
         self._device, self._dtype = like.device, like.dtype
 
@@ -90,7 +91,7 @@ class Images:
         """
         return batch.to(self._device, self._dtype, copy=copy)
 
-    def batches(self, parts: Sequence[slice]) -> Iterator[Float[Tensor, "b channels height width"]]:
+    def batches(self, parts: Sequence[slice]) -> Generator[Float[Tensor, "b channels height width"], None, None]:
         """Prepare the images part by part, each while the one before is in use.
 
         The threads that do it end with the iterator, also when it is closed before its end.
@@ -99,8 +100,8 @@ class Images:
             parts: Which images make each batch.
 
         Yields:
-            The images of each part, in order, where they lie: those of an image set in float32 on the CPU. They are
-            copies. `for_network` takes them on.
+            Copies of the images of each part, in order, where they lie: those of an image set in float32 on the
+            CPU. `for_network` takes them on.
 
         Raises:
             ValueError: An image cannot be decoded. The error names the first such image.
@@ -114,9 +115,10 @@ class Images:
             for part in parts:
                 yield self.source[torch.from_numpy(self._chosen[part])]
             return
-        assert self._prepare is not None
+        assert self.preparation is not None
+        prepare = _Prepare(self.preparation)
         pool = ThreadPoolExecutor(_workers(), thread_name_prefix="seelike images")
-        begun = (_Batch(self.source, self._prepare, self._chosen[part], pool) for part in parts)
+        begun = (_Batch(self.source, prepare, self._chosen[part], pool) for part in parts)
         now = ahead = None
         try:
             now = next(begun, None)
@@ -142,12 +144,11 @@ class Images:
             False
         """
         names = names_of_images(self.source)
-        preparation = self._prepare and self._prepare.whole
-        return fingerprint([names[place] for place in self._chosen.tolist()], preparation)
+        return fingerprint([names[place] for place in self._chosen.tolist()], self.preparation)
 
 
 def names_of_images(images: ImageSet | Tensor) -> list[str]:
-    """Name each image by what it shows: a file by path, size and time of change, pixels in memory by their content.
+    """Name each image by what it shows: a file by path, size and time of change, pixels in memory by content.
 
     Example:
         >>> one, two, three = names_of_images(torch.tensor([1.0, 2.0, 1.0])[:, None, None, None])
@@ -167,14 +168,14 @@ def names_of_images(images: ImageSet | Tensor) -> list[str]:
 class _Prepare:
     """A network's preprocessing in two steps: to levels, of which each then becomes a number."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.whole = preprocessing(model)
-        in_turn: Any = type(self.whole.transform)  # torchvision's Compose
-        steps = getattr(self.whole.transform, "transforms", ())
+    def __init__(self, whole: Preprocessing) -> None:
+        self.whole = whole
+        in_turn: Any = type(whole.transform)  # torchvision's Compose
+        steps = getattr(whole.transform, "transforms", ())
         self._numbers: np.ndarray | None = None
         if [type(step).__name__ for step in steps[-2:]] == ["MaybeToTensor", "Normalize"]:
             self._to_size = in_turn(steps[:-2])
-            all_levels = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert(self.whole.mode)
+            all_levels = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert(whole.mode)
             self._numbers = in_turn(steps[-2:])(all_levels).flatten(1).numpy()
 
     def levels(self, image: Image.Image) -> np.ndarray:

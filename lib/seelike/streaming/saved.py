@@ -1,8 +1,8 @@
 """The state of a call that may be stopped, under a name that says all that it depends on.
 
 Of a network these are its weights and buffers, the plain attributes of its modules (`fused_attn`, the shift of a
-window), the code of its classes, and the precision in which it computes. What others have hung on it, such as a hook
-that leaves out a block, may do anything: then nothing is kept, and nothing that was kept is used.
+window), the code of its classes, and the precision in which it computes. What others have hung on it, such as a
+hook that leaves out a block, may do anything: then nothing is kept, and nothing that was kept is used.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -43,8 +44,8 @@ def fingerprint(*parts: Any) -> str:
 
     Args:
         parts: Networks count by the names and values of their weights and buffers, by what else their modules
-            remember and how they are coded, and by their precision; arrays by shape, dtype and values; functions by
-            their code; other objects by their attributes.
+            remember and how they are coded, and by their precision; arrays by shape, dtype and values; functions
+            by their code; other objects by their attributes.
 
     Example:
         >>> fingerprint("a", torch.zeros(2)) == fingerprint("a", torch.zeros(2))
@@ -131,28 +132,32 @@ class _Fingerprint:
     def _class(self, kind: type) -> None:
         for each in kind.__mro__:
             if each not in (nn.Module, object):
-                functions = {name: _codes(x) for name, x in vars(each).items() if isinstance(x, types.FunctionType)}
+                functions = {
+                    name: _codes(x) for name, x in vars(each).items() if isinstance(x, types.FunctionType)
+                }
                 plain = {name: x for name, x in vars(each).items() if isinstance(x, _PLAIN) and name[:2] != "__"}
                 self._all(each, (functions, plain))
 
     def _function(self, function: types.FunctionType) -> None:
         name = f"{function.__module__}.{function.__qualname__}"
-        cells = [_content(cell) for cell in function.__closure__ or ()]
-        self._all(function, (name, _codes(function), function.__defaults__, function.__kwdefaults__, cells))
+        defaults = (function.__defaults__, function.__kwdefaults__)
+        self._all(function, (name, _codes(function), defaults, _enclosed(function)))
 
 
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # empty
-        return None
+def _enclosed(function: types.FunctionType) -> list[Any]:
+    """Give what a function has from the functions around it."""
+    found = []
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # empty
+            found.append(cell.cell_contents)
+    return found
 
 
-def _codes(function: Any) -> list[types.CodeType]:
-    """Give the code of a function, and of those that it wraps."""
-    codes = []
+def _codes(function: Any) -> list[Any]:
+    """Give the code of a function and of those that it wraps, with the plain values that they enclose."""
+    codes: list[Any] = []
     while isinstance(function, types.FunctionType):
-        codes.append(function.__code__)
+        codes += [function.__code__, [x for x in _enclosed(function) if isinstance(x, _PLAIN)]]
         function = getattr(function, "__wrapped__", None)
     return codes
 
@@ -192,7 +197,9 @@ def hung_on(network: nn.Module) -> list[str]:
         for name, value in vars(module).items():
             if callable(value) and callable(getattr(type(module), name, None)) and not is_own(value):
                 found.append(f"another `{name}` of {where}")
-    found += [f"{what} all modules" for hooks, what in _HOOKS.items() if getattr(of_all_modules, f"_global{hooks}", ())]
+    for hooks, what in _HOOKS.items():
+        if getattr(of_all_modules, f"_global{hooks}"):
+            found.append(f"{what} every module")
     modes = [*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()]
     return found + [f"the mode {type(each).__name__}" for each in modes if not isinstance(each, DeviceContext)]
 
@@ -203,9 +210,8 @@ def can_be_kept(networks: Iterable[nn.Module]) -> bool:
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         warnings.warn(
-            f"The cache is passed by, since the network does not compute what its weights alone say. There is "
-            f"{', '.join(found[:3])}{more}. Nothing is read from the cache and nothing is kept; without these it is "
-            "used.",
+            f"The cache is passed by, since what the network computes cannot be told from what it is: it has "
+            f"{', '.join(found[:3])}{more}. Remove what others have hung on it to use the cache.",
             RuntimeWarning,
             stacklevel=3,
         )
