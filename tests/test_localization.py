@@ -6,6 +6,7 @@ import references
 import references_tokens
 import timm
 import torch
+from calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.resnetv2 import ResNetV2
@@ -489,10 +490,12 @@ def test_errors_come_before_the_long_pass(vit, pictures):
     block = layers(vit, ["block 1"])
     with pytest.raises(ValueError, match="layers is empty"):
         token_patch_cka(vit, [], pictures)
-    with pytest.raises(ValueError, match="minibatch is 3; unbiased HSIC needs at least 4"):
+    with pytest.raises(ValueError, match="minibatches of at most 3; unbiased HSIC needs at least 4"):
         token_patch_cka(vit, block, pictures, minibatch=3)
-    with pytest.raises(ValueError, match="at most 5 leave 1 for the last"):
-        token_patch_cka(vit, block, pictures, minibatch=5)
+    with pytest.raises(ValueError, match="7 images in minibatches of at most 6 leave 3 images in some"):
+        token_patch_cka(vit, block, pictures[:7], minibatch=6)
+    with pytest.raises(ValueError, match=r"of 21 images these layers take [\d.]+[MG]B or more: .*'block 1'"):
+        token_patch_cka(vit, block, pictures, memory="20MB")
     with pytest.raises(ValueError, match=r"Layer 'head': got an activation of shape \[1, 1000\].*no tokens"):
         token_patch_cka(vit, [Layer("head", "head", None, 1.0, "head")], pictures)
     odd = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
@@ -512,23 +515,23 @@ def test_errors_come_before_the_long_pass(vit, pictures):
 def test_a_minibatch_that_does_not_fit_is_not_made_smaller(vit, pictures):
     chosen, seen = layers(vit, ["block 1"]), []
 
-    def two_images_fit(module, inputs):
-        if len(inputs[0]) > 2:
+    def three_images_fit(module, inputs):
+        if len(inputs[0]) > 3:
             raise torch.cuda.OutOfMemoryError
 
-    def one_pass_fits(module, inputs):
+    def passes_that_plan_fit(module, inputs):
         seen.append(len(inputs[0]))
-        if len(seen) > 1:
+        if len(seen) > 3:
             raise torch.cuda.OutOfMemoryError
 
     whole = token_patch_cka(vit, chosen, pictures, minibatch=11)
-    own = vit.blocks[0].register_forward_pre_hook(two_images_fit)
+    own = vit.blocks[0].register_forward_pre_hook(three_images_fit)
     with pytest.warns(RuntimeWarning, match="Out of memory: going on with 2 images"):
         small = token_patch_cka(vit, chosen, pictures, minibatch=11, batch_size=5)
     own.remove()
     torch.testing.assert_close(small["block 1"].cka, whole["block 1"].cka, atol=1e-5, rtol=0)
 
-    own = vit.blocks[0].register_forward_pre_hook(one_pass_fits)
+    own = vit.blocks[0].register_forward_pre_hook(passes_that_plan_fit)
     with (
         pytest.warns(RuntimeWarning, match="Out of memory: going on with 2 images"),
         pytest.raises(torch.cuda.OutOfMemoryError),
@@ -538,20 +541,13 @@ def test_a_minibatch_that_does_not_fit_is_not_made_smaller(vit, pictures):
     assert hooks(vit) == []
 
 
-def test_a_stopped_call_goes_on(vit, pictures, tmp_path):
-    chosen, seen = layers(vit, ["block 1"]), []
-
-    def stop(module, inputs):
-        seen.append(len(inputs[0]))
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-
-    own = vit.blocks[0].register_forward_pre_hook(stop)
+def test_a_stopped_call_goes_on(vit, pictures, tmp_path, monkeypatch):
+    chosen, seen = layers(vit, ["block 1"]), calls_of(vit.blocks[0], monkeypatch, stop_at=5)
     with pytest.raises(KeyboardInterrupt):
         token_patch_cka(vit, chosen, pictures, minibatch=11, cache=tmp_path)
     result = token_patch_cka(vit, chosen, pictures, minibatch=11, cache=tmp_path)
-    own.remove()
-    assert seen == [1, 11, 10, 1, 10]
+    # Each call looks at one image for the grids, at two and three for the memory.
+    assert seen == [1, 2, 3, 11, 10, 1, 2, 3, 10]
     whole = token_patch_cka(vit, chosen, pictures, minibatch=11)
     torch.testing.assert_close(result["block 1"].cka, whole["block 1"].cka, atol=1e-12, rtol=0)
     torch.testing.assert_close(

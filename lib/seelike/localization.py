@@ -732,7 +732,7 @@ class _Plan:
             least = 1.02 * (memory - available + tokens[largest_layer])
             raise ValueError(
                 f"memory is {in_words(memory)}, of which {in_words(used)} are in use. With minibatches of {n} "
-                f"images these layers take {in_words(least)} or more: {in_words(of_maps)} for maps of up to {most} "
+                f"images these layers take {in_words(least)} or more: {in_words(of_maps)} for maps of {most} "
                 f"tokens, {in_words(of_grams)} for patches, {in_words(tokens[largest_layer])} for the tokens of "
                 f"{largest_layer!r}. Give that, fewer layers, layers of coarser grids, or a smaller minibatch."
             )

@@ -31,6 +31,8 @@ from seelike.streaming.saved import fingerprint
 
 # Beyond this the threads wait for the interpreter's lock more than they work.
 _MOST_WORKERS = 16
+# The steps of timm's preprocessing that work pixel by pixel.
+_LAST_STEPS = ["MaybeToTensor", "Normalize"]
 
 
 class Images:
@@ -130,7 +132,7 @@ class Images:
             for batch in (now, ahead):
                 if batch is not None:
                     batch.stop()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
 
     def fingerprint(self) -> str:
         """Name the images by what they show and how they are prepared.
@@ -173,7 +175,7 @@ class _Prepare:
         in_turn: Any = type(whole.transform)  # torchvision's Compose
         steps = getattr(whole.transform, "transforms", ())
         self._numbers: np.ndarray | None = None
-        if [type(step).__name__ for step in steps[-2:]] == ["MaybeToTensor", "Normalize"]:
+        if [type(step).__name__ for step in steps[-2:]] == _LAST_STEPS:
             self._to_size = in_turn(steps[:-2])
             all_levels = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert(whole.mode)
             self._numbers = in_turn(steps[-2:])(all_levels).flatten(1).numpy()
