@@ -30,8 +30,8 @@ def reference(models, chosen, a, b, repeat):
     drawn = images.sample(amounts["number_of_images"], amounts["seed"] + repeat)
     parts = {}
     for name in (a, b):
-        batches = drawn.batches(preprocessing(models[name]), amounts["batch_size"])
-        parts[name] = [read(models[name], chosen[name], batch) for batch in batches]
+        prepared = torch.stack([preprocessing(models[name])(image) for image in drawn])
+        parts[name] = [read(models[name], chosen[name], batch) for batch in prepared.split(amounts["batch_size"])]
     return np.array(
         [
             [

@@ -1,8 +1,8 @@
 """Images as a network takes them, whatever they come from: the next are prepared while the last are in use.
 
 To decode, resize and normalise a JPEG of 500 x 375 pixels takes some 3 ms, as long as a small network takes to
-look at it. So threads do it, as many as there are cores, each writing into its own row of the batch. Pillow and
-NumPy do nearly all of it outside of the interpreter's lock.
+look at it. So threads do it, each writing into its own row of the batch. Pillow and NumPy do most of it outside
+of the interpreter's lock.
 
 What follows the resizing depends on nothing but the level of each pixel and its colour: a network's preprocessing
 turns 256 levels of each colour into 256 numbers. So these are computed once, by the preprocessing itself, and then
@@ -29,8 +29,9 @@ from seelike.models import preprocessing
 from seelike.models.loading import Preprocessing
 from seelike.streaming.saved import fingerprint
 
-# Beyond this the threads wait for the interpreter's lock more than they work.
-_MOST_WORKERS = 16
+# An image of 500 x 375 pixels holds the interpreter's lock for a sixth of the time that it takes. More threads
+# than some six would wait for each other, and let the thread wait that runs the network.
+_MOST_WORKERS = 8
 # The steps of timm's preprocessing that work pixel by pixel.
 _LAST_STEPS = ["MaybeToTensor", "Normalize"]
 
@@ -119,7 +120,7 @@ class Images:
             return
         assert self.preparation is not None
         prepare = _Prepare(self.preparation)
-        pool = ThreadPoolExecutor(_workers(), thread_name_prefix="seelike images")
+        pool = ThreadPoolExecutor(workers(), thread_name_prefix="seelike images")
         begun = (_Batch(self.source, prepare, self._chosen[part], pool) for part in parts)
         now = ahead = None
         try:
@@ -209,7 +210,7 @@ class _Batch:
         self._todo = iter(range(len(places)))
         self._rows: np.ndarray | None = None
         self._errors: dict[int, Exception] = {}
-        self._work = [pool.submit(self._take) for _ in range(min(_workers(), len(places)))]
+        self._work = [pool.submit(self._take) for _ in range(min(workers(), len(places)))]
 
     def _take(self) -> None:
         while (row := self._next()) is not None:
@@ -242,7 +243,13 @@ class _Batch:
         return torch.from_numpy(self._rows)
 
 
-def _workers() -> int:
-    # Those that this process may use; where that cannot be asked, all.
+def workers() -> int:
+    """Tell how many threads prepare images: as many as there are cores that this process may use, up to eight.
+
+    Example:
+        >>> 1 <= workers() <= 8
+        True
+    """
+    # Not every system can be asked.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(_MOST_WORKERS, cores)
