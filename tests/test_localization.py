@@ -1,5 +1,8 @@
 """CKA of tokens with patches against a loop over pairs in float64, and inside networks."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import references
@@ -24,6 +27,7 @@ from seelike.localization import (
     within_one_cell,
 )
 from seelike.models import Layer, layers, read
+from seelike.streaming.memory import number_of_bytes
 from seelike.uncertainty import jackknife
 
 GRID = (2, 3)
@@ -553,6 +557,85 @@ def test_a_stopped_call_goes_on(vit, pictures, tmp_path, monkeypatch):
     torch.testing.assert_close(
         result["block 1"].standard_error, whole["block 1"].standard_error, atol=1e-12, rtol=0
     )
+
+
+# --- memory --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """As if the process took nothing so far, so that small budgets mean something."""
+    monkeypatch.setattr("seelike.localization.in_use", lambda device: 0)
+    monkeypatch.setattr("seelike.localization._RESERVE", 0)
+
+
+def least_memory(*arguments, **options):
+    with pytest.raises(ValueError, match="memory is 1MB") as error:
+        token_patch_cka(*arguments, **options, memory="1MB")
+    return number_of_bytes(str(error.value).split(" take ")[1].split(" or more")[0])
+
+
+@pytest.mark.parametrize("images", [300, 40])
+def test_too_little_memory_says_how_much_would_do_and_that_does(vit, images, free):
+    arguments, options = (vit, layers(vit, kinds=["block"]), torch.randn(images, 3, 48, 48)), {"minibatch": 150}
+    least = least_memory(*arguments, **options)
+    with pytest.raises(ValueError, match="fewer layers, layers of coarser grids, or a smaller minibatch"):
+        token_patch_cka(*arguments, **options, memory=int(0.9 * least))
+    # It is told in whole megabytes.
+    token_patch_cka(*arguments, **options, memory=least + 1_000_000)
+
+
+def test_the_result_does_not_depend_on_the_memory(vit, free, monkeypatch):
+    arguments, options = (vit, layers(vit, kinds=["block"]), torch.randn(600, 3, 48, 48)), {"minibatch": 300}
+    whole = token_patch_cka(*arguments, **options)
+    seen = calls_of(vit, monkeypatch)
+    monkeypatch.setattr("seelike.localization._TOKENS_AT_A_TIME", 2)  # so that Grams are small beside tokens
+    monkeypatch.setattr("seelike.localization._BYTES_OF_GRAMS", 0)
+    least = least_memory(*arguments, **options)
+    seen.clear()
+    small = token_patch_cka(*arguments, **options, memory=least + 1_000_000)
+    assert sum(seen) >= 1 + 2 + 3 + 2 * 600  # not all layers in one pass
+    for name, maps in whole.items():
+        torch.testing.assert_close(small[name].cka, maps.cka, atol=1e-6, rtol=0)
+        torch.testing.assert_close(small[name].standard_error, maps.standard_error, atol=1e-6, rtol=0)
+
+
+def test_patches_whose_grams_do_not_fit_at_once_give_the_same(monkeypatch):
+    pair = minibatch(6, t=70, grid=(10, 20), side=1)
+    whole = measured(pair, grid=(10, 20)).compute()
+    monkeypatch.setattr("seelike.localization._BYTES_OF_GRAMS", 0)
+    monkeypatch.setattr("seelike.localization._PATCHES_AT_A_TIME", 30)
+    torch.testing.assert_close(measured(pair, grid=(10, 20)).compute(), whole, atol=1e-6, rtol=0)
+
+
+def test_there_are_as_many_groups_as_minibatches_up_to_twenty():
+    similarity = TokenPatchCKA(GRID)
+    for number in range(1, 25):
+        similarity.update(*minibatch(5, seed=number))
+        groups = min(number, 20)
+        assert similarity.state_dict()["sums"]["cross"].shape == (groups, 4, 6)
+        assert similarity.replicates().shape == (groups if number > 1 else 0, 4, *GRID)
+
+
+def test_the_process_stays_within_its_budget():
+    # In a process of its own: what it took at most can only grow. Before, it would take some 1.2 GB.
+    code = """
+import timm, torch
+from seelike.localization import token_patch_cka
+from seelike.models import layers
+from seelike.streaming.memory import in_use, most_in_use
+torch.set_num_threads(1)
+model = timm.create_model("resnet18").eval()
+images, cpu = torch.randn(16, 3, 160, 160), torch.device("cpu")
+model(images[:1])
+budget = in_use(cpu) + 400_000_000
+maps = token_patch_cka(model, layers(model, ["block 1"]), images, minibatch=8, memory=budget)
+assert maps["block 1"].cka.shape == (1600, 40, 40)
+print(budget, most_in_use(cpu))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    budget, peak = map(int, run.stdout.split())
+    assert peak <= budget
 
 
 def test_the_reference_knows_perfect_agreement():

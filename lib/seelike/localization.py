@@ -717,16 +717,18 @@ class _Plan:
         of_work += 4 * math.ceil(n * n / 2 / _SLICE) * _TOKENS_AT_A_TIME * _PATCHES_AT_A_TIME
         used = in_use(device)
         available = memory - used - of_maps - of_images - of_work - _RESERVE
-        of_grams = one_gram * sum(math.prod(grid) for grid in set(grids.values()))
-        share = of_grams <= max(available / 2, _TOKENS_AT_A_TIME * one_gram)
+        largest_layer = max(tokens, key=lambda name: tokens[name])
+        room = available - tokens[largest_layer]
+        # What the Grams take in any case, and what they take together.
         most = max(math.prod(grid) for grid in grids.values())
-        if not share:
-            of_grams = min(one_gram * most, max(_BYTES_OF_GRAMS, _TOKENS_AT_A_TIME * one_gram))
-        available -= of_grams
-        while forward.size > 1 and _of_pass(two, three, forward.size) > max(available, 0) / 4:
+        of_grams = min(one_gram * most, max(_BYTES_OF_GRAMS, _TOKENS_AT_A_TIME * one_gram))
+        of_all_grams = one_gram * sum(math.prod(grid) for grid in set(grids.values()))
+        share = of_all_grams <= max(of_grams, min(available / 2, room - _of_pass(two, three, 1)))
+        of_grams = of_all_grams if share else of_grams
+        available, room = available - of_grams, room - of_grams
+        while forward.size > 1 and _of_pass(two, three, forward.size) > min(available / 4, room):
             forward.size //= 2
         available -= _of_pass(two, three, forward.size)
-        largest_layer = max(tokens, key=lambda name: tokens[name])
         if available < tokens[largest_layer]:
             # A little more, since what is in use changes.
             least = 1.02 * (memory - available + tokens[largest_layer])
@@ -737,13 +739,13 @@ class _Plan:
                 f"{largest_layer!r}. Give that, fewer layers, layers of coarser grids, or a smaller minibatch."
             )
         groups: list[list[Layer]] = []
-        room = 0
+        left = 0
         for layer in layers:
-            if tokens[layer.name] > room:
+            if tokens[layer.name] > left:
                 groups.append([])
-                room = available
+                left = available
             groups[-1].append(layer)
-            room -= tokens[layer.name]
+            left -= tokens[layer.name]
         return cls(groups, share, forward)
 
 

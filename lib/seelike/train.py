@@ -83,7 +83,7 @@ def pixels(name: str) -> Pixels:
     images = data.load(name)
     if images.labels is None:
         raise ValueError(f"{name!r} has no classes. Give a folder with one subfolder for each class.")
-    grey_levels = [np.asarray(image.convert("L")) for image in images]
+    grey_levels = [np.asarray(image.convert("L")) for image in map(images.__getitem__, range(len(images)))]
     if sizes := {each.shape for each in grey_levels} - {(28, 28)}:
         raise ValueError(f"{name!r} has images of {sizes.pop()} pixels; expected 28 x 28. Resize them.")
     return Pixels(torch.from_numpy(np.stack(grey_levels)), torch.tensor(images.labels))

@@ -228,8 +228,9 @@ def compare_models(
         memory: The most that it may take: "8GB" (8e9 bytes), "500MB", "2GiB", or bytes.
         forward_batch: Most images in a forward pass; None for what fits. The result does not depend on it. Out of
             memory, it is halved, with one warning.
-        cache: Folder for the sums of the minibatches that are done. A call that was stopped goes on with the next
-            one.
+        cache: Folder for the sums of the minibatches that are done, a file for each repeat. A call that was
+            stopped goes on with the next minibatch, and a repeat that shows none of the images that changed is
+            kept. It is passed by, with a warning, where others have hung something on a network, such as a hook.
 
     Returns:
         The comparison. A layer that was dead (showed all images of a repeat the same) has NaN in its rows and
@@ -291,13 +292,8 @@ def cka_between(
             both networks.
         layers_a: Which layers of `model_a` to read; None for all.
         layers_b: Which layers of `model_b` to read; None for all.
-        batch_size: Most images in a minibatch.
-        repeats: How many draws of images; repeat r is drawn with seed `seed + r`.
-        memory: The most that it may take, as in `compare_models`.
-        forward_batch: Most images in a forward pass; None for what fits.
-        number_of_images: Images in each repeat, drawn without replacement; None for 10 minibatches.
-        seed: Seed of the first draw.
-        cache: Folder for the sums of the minibatches that are done, from which a stopped call goes on.
+        batch_size: This and all that follow: the protocol, as in `compare_models`. Where `number_of_images` is
+            None, each repeat has 10 minibatches.
 
     Returns:
         The comparison of networks "a" and "b": `mean("a", "b")` and `standard_error("a", "b")` over repeats.
@@ -346,13 +342,7 @@ def compare_pairs(
         images: As in `cka_between`.
         layers_a: Layers of `model_a`; None for the outputs of its blocks.
         layers_b: As many of `model_b`, in the order of their partners; None for the outputs of its blocks.
-        batch_size: As in `cka_between`, and so are the others.
-        repeats: How many draws of images.
-        memory: The most that it may take.
-        forward_batch: Most images in a forward pass; None for what fits.
-        number_of_images: Images in each repeat; None for 10 minibatches.
-        seed: Seed of the first draw.
-        cache: Folder from which a stopped call goes on.
+        batch_size: This and all that follow: as in `cka_between`.
 
     Returns:
         CKA of each pair, with mean and standard error over repeats. Pairs with a dead layer are NaN, with a
@@ -419,13 +409,7 @@ def compare_heads(
         images: As in `cka_between`.
         layers: Layers of `other`, in the paper low layers of a ResNet; None for all.
         block: Number of the block whose heads are compared, from 1.
-        batch_size: As in `cka_between`, and so are the others.
-        repeats: How many draws of images.
-        memory: The most that it may take.
-        forward_batch: Most images in a forward pass; None for what fits.
-        number_of_images: Images in each repeat; None for 10 minibatches.
-        seed: Seed of the first draw.
-        cache: Folder from which a stopped call goes on.
+        batch_size: This and all that follow: as in `cka_between`.
 
     Returns:
         The comparison, for any subset. A dead layer gives NaN, with a warning.
