@@ -52,7 +52,7 @@ def test_the_parameters_cell_as_it_stands_is_the_tiny_profile(shown):
     run = start(PARAMETERS_CELL)
     tiny = profiles.profile_of("tiny")
     assert (run.profile, run.seed) == ("tiny", 0)
-    assert (run.vits, run.resnets, run.mixers) == (tiny.lists["vits"], tiny.lists["resnets"], [])
+    assert (run.vits, run.cnns, run.mixers) == (tiny.lists["vits"], tiny.lists["cnns"], [])
     assert (run.number_of_images, run.batch_size, run.repeats) == (
         tiny.number_of_images,
         tiny.batch_size,
@@ -118,7 +118,7 @@ def test_seeds(shown):
 @pytest.mark.parametrize("models", ["tiny/mixer, resnet18:random", ["tiny/mixer", "resnet18:random"]])
 def test_models_by_list_or_commas_take_their_role_by_family(shown, models):
     run = start({"models": models})
-    assert (run.vits, run.resnets, run.mixers) == ([], ["resnet18:random"], ["tiny/mixer"])
+    assert (run.vits, run.cnns, run.mixers) == ([], ["resnet18:random"], ["tiny/mixer"])
 
 
 def test_a_network_given_twice_is_loaded_once(shown):
@@ -300,7 +300,7 @@ def test_fewer_images_on_the_hub_than_asked_for(shown, loaded):
 
 def test_the_paper_profile_takes_a_folder(shown, folder):
     run = start({"profile": "paper", "device": "cpu", "images": folder})
-    assert run.resnets == profiles.profile_of("paper").lists["resnets"]
+    assert run.cnns == profiles.profile_of("paper").lists["cnns"]
 
 
 @pytest.mark.parametrize("page", [None, *profiles.PAGES])
@@ -338,13 +338,13 @@ def test_the_networks_of_after_the_paper_are_of_every_kind(name):
 
 def test_networks_that_the_user_names_have_a_role_by_their_architecture(shown):
     run = start({"models": "tiny/vit_7x7"}, "11_what_came_later")
-    assert run.lists == {"vits": ["tiny/vit_7x7"], "resnets": [], "mixers": [], "later": []}
+    assert run.lists == {"vits": ["tiny/vit_7x7"], "cnns": [], "mixers": [], "later": [], "others": []}
 
 
 def test_groups_are_given_with_a_sign_between_the_names(shown):
     run = start({"models": "tiny/vit_7x7 > tiny/vit_7x7_gap, tiny/resnet"}, "07_spatial_localization")
     assert run.groups["cls_and_gap"] == [["tiny/vit_7x7", "tiny/vit_7x7_gap"]]
-    assert (run.vits, run.resnets) == (["tiny/vit_7x7", "tiny/vit_7x7_gap"], ["tiny/resnet"])
+    assert (run.vits, run.cnns) == (["tiny/vit_7x7", "tiny/vit_7x7_gap"], ["tiny/resnet"])
 
 
 def test_tiny_networks_see_garments_among_larger_ones(shown, folder):

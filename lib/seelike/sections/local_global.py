@@ -69,7 +69,7 @@ def measure_heads(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: in
         batch_size: Images in a forward pass.
 
     Raises:
-        ValueError: The network has no attention that can be read.
+        ValueError: The network has no attention that can be read, or not as many heads in each block.
 
     Example:
         >>> from seelike import data
@@ -81,6 +81,12 @@ def measure_heads(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: in
     """
     repeats = [attention_distances(model, images, batch_size=batch_size) for images in draws]
     blocks = [list(repeat.values()) for repeat in repeats]
+    numbers = {len(block.distance) for block in blocks[0]}
+    if len(numbers) > 1:
+        raise ValueError(
+            f"Its blocks have different numbers of heads, {min(numbers)} to {max(numbers)}, and make no table of "
+            "heads. seelike.attention.attention_distances measures each block."
+        )
     return Heads(
         distance=np.array([[block.distance.numpy() for block in repeat] for repeat in blocks]),
         prefix_mass=np.array([[block.prefix_mass.numpy() for block in repeat] for repeat in blocks]),
@@ -276,7 +282,7 @@ def by_sublayer(fields: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
 
     Returns:
         For each sublayer its fields by block: "attention" and "MLP" of a ViT, "token mixing" and "MLP" of a Mixer,
-        and "block" of a ResNet.
+        and "block" of a CNN.
 
     Example:
         >>> by_sublayer({"block 1/after attention": 0.1, "block 1": 0.2, "block 2/after attention": 0.3})
