@@ -119,9 +119,8 @@ def test_a_network_of_unknown_blocks_has_a_stage_for_each_resolution():
     wide, small = torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Conv2d(3, 3, 3, stride=2, padding=1)
     network = torch.nn.Sequential(wide, Gated(), small, torch.nn.ReLU(), torch.nn.AvgPool2d(2)).eval()
     network.pretrained_cfg = {"input_size": (3, 16, 16)}
-    found = dict(
-        zip((layer.module for layer in layers(network)), structure.stages(network, layers(network)), strict=True)
-    )
+    every = layers(network)
+    found = dict(zip([layer.module for layer in every], structure.stages(network, every), strict=True))
     assert found == {"0": 0, "1.pool": 0, "1.gate": 0, "1": 0, "2": 1, "3": 1, "4": 2}
 
 

@@ -221,10 +221,10 @@ def record_difference(
         ✓ holds
         >>> record_difference("uniform_layers", vits, [])
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
-        ○ not testable. It compares ViTs with CNNs, and this run has not both: give models and images that have.
+        ○ not testable. It compares ViTs with CNNs, and this run does not have both. Give models or images that do.
     """
     if len(larger) == 0 or len(smaller) == 0:
-        why = f"It compares {compares}, and this run has not both: give models and images that have."
+        why = f"It compares {compares}, and this run does not have both. Give models or images that do."
         not_testable(claim_id, why, figure_name=figure_name)
         return
     difference = np.mean(larger, axis=0) - np.mean(smaller, axis=0)

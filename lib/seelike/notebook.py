@@ -467,9 +467,9 @@ def _description(run: Run, notes: list[str], given: Mapping[str, str]) -> dict[s
     gpu = torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else None
     if run.others:
         without_role = (
-            f"Of no role: {', '.join(run.others)}. Neither tokens that stay on one grid, as in a ViT or an MLP-Mixer, "
-            "nor convolutions alone. What needs no role is measured; figures and claims that compare kinds of "
-            "networks leave it out."
+            f"Of no role: {', '.join(run.others)}. Their tokens do not stay on one grid, as those of a ViT or an "
+            "MLP-Mixer do, and they are not made of convolutions alone. What needs no role is measured; figures "
+            "and claims that compare kinds of networks leave them out."
         )
         notes = [*notes, without_role]
     amount = (

@@ -319,7 +319,9 @@ def stages(model: nn.Module, layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
     images = torch.zeros(1, *input_size(model))
     locations = read(model, layers, images, lambda _, x: as_tokens(x).shape[1] if x.ndim > 2 else 1)
     # The last layer of a block is its output. Where blocks are known, no other layer begins a stage.
-    of_block = {layer.block: locations[layer.name] for layer in layers if layer.block is not None}
+    of_block: dict[int | None, int] = {
+        layer.block: locations[layer.name] for layer in layers if layer.block is not None
+    }
     current, fewest, result = -1, math.inf, []
     for layer in layers:
         here = of_block.get(layer.block, 1) if of_block else locations[layer.name]
