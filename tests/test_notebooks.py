@@ -202,12 +202,13 @@ def swin(tmp_path_factory):
     return path
 
 
-# Pages that measure with every kind of network, and take seconds.
+# Pages that take seconds; Section 4 has many pictures, and runs once.
+KINDS = ["vit", "cnn", "mixer", "other"]
+ALONE = [(stem, kind) for stem in ("06_skip_connections", "E_propagation", "H_mixer") for kind in KINDS]
+
+
 @pytest.mark.notebook
-@pytest.mark.parametrize(
-    "stem", ["04_representation_structure", "06_skip_connections", "E_propagation", "H_mixer"]
-)
-@pytest.mark.parametrize("kind", ["vit", "cnn", "mixer", "other"])
+@pytest.mark.parametrize(("stem", "kind"), [*ALONE, ("04_representation_structure", "other")])
 def test_a_page_shows_each_kind_of_network_alone_and_says_what_is_missing(stem, kind, shell, swin):
     names = {"vit": "tiny/vit_7x7", "cnn": "tiny/resnet", "mixer": "tiny/mixer", "other": str(swin)}
     page = run_here(shell, stem, models=names[kind], number_of_images=8, batch_size=8, repeats=1)
