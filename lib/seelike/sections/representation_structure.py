@@ -23,11 +23,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import nn
+from torch import Tensor, nn
 
 from seelike.models import Layer, read
 from seelike.models.loading import input_size
-from seelike.models.places import as_tokens
 
 
 @runtime_checkable
@@ -317,7 +316,7 @@ def stages(model: nn.Module, layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
         array([0, 1, 2, 3])
     """
     images = torch.zeros(1, *input_size(model))
-    locations = read(model, layers, images, lambda _, x: as_tokens(x).shape[1] if x.ndim > 2 else 1)
+    locations = read(model, layers, images, _locations)
     # The last layer of a block is its output. Where blocks are known, no other layer begins a stage.
     of_block: dict[int | None, int] = {
         layer.block: locations[layer.name] for layer in layers if layer.block is not None
@@ -379,6 +378,12 @@ def stages_at(
     ends = np.flatnonzero(np.diff(cnn_stage))
     cuts = (cnn_depth[ends] + cnn_depth[ends + 1]) / 2
     return np.searchsorted(cuts, depth, side="right")
+
+
+def _locations(_: Layer, activation: Tensor) -> int:
+    if activation.ndim == 4:
+        return math.prod(activation.shape[2:])
+    return activation.shape[1] if activation.ndim == 3 else 1
 
 
 def _running_block(layers: Sequence[HasBlock]) -> Int[np.ndarray, " n"]:
