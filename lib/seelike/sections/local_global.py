@@ -69,8 +69,8 @@ def measure_heads(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: in
         batch_size: Images in a forward pass.
 
     Raises:
-        ValueError: The network has no attention that can be read, or not from the first block on with as many heads
-            on one grid.
+        ValueError: The network has no attention that can be read, or not from the first block on with as many
+            heads on one grid.
 
     Example:
         >>> from seelike import data
