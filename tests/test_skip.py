@@ -1,5 +1,6 @@
 """Skip ratios against float64 references, and inside networks against activations computed apart."""
 
+import foreign
 import numpy as np
 import pytest
 import references_tokens
@@ -13,7 +14,6 @@ from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
 from seelike.models import layers, read, residuals
-from seelike.models.places import as_tokens
 from seelike.skip import SkipRatio, skip_ratios
 
 NAMES = ("mean_ratio", "ratio_of_means", "cosine_with_branch", "cosine_with_output")
@@ -236,14 +236,6 @@ def test_errors_say_what_to_do():
     assert ratios.images == 9
 
 
-def test_tokens_of_a_feature_map():
-    feature_map = torch.arange(24.0).reshape(1, 2, 3, 4)
-    assert torch.equal(as_tokens(feature_map)[0, 6], feature_map[0, :, 1, 2])
-    assert as_tokens(feature_map.to(memory_format=torch.channels_last)).data_ptr() != 0
-    with pytest.raises(ValueError, match=r"shape \[2, 3\]"):
-        as_tokens(torch.zeros(2, 3))
-
-
 # --- inside networks -----------------------------------------------------------------------------------------
 
 
@@ -290,11 +282,12 @@ def test_networks_against_copies_of_all_activations(model, pictures):
     prefix = getattr(model, "num_prefix_tokens", 0)
     assert list(results) == [residual.name for residual in residuals(model)]
     for residual in residuals(model):
-        skip, branch = (as_tokens(copies[layer.name]).double() for layer in (residual.skip, residual.branch))
+        both = (copies[layer.name].double() for layer in (residual.skip, residual.branch))
+        skip, branch = (x.flatten(2).mT if x.ndim == 4 else x for x in both)
         result = results[residual.name]
         assert_same(result, measured(skip, branch, prefix), tolerance=1e-5)
         assert (result.images, result.num_prefix_tokens) == (7, prefix)
-        if prefix:
+        if getattr(model, "cls_token", None) is not None:
             assert result.cls.mean_ratio == result.tokens.mean_ratio[0]
     assert hooks(model) == []
 
@@ -325,27 +318,45 @@ def test_dead_branches_are_named():
     assert results["block 2/mlp"].tokens.mean_ratio.isnan().all()
 
 
-def test_a_branch_that_is_not_what_is_added_is_an_error():
+def test_what_a_hook_changes_is_measured_as_it_is_added():
+    model, images = MODELS["vit"](), torch.randn(2, 3, 32, 32)
+    before = skip_ratios(model, images)["block 2/mlp"]
+    model.blocks[1].mlp.register_forward_hook(lambda module, inputs, output: 2 * output)
+    after = skip_ratios(model, images)["block 2/mlp"]
+    torch.testing.assert_close(2 * after.tokens.mean_ratio, before.tokens.mean_ratio)
+
+
+def test_a_register_is_not_taken_for_cls():
+    results = skip_ratios(foreign.network("registers, no CLS"), foreign.images("registers, no CLS"))
+    assert results["block 1/mlp"].num_prefix_tokens == 4
+    with pytest.raises(ValueError, match="only registers and spatial tokens"):
+        _ = results["block 1/mlp"].cls
+
+
+def test_blocks_that_run_several_times_count_as_often():
     model = MODELS["vit"]()
-    # Its output is changed on the way out.
-    own = model.blocks[1].register_forward_hook(lambda module, inputs, output: 2 * output)
-    with pytest.raises(RuntimeError, match=r"'block 2/mlp': the output of 'blocks\.1' is not the sum"):
-        skip_ratios(model, torch.randn(2, 3, 32, 32))
-    assert hooks(model) == list(model.blocks[1]._forward_hooks.values())
-    own.remove()
+    model.blocks[1] = model.blocks[0]
+    images = torch.randn(3, 3, 32, 32)
+    assert len(skip_ratios(model, images)) == len(residuals(model)) == 2 * len(model.blocks)
+    blocks = layers(model, kinds=["block"])
+    steps = model.forward_intermediates(images, indices=2, output_fmt="NLC", intermediates_only=True, norm=False)
+    assert len(blocks) == len(model.blocks)
+    activations = read(model, blocks, images)
+    torch.testing.assert_close(activations["block 6"][:, model.num_prefix_tokens :], steps[-1])
 
 
 def test_training_mode_and_unknown_architectures_are_refused():
     model = MODELS["vit"]()
     with pytest.raises(ValueError, match="training mode"):
         skip_ratios(model.train(), torch.zeros(1, 3, 32, 32))
-    with pytest.raises(ValueError, match="residual connections of Sequential"):
+    with pytest.raises(ValueError, match="Sequential has no residual connections"):
         skip_ratios(nn.Sequential(nn.Conv2d(3, 3, 1)).eval(), torch.zeros(1, 3, 8, 8))
 
 
 def test_a_stopped_call_goes_on(tmp_path, monkeypatch):
     model = MODELS["vit"]()
     images = torch.randn(6, 3, 32, 32)
+    residuals(model)  # Finding them runs the network, too.
     seen = calls_of(model.blocks[5], monkeypatch, stop_at=3)
     with pytest.raises(KeyboardInterrupt):
         skip_ratios(model, images, batch_size=2, cache=tmp_path)
@@ -355,16 +366,10 @@ def test_a_stopped_call_goes_on(tmp_path, monkeypatch):
         assert_same(results[name], result, tolerance=1e-4)
 
 
-def test_one_skip_at_a_time_is_held(monkeypatch):
+def test_nothing_is_copied(monkeypatch):
     model = MODELS["vit"]()
+    residuals(model)
     copies = []
-    clone = torch.Tensor.clone
-
-    def counted(self, *args, **kwargs):
-        copies.append(self)
-        return clone(self, *args, **kwargs)
-
-    monkeypatch.setattr(torch.Tensor, "clone", counted)
+    monkeypatch.setattr(torch.Tensor, "clone", lambda self, *args, **kwargs: copies.append(self))
     skip_ratios(model, torch.randn(2, 3, 32, 32))
-    # All skips have one shape: one copy, written over again and again.
-    assert len(copies) == 1
+    assert copies == []

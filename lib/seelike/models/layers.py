@@ -155,7 +155,8 @@ class Structure:
         found = place_of(layer.name, node.codes, node.shape, self._trace.images, self._trace.tokens)
         for residual in self.residuals if found.grid is None else ():
             # What mixes all places is of the place that it is added to.
-            if layer in (residual.branch, residual.skip, *residual.operands):
+            at_addition = (residual.branch, residual.skip, *residual.operands)
+            if (layer.module, layer.side, layer.call) in {(x.module, x.side, x.call) for x in at_addition}:
                 module, call, _ = residual.addition
                 total = self._trace.node(module, "sum", call)
                 if total is not None and total.shape == node.shape:
