@@ -678,6 +678,7 @@ plots.depth_lines(
 
 # %%
 from seelike.massive_activations import with_massive_activation
+from seelike.models import read_tokens
 
 tokens = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [2.0, 1.0]]])
 planted = tokens.clone()
@@ -697,10 +698,10 @@ anywhere = torch.rand(
 powers = np.array([1.0, 1.5, 2.0, 2.5, 3.0])
 
 
-def planted_clouds(activation, places):
+def planted_clouds(tokens, places):
     """A layer's coordinates with numbers of each size in it."""
     sizes = 10**powers
-    planted = (with_massive_activation(activation, s, places) for s in sizes)
+    planted = (with_massive_activation(tokens, s, places) for s in sizes)
     return [coordinates(each) for each in planted]
 
 
@@ -715,7 +716,9 @@ def when_planted(places):
     first, *_, last = blocks_of(network)
     pixels = [pixels_of(network, images) for images in draws]
     found = [
-        read(network, [first, last], each, lambda _, x: planted_clouds(x, places))
+        read_tokens(
+            network, [first, last], each, lambda _, x: planted_clouds(x, places)
+        )
         for each in pixels
     ]
     return [list(zip(*blocks.values(), strict=True)) for blocks in found]
@@ -765,7 +768,7 @@ def lowest_without_channel(name):
     network = run.models[name]
     pixels, blocks = pixels_of(network, draws[0]), blocks_of(network)
     of_block = lambda _, x: cka(x, without_largest_channel(x))  # noqa: E731
-    found = read(network, blocks, pixels, of_block)
+    found = read_tokens(network, blocks, pixels, of_block)
     return min(found.items(), key=lambda each: each[1])
 
 

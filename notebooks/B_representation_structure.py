@@ -140,10 +140,7 @@ plots.cka_maps([plots.map_between(comparison, name, name) for name in shown])
 # claim a second time. A network without stages is cut where the first CNN's stages end, as in Section 4.
 
 # %%
-stage = {
-    name: structure.stages(comparison.layers[name])
-    for name in run.names
-}
+stage = {name: structure.stages(comparison.layers[name]) for name in run.names}
 staged = [name for name in run.cnns if stage[name].max() > 0][:1]
 
 # %% [markdown]
