@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import closing, nullcontext
+from decimal import Decimal
 from functools import partial, wraps
 
 import numpy as np
@@ -361,6 +362,13 @@ class Unchanged(TorchFunctionMode):
         return function(*inputs, **(options or {}))
 
 
+class Slots:
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
 class Scaled(nn.Module):
     """A network with all that may be changed: a weight, buffers, settings, and what is no module."""
 
@@ -374,7 +382,8 @@ class Scaled(nn.Module):
         self.scale, self.fused, self.window, self.mode = 0.5, True, (7, 7), "mean"
         self.table, self.array, self.options = torch.ones(2), np.ones(2), {"shift": 3}
         self.activation, self.norm = torch.relu, partial(nn.functional.layer_norm, eps=1e-6)
-        self.logger, self.itself = logging.getLogger("test"), [self]
+        self.number, self.exact, self.slots = np.float32(1), Decimal(1), Slots(1)
+        self.logger, self.lock, self.itself = logging.getLogger("test"), threading.Lock(), [self]
 
     def forward(self, x):
         return self.activation(self.conv(x)) * self.scale
@@ -410,7 +419,7 @@ def changes():
     attributes = [
         of("scale", 0.25), of("fused", False), of("window", (8, 8)), of("mode", "max"), of("array", np.zeros(2)),
         of("activation", torch.sigmoid), of("norm", partial(nn.functional.layer_norm, eps=1e-5)),
-        of("lasting", torch.zeros(2)),
+        of("lasting", torch.zeros(2)), of("number", np.float32(2)), of("exact", Decimal(2)), of("slots", Slots(2)),
     ]  # fmt: skip
     return [weight, buffer, table, option, stride, precision, *attributes]
 

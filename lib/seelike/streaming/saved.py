@@ -69,11 +69,16 @@ class _Fingerprint:
 
     def add(self, part: Any) -> None:
         if isinstance(part, Tensor):
-            self._array(part.detach().cpu())
-        elif isinstance(part, np.ndarray) and part.dtype != object:
-            self._array(torch.as_tensor(np.ascontiguousarray(part)))
+            self._text(f"{list(part.shape)} {part.dtype}")
+            self.digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         elif isinstance(part, _PLAIN):
             self._text(f"{type(part).__name__} {part!r}")
+        elif isinstance(part, np.ndarray | np.generic):
+            self._text(f"{part.shape} {part.dtype}")
+            if part.dtype == object:
+                self.add(part.tolist())
+            else:
+                self.digest.update(part.tobytes())
         elif isinstance(part, Mapping):
             self._all(part, chain.from_iterable(part.items()))
         elif isinstance(part, set | frozenset):
@@ -91,10 +96,6 @@ class _Fingerprint:
 
     def _text(self, text: str) -> None:
         self.digest.update(f"{len(text)}:{text}".encode())
-
-    def _array(self, tensor: Tensor) -> None:
-        self._text(f"{list(tensor.shape)} {tensor.dtype}")
-        self.digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
 
     def _all(self, whole: Any, parts: Iterable[Any]) -> None:
         parts = list(parts)
@@ -118,8 +119,10 @@ class _Fingerprint:
         elif isinstance(part, type):
             self._class(part)
         elif kind.__module__.partition(".")[0] not in sys.stdlib_module_names:
-            # Those of the standard library change by themselves, such as loggers.
-            self.add(getattr(part, "__dict__", {}))
+            self.add(object.__getstate__(part))
+        elif " at 0x" not in repr(part):
+            # What is inside objects of the standard library changes by itself, such as in loggers and locks.
+            self._text(repr(part))
 
     def _network(self, network: nn.Module) -> None:
         self._all(network, (precision_of(network), _precisions()))
