@@ -509,7 +509,8 @@ def _unit_gram(
 
 def _products(a: Float[Tensor, "t slices slice"], b: Float[Tensor, "p slices slice"]) -> Float64[Tensor, "t p"]:
     """Multiply all tokens with all patches. Each slice is added up in the dtype of the Grams, all in float64."""
-    dtype = torch.promote_types(a.dtype, b.dtype)
+    # A single slice is of few images, where a few pairs can carry it all: float64 costs little, and loses nothing.
+    dtype = torch.promote_types(a.dtype, b.dtype) if a.shape[1] > 1 else torch.float64
     a = a.to(dtype).transpose(0, 1)
     products = []
     with torch.autocast(a.device.type, enabled=False):
