@@ -64,12 +64,12 @@ def unevenness(tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b 2"]:
     return torch.stack(ratios, dim=1).log10()
 
 
-def massive_activations(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int = 64) -> Massive:
+def massive_activations(model: nn.Module, draws: Iterable[ImageSet | Tensor], *, batch_size: int = 64) -> Massive:
     """Measure how uneven the output of each block of a network is, on each draw of images.
 
     Args:
         model: A network in evaluation mode.
-        draws: Image sets, one for each repeat.
+        draws: Image sets, or prepared images, one for each repeat.
         batch_size: Images in a forward pass.
 
     Raises:
