@@ -1,8 +1,9 @@
 """What every accumulator promises: parts merge to the whole, states go on, what does not fit changes nothing."""
 
+import itertools
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Case:
     misfits: Sequence[Callable[[], tuple[Any, ...]]] = ()  # fine alone, but not together with the others
     wrong: Sequence[Callable[[], tuple[Any, ...]]] = ()  # refused in any case
     update: str = "update"
-    takes_none: bool = True  # whether an update may be of no images
+    by_image: bool = True  # whether it does not matter which images are in one update
 
     def measured(self, *draws: tuple[Any, ...]) -> Any:
         accumulator = self.make()
@@ -79,7 +80,10 @@ def of_field(field: ReceptiveField) -> list[Tensor]:
     return [field.compute(), field.standard_error, torch.tensor(field.groups)]
 
 
-def layers(*names: str, n: int = 6) -> dict[str, Tensor]:
+NAMED = ("network", "c")  # as in comparisons of networks
+
+
+def layers(*names: Hashable, n: int = 6) -> dict[Hashable, Tensor]:
     return {name: randn(n, 3) for name in names}
 
 
@@ -131,7 +135,7 @@ CASES = {
     ),
     "receptive field of some channels": Case(
         lambda: ReceptiveField(6), lambda: gradients(3), of_field, [ReceptiveField(3)],
-        misfits=[lambda: gradients(6), lambda: gradients(3, (5, 5))],
+        misfits=[lambda: gradients(6), lambda: gradients(3, (5, 5))], by_image=False,
     ),
     "skip ratio": Case(
         lambda: SkipRatio(1), skip_and_branch, of_skip, [SkipRatio(2)], misfits=[lambda: skip_and_branch(4)],
@@ -140,22 +144,22 @@ CASES = {
     "tokens with patches": Case(
         lambda: TokenPatchCKA((2, 3)), lambda: (randn(6, 1, 4, 6), randn(6, 4, 3)),
         lambda similarity: [similarity.compute(), similarity.standard_error()], [TokenPatchCKA((3, 2))],
-        misfits=[lambda: (randn(6, 1, 4, 6), randn(6, 5, 3))], takes_none=False,
+        misfits=[lambda: (randn(6, 1, 4, 6), randn(6, 5, 3))], by_image=False,
         wrong=[lambda: (randn(3, 1, 4, 6), randn(3, 4, 3)), lambda: (randn(6, 1, 4, 6), nans(6, 4, 3))],
     ),
     "layers": Case(
-        MinibatchCKA, lambda: (layers("a", "b", "c"),), lambda similarity: [similarity.compute()],
-        misfits=[lambda: (layers("a", "b", "d"),), lambda: (layers("a", "b", "c"), layers("a", "b", "c"))],
-        wrong=[lambda: (layers("a", "b", "c", n=3),), lambda: (layers("a", "b") | {"c": nans(6, 3)},)],
-        takes_none=False,
+        MinibatchCKA, lambda: (layers("a", "b", NAMED),), lambda similarity: [similarity.compute()],
+        misfits=[lambda: (layers("a", "b", "d"),), lambda: (layers("a", "b", NAMED), layers("a", "b", NAMED))],
+        wrong=[lambda: (layers("a", "b", NAMED, n=3),), lambda: (layers("a", "b") | {NAMED: nans(6, 3)},)],
+        by_image=False,
     ),
     "layers with others": Case(
         MinibatchCKA, lambda: tuple(map(layers, "ab", "cd")), lambda similarity: [similarity.compute()],
-        misfits=[lambda: (layers("a"), layers("d")), lambda: (layers("a"),)], takes_none=False,
+        misfits=[lambda: (layers("a"), layers("d")), lambda: (layers("a"),)], by_image=False,
     ),
     "pairs of layers": Case(
         PairedCKA, lambda: (layers("a", "b"), layers("c", "d")), lambda similarity: [similarity.compute()],
-        misfits=[lambda: (layers("a"), layers("c"))], takes_none=False,
+        misfits=[lambda: (layers("a"), layers("c"))], by_image=False,
         wrong=[lambda: (layers("a", "b"),), lambda: (layers("a", "b"), layers("c"))],
     ),
     "ridge with few features": ridge(5),
@@ -229,12 +233,30 @@ def test_any_parts_merged_in_any_order_are_the_whole(case):
         assert_close(case, merged, case.measured(*draws))
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.by_image])
+def test_any_split_of_the_images_is_the_whole(name):
+    case = CASES[name]
+    for _ in range(5):
+        draws = [case.draw() for _ in range(3)]
+        whole = [torch.cat(x) if isinstance(x[0], Tensor) else x[0] for x in zip(*draws, strict=True)]
+        whole = [x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in whole]
+        parts, n = case.make(), len(whole[0])
+        cuts = [0, *sorted(random.choices(range(n + 1), k=4)), n]
+        for start, end in itertools.pairwise(cuts):
+            part = [x[start:end] if isinstance(x, Tensor) else x for x in whole]
+            if random.random() < 0.5:
+                case.add(parts, part)
+            else:
+                parts.merge(case.measured(part))
+        assert_close(case, parts, case.measured(whole))
+
+
 @each
 def test_without_images_nothing_changes(case):
     empty, measured = case.make(), case.measured(case.draw())
     before = state_of(measured)
     measured.merge(empty)
-    if case.takes_none:
+    if case.by_image:
         nothing = [each[:0] if isinstance(each, Tensor) else each for each in case.draw()]
         case.add(measured, nothing)
         case.add(empty, nothing)
@@ -257,6 +279,14 @@ def test_merging_leaves_the_other_as_it_was_for_good(case):
     case.add(other, case.draw())
     other.reset()
     assert state_of(measured) == merged
+
+
+@each
+def test_merged_with_itself_all_counts_twice(case):
+    draws = [case.draw() for _ in range(3)]
+    accumulator = case.measured(*draws)
+    accumulator.merge(accumulator)
+    assert_close(case, accumulator, case.measured(*draws, *draws))
 
 
 @each

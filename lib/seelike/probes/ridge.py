@@ -465,7 +465,7 @@ class RidgeSums(Accumulator):
             self._require_alike(sums)
         else:
             self._sums = {"features": [], "labels": [], "sums": {}}
-        for features, labels in zip(sums["features"], sums["labels"], strict=True):
+        for features, labels in [*zip(sums["features"], sums["labels"], strict=True)]:
             self._add_rows(features, labels)
         if sums["sums"]:
             self._keep_only_sums()
