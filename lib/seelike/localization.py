@@ -65,9 +65,8 @@ from torch import Tensor, nn
 
 from seelike.cka import float32_products_are_exact
 from seelike.data import ImageSet
-from seelike.models import Layer, read
-from seelike.models.layers import require_evaluation_mode
-from seelike.models.places import as_tokens
+from seelike.models import Layer, Place, places, read
+from seelike.models.measurable import require_measurable
 from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
 
 # Groups of minibatches for the jackknife: as many as the paper has repeats.
@@ -524,14 +523,16 @@ def token_patch_cka(
     """
     if not layers:
         raise ValueError("layers is empty; expected at least one layer, from seelike.models.layers.")
-    require_evaluation_mode(model)
+    require_measurable(model)
     forward = HalvingBatch(batch_size)
     size = _minibatch_size(len(images), minibatch)
-    grids = _grids(model, layers, Images(images, model)[:1])
-    into = {name: TokenPatchCKA(grid) for name, grid in grids.items()}
+    image = Images(images, model)[:1]
+    where = places(model, layers, image)
+    _check_grids(where, image)
+    into = {name: TokenPatchCKA(place.require_grid()) for name, place in where.items()}
 
     def measure(batch: Tensor, first: int) -> dict[str, TokenPatchCKA]:
-        return _measure(model, layers, grids, batch, forward)
+        return _measure(model, layers, where, batch, forward)
 
     accumulate(
         model,
@@ -590,14 +591,15 @@ def _minibatch_size(images: int, most: int) -> int:
 def _measure(
     model: nn.Module,
     layers: Sequence[Layer],
-    grids: Mapping[str, tuple[int, int]],
+    where: Mapping[str, Place],
     images: Tensor,
     forward: HalvingBatch,
 ) -> dict[str, TokenPatchCKA]:
-    tokens = _read_tokens(model, layers, images, forward)
+    tokens = _read_tokens(model, layers, where, images, forward)
     grams: dict[tuple[int, int], PatchGrams] = {}
     parts = {}
-    for name, grid in grids.items():
+    for name, place in where.items():
+        grid = place.require_grid()
         if grid not in grams:
             grams[grid] = PatchGrams(images, grid)
         parts[name] = TokenPatchCKA(grid)
@@ -610,13 +612,14 @@ def _measure(
 
 
 def _read_tokens(
-    model: nn.Module, layers: Sequence[Layer], images: Tensor, forward: HalvingBatch
+    model: nn.Module, layers: Sequence[Layer], where: Mapping[str, Place], images: Tensor, forward: HalvingBatch
 ) -> dict[str, Tensor]:
     tokens: dict[str, Tensor] = {}
     start = 0
 
     def keep(layer: Layer, activation: Tensor) -> None:
-        part = _spatial_tokens(model, activation)
+        place = where[layer.name]
+        part = place.tokens(activation)[:, len(place.prefix) :]
         if layer.name not in tokens:
             tokens[layer.name] = part.new_empty(len(images), *part.shape[1:])
         tokens[layer.name][start : start + len(part)] = part
@@ -632,40 +635,14 @@ def _read_tokens(
     return tokens
 
 
-def _spatial_tokens(model: nn.Module, activation: Tensor) -> Tensor:
-    prefix = getattr(model, "num_prefix_tokens", 0) if activation.ndim == 3 else 0
-    return as_tokens(activation)[:, prefix:]
-
-
-def _grids(model: nn.Module, layers: Sequence[Layer], image: Tensor) -> dict[str, tuple[int, int]]:
-    """Find the grid of each layer from one image, and whether the image can be cut so: before the long pass."""
-
-    def grid(layer: Layer, activation: Tensor) -> tuple[int, int]:
+def _check_grids(where: Mapping[str, Place], image: Tensor) -> None:
+    """Find whether the image can be cut into the grid of each layer: before the long pass."""
+    for name, place in where.items():
+        grid = place.require_grid()
         try:
-            tokens = _spatial_tokens(model, activation).shape[1]
-            if activation.ndim == 4:
-                height, width = activation.shape[2:]
-                found = (height, width)
-            else:
-                found = _square_patches(tokens, image)
-            patches(image, found)
+            patches(image, grid)
         except ValueError as error:
-            raise ValueError(f"Layer {layer.name!r}: {error}") from error
-        return found
-
-    return read(model, layers, image, grid)
-
-
-def _square_patches(tokens: int, images: Tensor) -> tuple[int, int]:
-    # The grid of square patches has the shape of the image.
-    height, width = images.shape[2:]
-    rows = round(math.sqrt(tokens * height / width))
-    if rows == 0 or rows * rows * width != tokens * height:
-        raise ValueError(
-            f"{tokens} spatial tokens make no grid of square patches of images of {height} x {width} pixels. Give "
-            "the tokens to TokenPatchCKA(grid) yourself."
-        )
-    return rows, tokens // rows
+            raise ValueError(f"Layer {name!r}: {error}") from error
 
 
 def best_patch_distance(cka: Float[Tensor, "*maps t h w"]) -> Float64[Tensor, "*maps t"]:

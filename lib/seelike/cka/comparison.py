@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,8 @@ from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import Layer
 from seelike.models import layers as all_layers
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.layers import structure
+from seelike.models.measurable import require_measurable
 from seelike.streaming import Images, Saved, fingerprint
 from seelike.streaming.memory import number_of_bytes
 
@@ -418,7 +419,7 @@ def compare_heads(
     chosen afterwards: `HeadComparison.between`.
 
     Args:
-        vit: A Vision Transformer of timm in evaluation mode.
+        vit: A Vision Transformer in evaluation mode.
         other: Another network, on the same device.
         images: As in `cka_between`.
         layers: Layers of `other`, in the paper low layers of a ResNet; None for all.
@@ -463,21 +464,21 @@ def compare_heads(
 
 
 def _heads(vit: nn.Module, block: int) -> tuple[list[slice], Layer]:
-    blocks = getattr(vit, "blocks", ())
-    if not 1 <= block <= len(blocks):
-        raise ValueError(f"block is {block}; {type(vit).__name__} has {len(blocks)} blocks with attention heads.")
-    attention = getattr(blocks[block - 1], "attn", None)
-    number, projection = getattr(attention, "num_heads", None), getattr(attention, "proj", None)
-    if not isinstance(number, int) or not isinstance(projection, nn.Linear):
+    """The columns of each head in what goes on from the attention of a block, side by side."""
+    seen = structure(vit)
+    attentions = [attention for name, attention in seen.attentions if name == f"block {block}"]
+    if not attentions:
+        number = len({name for name, _ in seen.attentions})
+        raise ValueError(f"block is {block}; {type(vit).__name__} has {number} blocks with attention heads.")
+    layer = seen.after_attention(attentions[0])
+    if layer is None:
         raise ValueError(
-            f"Block {block} of {type(vit).__name__} has no attention with `num_heads` and a projection `proj`, "
-            "whose input could be split by head."
+            f"The heads of block {block} of {type(vit).__name__} do not go on side by side into one module, where "
+            "they could be told apart."
         )
-    width = projection.in_features // number
-    slices = [slice(head * width, (head + 1) * width) for head in range(number)]
-    return slices, Layer(
-        f"block {block}/heads", "heads", block, 0.0, f"blocks.{block - 1}.attn.proj", side="input"
-    )
+    heads, width = attentions[0].weights[1], attentions[0].output.shape[-1]
+    slices = [slice(head * width, (head + 1) * width) for head in range(heads)]
+    return slices, replace(layer, name=f"block {block}/heads", kind="heads", block=block)
 
 
 def _compare(
@@ -551,7 +552,7 @@ class _Protocol:
         if self.forward_batch is not None and self.forward_batch < 1:
             raise ValueError(f"forward_batch is {self.forward_batch}; expected 1 or more, or None.")
         for model, _ in readings:
-            require_evaluation_mode(model)
+            require_measurable(model)
             Images(images, model)  # an error if they are none
         devices = {str(parameter.device) for model, _ in readings for parameter in model.parameters()}
         if len(devices) > 1:

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 from seelike.cka.estimators import SLICE, CentredGrams, gram, naming, slices_at_once
 from seelike.data import ImageSet
-from seelike.models import Layer, family, preprocessing, read
+from seelike.models import Layer, preprocessing, read
 from seelike.models import layers as all_layers
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.measurable import require_measurable
 from seelike.streaming import HalvingBatch
 from seelike.streaming.memory import LiveBytes, in_use, in_words, peak
 
@@ -214,7 +214,7 @@ class _Network:
     """A network, what is read of it, and how much memory that takes."""
 
     def __init__(self, model: nn.Module, readings: Sequence[Reading], images: ImageSet | Tensor) -> None:
-        require_evaluation_mode(model)
+        require_measurable(model)
         self.model = model
         self.by_layer: dict[str, list[Reading]] = {}
         for reading in readings:
@@ -260,19 +260,25 @@ class _Network:
             Their paths, and some rows of the stream between them. All have the stream in one shape: in a ResNet,
             where blocks change it, those after the last change.
         """
-        if family(self.model) == "other":
-            return [], None
         listed = all_layers(self.model)
         blocks = [layer for layer in listed if layer.kind == "block"]
-        if listed[-1].kind == "norm":
+        if blocks and listed[-1].kind == "norm":
             blocks.append(listed[-1])
+        # A module that runs again is no link by itself, and what is added in the network's own forward is none.
+        whole = [layer.side == "output" and layer.call == 0 for layer in blocks]
+        modules = {layer.module for layer in blocks}
+        if not blocks or not all(whole) or len(modules) < len(blocks):
+            return [], None
         first = replace(blocks[0], name=_STREAM, side="input")
         seen = read(self.model, [first, *blocks], self._some[:2])
         inputs = [seen[_STREAM]]
         for block in blocks:
-            with torch.no_grad():
-                # A copy, since a block may write into what it gets.
-                given = self.model.get_submodule(block.module)(inputs[-1].clone())
+            try:
+                with torch.no_grad():
+                    # A copy, since a block may write into what it gets.
+                    given: object = self.model.get_submodule(block.module)(inputs[-1].clone())
+            except Exception:  # It wants more than the stream, such as rotations: of whatever kind the error is.
+                break
             if not (isinstance(given, Tensor) and torch.equal(given, seen[block.name])):
                 break
             inputs.append(given)

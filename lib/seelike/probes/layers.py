@@ -30,10 +30,9 @@ from torch.nn import functional
 
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
-from seelike.models import Layer, read
+from seelike.models import Layer, Place, places, read
 from seelike.models import layers as all_layers
-from seelike.models.layers import require_evaluation_mode
-from seelike.models.places import as_tokens
+from seelike.models.measurable import require_measurable
 from seelike.probes.ridge import (
     STRENGTHS,
     RidgePath,
@@ -191,7 +190,7 @@ def probe_layers(
         >>> probes[-1].map.shape, bool(probes[-2].accuracy > 0.6)
         (torch.Size([7, 7]), True)
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     strengths, budget = check_strengths(alphas), number_of_bytes(memory)
     kinds = (tokens,) if isinstance(tokens, str) else tuple(tokens)
     for kind in kinds:
@@ -264,19 +263,32 @@ class _Reading:
 
     layer: Layer
     kinds: tuple[str, ...]
-    num_prefix_tokens: int
-    num_tokens: int
-    width: int
-    grid: tuple[int, int] | None
-    patch: int  # side of the patches that a feature map is cut into; 1 for none
+    place: Place
+    grid: tuple[int, int] | None  # of what is probed
+    patch: int  # side of the patches that a map is cut into; 1 for none
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        return len(self.place.prefix)
+
+    @property
+    def num_tokens(self) -> int:
+        spatial = self.place.num_tokens - self.num_prefix_tokens if self.grid is None else math.prod(self.grid)
+        return self.num_prefix_tokens + spatial
+
+    @property
+    def width(self) -> int:
+        return self.place.width * self.patch**2
 
     def __call__(self, activation: Tensor) -> Float[Tensor, "b probes d"]:
-        if activation.ndim == 4:
-            assert self.grid is not None
-            activation = functional.adaptive_avg_pool2d(
-                functional.pixel_unshuffle(activation.float(), self.patch), self.grid
+        tokens = self.place.tokens(activation)
+        if self.grid is not None and self.grid != self.place.grid:
+            prefix, spatial = tokens[:, : self.num_prefix_tokens], tokens[:, self.num_prefix_tokens :]
+            cut = functional.pixel_unshuffle(
+                spatial.mT.unflatten(2, self.place.require_grid()).float(), self.patch
             )
-        tokens = as_tokens(activation)
+            pooled = functional.adaptive_avg_pool2d(cut, self.grid).flatten(2).mT
+            tokens = torch.cat((prefix.float(), pooled), dim=1) if self.num_prefix_tokens else pooled
         return torch.cat([self._read(kind, tokens) for kind in self.kinds], dim=1)
 
     def _read(self, kind: str, tokens: Tensor) -> Tensor:
@@ -301,45 +313,36 @@ class _Reading:
 def _readings(
     model: nn.Module, chosen: Sequence[Layer], kinds: tuple[str, ...], images: ImageSet | Tensor
 ) -> list[_Reading]:
-    prefix = getattr(model, "num_prefix_tokens", 0)
     if not chosen:
         raise ValueError(f"{type(model).__name__} has no known blocks. Name the layers to probe.")
-    blocks = all_layers(model, kinds=["block"]) if any(x.kind == "block" for x in chosen) else []
-    read_at = {layer.name: layer for layer in [*chosen, *blocks[-1:]]}
-    shapes = read(model, list(read_at.values()), Images(images, model)[:1], lambda _, x: tuple(x.shape[1:]))
-    last = shapes[list(read_at)[-1]]
+    blocks = [layer for layer in all_layers(model) if layer.kind == "block"]
+    where = places(
+        model, [*chosen, *(block for block in blocks if block not in chosen)], Images(images, model)[:1]
+    )
+    last = [where[block.name] for block in blocks if where[block.name].grid is not None][-1:]
     readings = []
     for layer in chosen:
-        shape, is_map = shapes[layer.name], len(shapes[layer.name]) == 3
-        if not is_map and len(shape) != 2:
-            raise ValueError(
-                f"Layer {layer.name!r} has activations of shape {list(shape)} for each image; expected tokens "
-                "[t, d] or a feature map [c, h, w]. Read another layer."
-            )
-        target = last if is_map and len(last) == 3 else shape
-        patch = patch_side(shape, target) if is_map else 1
-        grid = (target[1], target[2]) if is_map else _grid(model, shape[0] - prefix)
-        own_prefix = 0 if is_map else prefix
-        num_tokens = target[1] * target[2] if is_map else shape[0]
-        width = shape[0] * patch**2 if is_map else shape[1]
-        if "cls" in kinds and not (own_prefix and getattr(model, "has_class_token", True)):
+        place = where[layer.name]
+        if place.channels is None or place.kind == "vector":
+            raise ValueError(f"Layer {layer.name!r} gives {list(place.shape)} for one image: {place.why}")
+        if "cls" in kinds and not place.has_cls:
             raise ValueError(
                 f"{type(model).__name__} has no CLS token at {layer.name!r}. Ask for tokens='mean', 'each' or "
                 "'first'."
             )
-        if num_tokens < 2 and "mean but first" in kinds:
-            raise ValueError(f"Layer {layer.name!r} has {num_tokens} token; 'mean but first' needs at least 2.")
-        readings.append(_Reading(layer, kinds, own_prefix, num_tokens, width, grid, patch))
+        grid, patch = place.grid, 1
+        if layer.kind == "block" and last and grid is not None and grid != last[0].grid:
+            # Of one size with the last stage's. Tokens without a place are not cut into patches.
+            grid = last[0].require_grid()
+            if not place.prefix:
+                patch = patch_side((place.width, *place.require_grid()), (last[0].width, *grid))
+        reading = _Reading(layer, kinds, place, grid, patch)
+        if reading.num_tokens < 2 and "mean but first" in kinds:
+            raise ValueError(
+                f"Layer {layer.name!r} has {reading.num_tokens} token; 'mean but first' needs at least 2."
+            )
+        readings.append(reading)
     return readings
-
-
-def _grid(model: nn.Module, spatial: int) -> tuple[int, int] | None:
-    patches = getattr(model, "patch_embed", getattr(model, "stem", None))
-    grid = tuple(getattr(patches, "grid_size", None) or ())
-    if len(grid) == 2 and grid[0] * grid[1] == spatial:
-        return grid
-    side = math.isqrt(max(spatial, 0))
-    return (side, side) if side * side == spatial > 0 else None
 
 
 def patch_side(shape: Sequence[int], last: Sequence[int]) -> int:

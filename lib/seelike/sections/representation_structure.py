@@ -5,7 +5,7 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
 
 - The *first third* of a network is its layers of depth below 1/3, the *last third* those of depth above 2/3,
   the *middle third* the rest.
-- The *stages* of a ResNet are its runs of blocks at one resolution. A layer before the first of them belongs
+- The *stages* of a CNN are its runs of blocks at one resolution. A layer before the first of them belongs
   to the first, a layer after the last to the last.
 - The *best match* of a layer is the layer of the other network with which it has the highest CKA.
 - A network falls into *two parts* at the edge between two blocks where the mean CKA within parts exceeds the mean
@@ -14,7 +14,6 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
   relative depth. Layers near each other are alike in any network; with equal cuts that favours neither.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -22,18 +21,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-
-@runtime_checkable
-class HasDepth(Protocol):
-    """What is needed of a layer here; `seelike.models.Layer` has it."""
-
-    @property
-    def depth(self) -> float:
-        """Relative depth, from 0 to 1."""
-
-    @property
-    def module(self) -> str:
-        """Path of the module that is read."""
+from seelike.models import Layer
 
 
 @runtime_checkable
@@ -64,10 +52,6 @@ class TwoParts:
     within_second: Float[np.ndarray, " repeats"]
     across: Float[np.ndarray, " repeats"]
     step: Float[np.ndarray, " repeats"]
-
-
-# ResNetV2 and most of timm name their stages `stages.0`, the plain ResNets `layer1`.
-_STAGE = re.compile(r"(?:^|\.)(?:stages\.|layer)(\d+)(?:\.|$)")
 
 
 def mean_off_diagonal(cka: Float[np.ndarray, "repeats n n"]) -> Float[np.ndarray, " repeats"]:
@@ -309,43 +293,34 @@ def row_maximum_middle_minus_last_third(
     return _mean(best, middle, "layers in the middle third") - _mean(best, last, "layers in the last third")
 
 
-def stages(modules: Sequence[str]) -> Int[np.ndarray, " n"]:
-    """The stage of each layer of a ResNet, counted from 0.
+def stages(layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
+    """The stage of each layer of a CNN, counted from 0: its runs of blocks of one resolution.
 
     Args:
-        modules: The module path of each layer (`Layer.module`), in firing order.
-
-    Returns:
-        The stages. A layer outside of all stages belongs to the last stage before it, or to the first of all.
+        layers: Its layers, in firing order.
 
     Raises:
-        ValueError: No path names a stage, as in a ViT. `stages_at` cuts those.
+        ValueError: The network has no stages, as a ViT. `stages_at` cuts those.
 
     Example:
-        >>> stages(["stem.conv", "stages.0.blocks.0", "stages.1.blocks.0", "stages.1.blocks.1", "norm"])
-        array([0, 0, 1, 1, 1])
+        >>> stages([Layer("a", "block", 1, 0.0, "0", stage=0), Layer("b", "block", 2, 1.0, "1", stage=1)])
+        array([0, 1])
     """
-    named = [int(match[1]) if (match := _STAGE.search(module)) else None for module in modules]
-    known = sorted({stage for stage in named if stage is not None})
-    if not known:
+    found = [layer.stage for layer in layers if layer.stage is not None]
+    if len(found) < len(layers) or not found:
         raise ValueError(
-            f"None of the {len(modules)} module paths names a stage ('stages.0' or 'layer1'), "
-            f"for example {list(modules)[:2]}. For a network without stages use stages_at."
+            f"The {len(layers)} layers are of a network whose blocks have one resolution. For a network without "
+            "stages use stages_at."
         )
-    current, result = 0, []
-    for stage in named:
-        if stage is not None:
-            current = known.index(stage)
-        result.append(current)
-    return np.array(result)
+    return np.array(found)
 
 
-def stages_like(layers: Sequence[HasDepth], resnet_layers: Sequence[HasDepth]) -> Int[np.ndarray, " n"]:
-    """The stages of a network: its own, or where it has none, those of a ResNet at equal relative depth.
+def stages_like(layers: Sequence[Layer], reference: Sequence[Layer]) -> Int[np.ndarray, " n"]:
+    """The stages of a network: its own, or where it has none, those of a CNN at equal relative depth.
 
     Args:
         layers: The layers of any network, as `seelike.models.layers` gives them.
-        resnet_layers: The layers of a ResNet.
+        reference: The layers of a CNN.
 
     Returns:
         The stage of each layer, counted from 0.
@@ -354,17 +329,15 @@ def stages_like(layers: Sequence[HasDepth], resnet_layers: Sequence[HasDepth]) -
         ValueError: The second network has no stages.
 
     Example:
-        >>> from types import SimpleNamespace as Layer
-        >>> resnet = [Layer(depth=0.0, module="stages.0.conv"), Layer(depth=1.0, module="stages.1.conv")]
-        >>> vit = [Layer(depth=d, module="blocks.0") for d in (0.0, 0.3, 0.9)]
-        >>> stages_like(vit, resnet), stages_like(resnet, resnet)
+        >>> cnn = [Layer("a", "block", 1, 0.0, "0", stage=0), Layer("b", "block", 2, 1.0, "1", stage=1)]
+        >>> vit = [Layer("a", "block", 1, depth, "0") for depth in (0.0, 0.3, 0.9)]
+        >>> stages_like(vit, cnn), stages_like(cnn, cnn)
         (array([0, 0, 1]), array([0, 1]))
     """
-    modules = [layer.module for layer in layers]
-    if any(map(_STAGE.search, modules)):
-        return stages(modules)
-    depth, resnet_depth = (np.array([layer.depth for layer in each], float) for each in (layers, resnet_layers))
-    return stages_at(depth, resnet_depth, stages([layer.module for layer in resnet_layers]))
+    if any(layer.stage is not None for layer in layers):
+        return stages(layers)
+    depth, of_reference = (np.array([layer.depth for layer in each], float) for each in (layers, reference))
+    return stages_at(depth, of_reference, stages(reference))
 
 
 def stages_at(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from seelike.data import ImageSet
-from seelike.models.layers import require_evaluation_mode
+from seelike.models.measurable import require_measurable
 from seelike.streaming.accumulator import Accumulator
 from seelike.streaming.images import Images
 from seelike.streaming.saved import Saved, fingerprint
@@ -126,7 +126,7 @@ def accumulate(
         >>> round(float(result["brightness"].mean), 6)
         0.5
     """
-    require_evaluation_mode(model)
+    require_measurable(model)
     prepared = Images(images, model)
     batch = HalvingBatch(batch_size)
     saved = None
