@@ -30,7 +30,7 @@ from torch import nn
 
 from seelike.models import layers, read, residuals
 from seelike.models.loading import input_size
-from seelike.probes.ridge import STRENGTHS
+from seelike.probes import STRENGTHS
 from seelike.sections.linear_probes import HELD_OUT
 
 Count = Mapping[str, float]

@@ -85,12 +85,11 @@ first.name, last.name
 # %%
 import torch
 
-from seelike.models import preprocessing, read
+from seelike.models import read
+from seelike.streaming import Images
 
 sample = run.images.sample(min(512, run.number_of_images), seed=run.seed)
-pixels = torch.cat(list(sample.batches(preprocessing(network), batch_size=64))).to(
-    run.device
-)
+pixels = Images(sample, network)[:]
 features = {
     layer: x.float().cpu()
     for layer, x in read(network, [first, last], pixels).items()

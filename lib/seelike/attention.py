@@ -247,7 +247,8 @@ class AttentionDistance(ImageMoments):
     ) -> None:
         """Start without images."""
         self.grid = _pair("grid", grid)
-        self.patch_size = _pair("patch_size", patch_size)
+        height, width = _pair("patch_size", patch_size)
+        self.patch_size = (float(height), float(width))
         if num_prefix_tokens < 0:
             raise ValueError(f"num_prefix_tokens is {num_prefix_tokens}; expected 0 or more.")
         self.num_prefix_tokens = num_prefix_tokens

@@ -10,7 +10,6 @@ that holds here holds for these networks.
 
 import html
 import json
-import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
-from scipy.special import stdtrit
 
 from seelike.display import escape_markdown, show
 from seelike.errors import unknown_name
+from seelike.uncertainty import mean_and_uncertainty, with_uncertainty
+from seelike.uncertainty import summary as summary  # pages take it from here
 
 CLAIM_MIME = "application/vnd.seelike.claim+json"
 
@@ -92,33 +91,6 @@ class Result:
             "text/markdown": _markdown(self),
             CLAIM_MIME: asdict(self),
         }
-
-
-def mean_and_uncertainty(
-    values: Float[np.ndarray, "repeats *rest"],
-) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
-    """Average over repeats, with half the width of Student's 95 % interval of that mean.
-
-    The half-width is `t(0.975, repeats - 1) * sd / sqrt(repeats)`. It says how far another draw of images could
-    move the mean; it says nothing of networks trained anew.
-
-    Args:
-        values: One measurement per repeat, of any shape.
-
-    Returns:
-        The mean and the half-width; the half-width is NaN where there is one repeat.
-
-    Example:
-        >>> mean, half_width = mean_and_uncertainty(np.array([[0.30, 0.8], [0.32, 0.8], [0.31, 0.8]]))
-        >>> mean.round(3), half_width.round(3)
-        (array([0.31, 0.8 ]), array([0.025, 0.   ]))
-    """
-    repeats = len(values)
-    mean = np.asarray(values.mean(axis=0))
-    if repeats == 1:
-        return mean, np.full_like(mean, np.nan)
-    standard_error = values.std(axis=0, ddof=1) / math.sqrt(repeats)
-    return mean, np.asarray(stdtrit(repeats - 1, 0.975) * standard_error)
 
 
 def evaluate(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: str | None = None) -> Result:
@@ -290,39 +262,6 @@ def _claim(claim_id: str) -> Claim:
     if claim_id not in CLAIMS:
         raise unknown_name("claim", claim_id, CLAIMS)
     return CLAIMS[claim_id]
-
-
-def with_uncertainty(statistic: float, uncertainty: float | None) -> str:
-    """Write a number with its uncertainty, both to the digits that the uncertainty leaves.
-
-    Example:
-        >>> with_uncertainty(0.31142, 0.02487), with_uncertainty(0.00012, 0.00002), with_uncertainty(0.25, None)
-        ('0.311 ± 0.025', '0.00012 ± 0.00002', '0.250')
-    """
-    if uncertainty is None:
-        return f"{statistic:.3f}"
-    # Three decimals at least, and one significant digit of the uncertainty where that needs more. Repeats that
-    # agree but for rounding have an uncertainty near 1e-17, which is as good as zero.
-    decimals = 3 if uncertainty < 1e-9 else max(3, math.ceil(-math.log10(uncertainty)))
-    return f"{statistic:.{decimals}f} ± {uncertainty:.{decimals}f}"
-
-
-def summary(values: Float[np.ndarray, " repeats"]) -> str:
-    """Write the mean over repeats with its uncertainty, for tables.
-
-    Args:
-        values: One number per repeat. Where one is NaN, the mean is not defined.
-
-    Example:
-        >>> summary(np.array([0.30, 0.32, 0.31])), summary(np.array([0.3]))
-        ('0.310 ± 0.025', '0.300')
-        >>> summary(np.array([0.30, np.nan]))
-        'not defined'
-    """
-    mean, half_width = mean_and_uncertainty(values)
-    if np.isnan(mean):
-        return "not defined"
-    return with_uncertainty(float(mean), None if np.isnan(half_width) else float(half_width))
 
 
 def _number(result: Result) -> str:

@@ -63,6 +63,7 @@ from seelike.models.layers import structure
 from seelike.models.measurable import require_measurable
 from seelike.models.reading import listening
 from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
+from seelike.uncertainty import jackknife
 
 # Groups of images that `ReceptiveFields.jackknife` leaves out in turn: all that is kept of single images.
 _GROUPS = 8
@@ -410,18 +411,15 @@ class ReceptiveFields:
             >>> value > 1, error >= 0
             (True, True)
         """
-        left_out = next(iter(self._accumulators["after"].values())).groups
-        whole = statistic(self)
-        if len(left_out) < 2:
-            return whole, float("nan")
+        groups = next(iter(self._accumulators["after"].values())).groups
         values = []
-        for group in left_out:
+        for group in groups if len(groups) > 1 else ():
             after, before = (
                 {name: each.without(group) for name, each in self._accumulators[kind].items()}
                 for kind in ("after", "before")
             )
             values.append(statistic(replace(self, after=after, before=before, after_error={}, before_error={})))
-        return whole, float(np.sqrt((len(values) - 1) * np.var(values)))
+        return statistic(self), float(jackknife(torch.tensor(values, dtype=torch.float64)))
 
 
 def effective_receptive_field(

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seelike.claims import mean_and_uncertainty
 from seelike.sections.local_global import Heads
+from seelike.uncertainty import mean_and_uncertainty
 
 _MARKERS = ("o", "s", "^", "D")
 _NAMES = ("first block", "second block", "last block but one", "last block")

@@ -1,6 +1,5 @@
 """What all running measurements have in common: they start anew, merge, and can be saved and loaded."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ class Accumulator:
 
     A subclass names its settings and its sums. Its `update` measures some images apart and hands their sums to
     `_add`, and its results come from `count` and `_sums`. Sums are not changed in place, since another accumulator
-    may have them too.
+    or a state may have them too.
 
     Attributes:
         count: How many images there were; minibatches, where each of these counts the same.
@@ -82,7 +81,7 @@ class Accumulator:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state as plain values and tensors, for `torch.save`. Later updates do not change it."""
-        return {**self._identity(), "count": self.count, **copy.deepcopy(self._sums)}
+        return {**self._identity(), "count": self.count, **self._copied(self._sums)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state, in place of what was here. Later updates go on from it, and leave it as it is.
@@ -98,7 +97,12 @@ class Accumulator:
             )
         self._require_same(state)
         self.count = state["count"]
-        self._sums = {name: copy.deepcopy(value) for name, value in state.items() if name in self._names}
+        self._sums = self._copied({name: value for name, value in state.items() if name in self._names})
+
+    @staticmethod
+    def _copied(sums: dict[str, Any]) -> dict[str, Any]:
+        """Copy sums from or for a state. What changes them in place has to copy all of them."""
+        return dict(sums)
 
     def _identity(self) -> dict[str, Any]:
         return {"accumulator": type(self).__name__, **{name: getattr(self, name) for name in self._settings}}
