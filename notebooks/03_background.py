@@ -71,11 +71,11 @@ run = seelike.start(globals(), "03_background")
 # architecture whose blocks are not known here, we take the first and the last layer.)
 
 # %%
-from seelike.models import family, layers
+from seelike.models import layers
 
 name, network = next(iter(run.models.items()))
-known = family(network) != "other"
-ends = layers(network, kinds=["embedding", "block"] if known else None)
+every = layers(network)
+ends = [layer for layer in every if layer.kind in ("embedding", "block")] or every
 first, last = ends[0], ends[-1]
 first.name, last.name
 

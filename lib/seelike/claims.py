@@ -155,8 +155,8 @@ def record(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: 
 
     Example:
         >>> record("uniform_layers", [0.30, 0.32, 0.31])
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus ResNets
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
         ✓ holds
     """
     show(evaluate(claim_id, values, figure_name=figure_name)._repr_mimebundle_())
@@ -168,7 +168,7 @@ def record_difference(
     smaller: Sequence[np.ndarray],
     *,
     figure_name: str | None = None,
-    compares: str = "ViTs with ResNets",
+    compares: str = "ViTs with CNNs",
 ) -> None:
     """Test a claim that one group of networks has a larger statistic than another, and record it.
 
@@ -186,17 +186,17 @@ def record_difference(
         ValueError: A value is infinite.
 
     Example:
-        >>> vits, resnets = [np.array([0.80, 0.84]), np.array([0.60, 0.62])], [np.array([0.40, 0.40])]
-        >>> record_difference("uniform_layers", vits, resnets)
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        0.315 ± 0.191 (95 %, 2 repeats): mean CKA of all pairs of different layers, ViTs minus ResNets
+        >>> vits, cnns = [np.array([0.80, 0.84]), np.array([0.60, 0.62])], [np.array([0.40, 0.40])]
+        >>> record_difference("uniform_layers", vits, cnns)
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        0.315 ± 0.191 (95 %, 2 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
         ✓ holds
         >>> record_difference("uniform_layers", vits, [])
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        ○ not testable. It compares ViTs with ResNets, and this run does not have both.
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        ○ not testable. It compares ViTs with CNNs, and this run does not have both. Give models or images that do.
     """
     if len(larger) == 0 or len(smaller) == 0:
-        why = f"It compares {compares}, and this run does not have both."
+        why = f"It compares {compares}, and this run does not have both. Give models or images that do."
         not_testable(claim_id, why, figure_name=figure_name)
         return
     difference = np.mean(larger, axis=0) - np.mean(smaller, axis=0)
@@ -222,9 +222,9 @@ def not_testable(claim_id: str, why: str, *, figure_name: str | None = None) -> 
         UnknownName: There is no such claim.
 
     Example:
-        >>> not_testable("uniform_layers", "This run has no ResNet.")
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        ○ not testable. This run has no ResNet.
+        >>> not_testable("uniform_layers", "This run has no CNN.")
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        ○ not testable. This run has no CNN.
     """
     show(Result(_claim(claim_id), "not testable", why=why, figure_name=figure_name)._repr_mimebundle_())
 
