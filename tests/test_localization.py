@@ -575,7 +575,7 @@ def test_there_are_as_many_groups_as_minibatches_up_to_twenty():
     for number in range(1, 25):
         similarity.update(*minibatch(5, seed=number))
         groups = min(number, 20)
-        assert similarity.state_dict()["sums"]["cross"].shape == (groups, 4, 6)
+        assert similarity.state_dict()["cross"].shape == (groups, 4, 6)
         assert similarity.replicates().shape == (groups if number > 1 else 0, 4, *GRID)
 
 
