@@ -309,61 +309,6 @@ def test_bounds_and_invariances(rows, columns, prefix, seed, scale):
 # --- the accumulator -----------------------------------------------------------------------------------------
 
 
-def measured_in_parts(q, k, sizes, renormalize=True):
-    whole = AttentionDistance((2, 3), 16, 1, renormalize)
-    for part_q, part_k in zip(q.split(sizes), k.split(sizes), strict=True):
-        part = AttentionDistance((2, 3), 16, 1, renormalize)
-        part.update_qk(part_q, part_k, 0.5)
-        whole.merge(part)
-    return whole
-
-
-@few_examples
-@given(st.lists(st.integers(0, 4), max_size=5), st.booleans(), st.integers(0, 2**31))
-def test_any_split_merges_to_the_whole(sizes, renormalize, seed):
-    sizes = [*sizes, 2]
-    q, k = queries_and_keys(sum(sizes), 2, 7, seed=seed)
-    whole = AttentionDistance((2, 3), 16, 1, renormalize)
-    whole.update_qk(q, k, 0.5)
-    merged = measured_in_parts(q, k, sizes, renormalize).compute()
-    for name, value in vars(whole.compute()).items():
-        torch.testing.assert_close(vars(merged)[name], value, rtol=1e-6, atol=1e-6, equal_nan=True)
-
-
-def test_a_loaded_state_goes_on_as_if_never_stopped(tmp_path):
-    q, k = queries_and_keys(5, 2, 7)
-    straight, stopped = (measured_in_parts(q[:2], k[:2], [2], renormalize=False) for _ in range(2))
-    torch.save(stopped.state_dict(), tmp_path / "state.pt")
-    # The state says what it is of, whatever the accumulator was made for.
-    resumed = AttentionDistance(9, 9, 9)
-    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    for heads in (straight, resumed):
-        heads.update_qk(q[2:], k[2:], 0.5)
-    assert resumed.state_dict().keys() == straight.state_dict().keys()
-    for name, value in vars(straight.compute()).items():
-        torch.testing.assert_close(vars(resumed.compute())[name], value, rtol=0, atol=0)
-
-
-def test_reset_and_empty_updates():
-    heads = AttentionDistance((2, 3), 16, 1)
-    q, k = queries_and_keys(2, 2, 7)
-    heads.update_qk(q[:0], k[:0], 0.5)
-    with pytest.raises(RuntimeError, match="nothing to compute"):
-        heads.compute()
-    heads.update_qk(q, k, 0.5)
-    heads.reset()
-    assert heads.images == 0
-    with pytest.raises(RuntimeError, match="nothing to compute"):
-        heads.compute()
-
-
-def test_queries_that_need_gradients():
-    q, k = queries_and_keys(2, 2, 7)
-    heads = AttentionDistance((2, 3), 16, 1)
-    heads.update_qk(q.requires_grad_(), k.requires_grad_(), 0.5)
-    assert not heads.compute().distance.requires_grad
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -397,10 +342,7 @@ def test_wrong_input_is_refused_and_changes_nothing():
         ("keys along the last axis", lambda: heads.update(attention.mT.contiguous())),
         ("nothing to renormalise", lambda: heads.update(of_prefix_alone)),
         ("NaN or infinite", lambda: heads.update_qk(bad_q, k, 0.5)),
-        ("got 1 heads, but 2 before", lambda: heads.update(attention[:, :1])),
-        ("one block", lambda: heads.merge(AttentionDistance((3, 2), 16, 1))),
-        ("one block", lambda: heads.merge(AttentionDistance((2, 3), 16, 1, renormalize=False))),
-        ("not the state", lambda: heads.load_state_dict({"count": 1})),
+        ("got 1 heads, but 2 heads before", lambda: heads.update(attention[:, :1])),
     ]:
         with pytest.raises(ValueError, match=message):
             wrong()

@@ -63,9 +63,8 @@ from seelike.cka import float32_products_are_exact, minibatches
 from seelike.data import ImageSet
 from seelike.models import Layer, Place, places, read
 from seelike.models.measurable import require_measurable
-from seelike.streaming import HalvingBatch, Images, accumulate
+from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
 from seelike.streaming.memory import LiveBytes, in_use, in_words, number_of_bytes, peak
-from seelike.streaming.moments import check_state
 from seelike.uncertainty import jackknife
 
 # Groups of minibatches for the jackknife: as many as the paper has repeats.
@@ -136,7 +135,7 @@ def patches(
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, h * w, -1)
 
 
-class TokenPatchCKA:
+class TokenPatchCKA(Accumulator):
     """CKA of every token with every patch of the image, over minibatches (Figures 9 and 10).
 
     Each update is one minibatch, and each minibatch counts the same: keep their sizes nearly equal. Two
@@ -156,24 +155,19 @@ class TokenPatchCKA:
         (torch.Size([4, 2, 2]), tensor([1.0000, 1.0000, 1.0000, 1.0000], dtype=torch.float64))
     """
 
+    _settings = ("grid",)
+    # HSICs by group of minibatches: of tokens with patches, of tokens and of patches with themselves.
+    _names = ("cross", "tokens", "patches")
+
     def __init__(self, grid: tuple[int, int]) -> None:
         """Start without minibatches."""
         self.grid = grid
-        self.reset()
+        super().__init__()
 
-    def reset(self) -> None:
-        """Forget all minibatches.
-
-        Example:
-            >>> similarity = TokenPatchCKA((1, 1))
-            >>> similarity.update(torch.eye(5)[:, None, :4, None], torch.eye(5)[:, None])
-            >>> similarity.reset()
-            >>> similarity.minibatches
-            0
-        """
-        self.minibatches = 0
-        # Sums of HSICs by group of minibatches: of tokens with patches, of tokens and of patches with themselves.
-        self._sums: dict[str, Tensor] = {}
+    @property
+    def minibatches(self) -> int:
+        """How many minibatches there were."""
+        return self.count
 
     def update(
         self, images: Float[Tensor, "n c height width"] | PatchGrams, tokens: Float[Tensor, "m t d"]
@@ -201,21 +195,16 @@ class TokenPatchCKA:
             raise ValueError(
                 f"got {n} images and tokens of {len(tokens)}; expected the same images, in the same order."
             )
-        if self.minibatches and tokens.shape[1] != self._sums["tokens"].shape[1]:
-            raise ValueError(
-                f"got {tokens.shape[1]} tokens, but {self._sums['tokens'].shape[1]} before. Use one TokenPatchCKA "
-                "for each layer."
-            )
         if isinstance(images, PatchGrams) and images.grid != self.grid:
             raise ValueError(f"got the Grams of {images.grid} patches; expected {self.grid}.")
         sums = _hsics(tokens, images, self.grid)
-        self._add({name: value[None] for name, value in sums.items()}, minibatches=1)
+        self._add(1, {name: value[None] for name, value in sums.items()})
 
-    def _add(self, sums: Mapping[str, Tensor], minibatches: int) -> None:
-        if self.minibatches:
-            sums = {name: _in_turn(self._sums[name], value, self.minibatches) for name, value in sums.items()}
-        self._sums = dict(sums)
-        self.minibatches += minibatches
+    def _joined(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: _in_turn(self._sums[name], value, self.count) for name, value in sums.items()}
+
+    def _describe(self, sums: Mapping[str, Any]) -> str:
+        return f"{sums['tokens'].shape[1]} tokens"
 
     def compute(self) -> Float64[Tensor, "t h w"]:
         """Compute CKA of each token with each patch from all minibatches so far.
@@ -236,7 +225,7 @@ class TokenPatchCKA:
             tensor([[[ True, False],
                      [False, False]]])
         """
-        self._require_minibatches()
+        self._require_updates()
         return self._cka({name: value.sum(dim=0) for name, value in self._sums.items()})
 
     def replicates(self) -> Float64[Tensor, "groups t h w"]:
@@ -255,7 +244,7 @@ class TokenPatchCKA:
             >>> similarity.replicates().shape
             torch.Size([3, 5, 1, 1])
         """
-        self._require_minibatches()
+        self._require_updates()
         whole = {name: value.sum(dim=0) for name, value in self._sums.items()}
         groups = len(self._sums["cross"]) if self.minibatches > 1 else 0
         maps = whole["cross"].new_empty(groups, len(whole["cross"]), *self.grid)
@@ -285,10 +274,6 @@ class TokenPatchCKA:
             sums["cross"].div_(sums["tokens"].sqrt()[:, None]).div_(sums["patches"].sqrt()).unflatten(1, self.grid)
         )
 
-    def _require_minibatches(self) -> None:
-        if self.minibatches == 0:
-            raise RuntimeError("There is nothing to compute: call update() first.")
-
     def dead_tokens(self) -> tuple[int, ...]:
         """List the dead tokens, as the head of this module defines them.
 
@@ -303,7 +288,7 @@ class TokenPatchCKA:
             >>> similarity.dead_tokens()
             (1,)
         """
-        self._require_minibatches()
+        self._require_updates()
         return tuple((self._sums["tokens"].sum(dim=0) == 0).nonzero().flatten().tolist())
 
     def dead_patches(self) -> tuple[tuple[int, int], ...]:
@@ -323,60 +308,9 @@ class TokenPatchCKA:
             >>> similarity.dead_patches()
             ((1, 0),)
         """
-        self._require_minibatches()
+        self._require_updates()
         dead = (self._sums["patches"].sum(dim=0) == 0).nonzero().flatten().tolist()
         return tuple(divmod(place, self.grid[1]) for place in dead)
-
-    def merge(self, other: "TokenPatchCKA") -> None:
-        """Add the minibatches that another accumulator saw. It stays as it is.
-
-        Raises:
-            ValueError: The grids or the numbers of tokens differ.
-
-        Example:
-            >>> first, second = TokenPatchCKA((1, 1)), TokenPatchCKA((1, 1))
-            >>> first.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
-            >>> second.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
-            >>> first.merge(second)
-            >>> first.minibatches
-            2
-        """
-        if other.grid != self.grid:
-            raise ValueError(f"The grid of the other is {other.grid}, of this one {self.grid}.")
-        if not other.minibatches:
-            return
-        if self.minibatches and self._sums["tokens"].shape[1] != other._sums["tokens"].shape[1]:
-            raise ValueError(
-                f"The other has {other._sums['tokens'].shape[1]} tokens, this one "
-                f"{self._sums['tokens'].shape[1]}. Merge results of one layer."
-            )
-        self._add(other._sums, other.minibatches)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors, for `torch.save`.
-
-        Example:
-            >>> sorted(TokenPatchCKA((7, 7)).state_dict())
-            ['grid', 'minibatches', 'sums']
-        """
-        return {"grid": self.grid, "minibatches": self.minibatches, "sums": dict(self._sums)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place of what was here. Later updates go on from it.
-
-        Raises:
-            ValueError: It is not such a state.
-
-        Example:
-            >>> similarity, later = TokenPatchCKA((1, 1)), TokenPatchCKA((1, 1))
-            >>> similarity.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
-            >>> later.load_state_dict(similarity.state_dict())
-            >>> later.minibatches
-            1
-        """
-        check_state(state, self)
-        self.grid = tuple(state["grid"])
-        self.minibatches, self._sums = state["minibatches"], dict(state["sums"])
 
 
 def _in_turn(

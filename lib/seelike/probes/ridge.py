@@ -28,7 +28,8 @@ That costs three times as much. Directions whose eigenvalues are rounding are le
 Sources: Raghu et al. (2021), Appendix A; Dosovitskiy et al. (2021), Appendix D.4.
 """
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from seelike.probes.strength import agreement_and_error
-from seelike.streaming.moments import check_state
+from seelike.streaming.accumulator import Accumulator
 
 # Spreads of features further apart than this are worked on with the features' own scale taken out.
 _UNEVEN = 1e5
@@ -250,7 +251,7 @@ def _finite(products: Tensor) -> Tensor:
     return products
 
 
-class RidgeSums:
+class RidgeSums(Accumulator):
     """All that ridge regression needs of images that stream by: counts, class sums and scatter of each problem.
 
     As long as there are no more images than features, the features themselves are less, and are kept. After that
@@ -271,31 +272,16 @@ class RidgeSums:
         tensor([[-0.4444,  0.4444]], dtype=torch.float64)
     """
 
+    _settings = ("num_classes",)
+    # Features [*problems, b, d] and labels of batches, while there are few images, or sums.
+    _names = ("features", "labels", "sums")
+
     def __init__(self, num_classes: int) -> None:
         """Start without images."""
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}; expected 2 or more.")
         self.num_classes = num_classes
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all images.
-
-        Example:
-            >>> sums = RidgeSums(2)
-            >>> sums.update(torch.ones(3, 5), torch.tensor([0, 1, 1]))
-            >>> sums.reset()
-            >>> sums.count
-            0
-        """
-        self._features: list[Tensor] = []  # [*problems, b, d], while there are few
-        self._labels: list[Tensor] = []
-        self._sums: dict[str, Tensor] = {}
-
-    @property
-    def count(self) -> int:
-        """Number of images so far."""
-        return int(self._sums["counts"].sum()) if self._sums else sum(len(labels) for labels in self._labels)
+        super().__init__()
 
     def update(self, features: Float[Tensor, "b *problems d"], labels: Int64[Tensor, "b"]) -> None:
         """Add images.
@@ -320,51 +306,73 @@ class RidgeSums:
                 f"labels lie between {int(labels.min())} and {int(labels.max())}; expected 0 to "
                 f"{self.num_classes - 1}, since num_classes is {self.num_classes}."
             )
-        self._check_shape(features.shape[1:])
         if not bool(torch.isfinite(features).all()):
             raise ValueError("The features contain NaN or infinite numbers (inf). Look for what overflows before.")
         # Copied: what a network hands on may be overwritten.
-        self._add_rows(features.detach().movedim(0, -2).clone(), labels.to(features.device))
+        rows = features.detach().movedim(0, -2).clone()
+        self._add(len(labels), {"features": [rows], "labels": [labels.to(rows.device, copy=True)], "sums": {}})
 
-    def _check_shape(self, shape: Sequence[int]) -> None:
-        known = self._shape()
-        if known is not None and tuple(shape) != known:
-            raise ValueError(
-                f"got features of shape {list(shape)} for each image, but {list(known)} before. Read all images "
-                "in the same way, or reset() first."
-            )
+    def _add(self, count: int, sums: Mapping[str, Any]) -> None:
+        if count == 0:
+            return
+        if self.count:
+            self._require_alike(sums)
+        else:
+            self._sums = {"features": [], "labels": [], "sums": {}}
+        for features, labels in [*zip(sums["features"], sums["labels"], strict=True)]:
+            self._add_rows(features, labels)
+        if sums["sums"]:
+            self._keep_only_sums()
+            self._add_sums(sums["sums"])
+        self.count += count
 
-    def _shape(self) -> tuple[int, ...] | None:
-        if self._sums:
-            return tuple(self._sums["shift"].shape)
-        if self._features:
-            *problems, _, d = self._features[0].shape
-            return (*problems, d)
-        return None
+    @staticmethod
+    def _copied(sums: dict[str, Any]) -> dict[str, Any]:
+        return copy.deepcopy(sums)
+
+    def _describe(self, sums: Mapping[str, Any]) -> str:
+        if sums["sums"]:
+            return f"features of shape {list(sums['sums']['shift'].shape)} for each image"
+        *problems, _, d = sums["features"][0].shape
+        return f"features of shape {[*problems, d]} for each image"
 
     def _add_rows(self, features: Tensor, labels: Tensor) -> None:
-        if not self._sums and self.count + len(labels) <= features.shape[-1]:
-            self._features.append(features)
-            self._labels.append(labels)
+        if not self._sums["sums"] and sum(map(len, self._sums["labels"])) + len(labels) <= features.shape[-1]:
+            self._sums["features"].append(features)
+            self._sums["labels"].append(labels)
             return
         self._keep_only_sums()
-        wide = in_float64(features)
-        if not self._sums:
-            self._sums = self._no_sums(wide.mean(dim=-2))
-        shifted = wide - self._sums["shift"][..., None, :]
-        labels = labels.to(shifted.device)
-        self._sums["counts"] += torch.bincount(labels, minlength=self.num_classes)
-        self._sums["class_sums"].index_add_(-2, labels, shifted)
-        d = shifted.shape[-1]
-        shifted = shifted.reshape(-1, len(labels), d)
-        self._sums["scatter"].view(-1, d, d).baddbmm_(shifted.mT, shifted)
+        self._add_to_sums(features, labels)
+
+    def _rows(self) -> tuple[Tensor, Tensor]:
+        device = self._sums["features"][-1].device
+        features, labels = ([part.to(device) for part in self._sums[name]] for name in ("features", "labels"))
+        return torch.cat(features, dim=-2), torch.cat(labels)
 
     def _keep_only_sums(self) -> None:
-        if self._features:
-            features, labels = torch.cat(self._features, dim=-2), torch.cat(self._labels)
-            self._features, self._labels = [], []
-            self._sums = self._no_sums(in_float64(features).mean(dim=-2))
-            self._add_rows(features, labels)
+        if self._sums["features"]:
+            features, labels = self._rows()
+            self._sums = {"features": [], "labels": [], "sums": {}}
+            self._add_to_sums(features, labels)
+
+    def _sums_on(self, device: torch.device) -> dict[str, Tensor]:
+        # A loaded state is on the CPU, where the images need not be.
+        self._sums["sums"] = {name: value.to(device) for name, value in self._sums["sums"].items()}
+        return self._sums["sums"]
+
+    def _add_to_sums(self, features: Tensor, labels: Tensor) -> None:
+        wide = in_float64(features)
+        if not self._sums["sums"]:
+            self._sums["sums"] = self._no_sums(wide.mean(dim=-2))
+        sums = self._sums_on(wide.device)
+        shifted = wide - sums["shift"][..., None, :]
+        labels = labels.to(shifted.device)
+        # In place, since the scatter is large.
+        sums["counts"] += torch.bincount(labels, minlength=self.num_classes)
+        sums["class_sums"].index_add_(-2, labels, shifted)
+        d = shifted.shape[-1]
+        shifted = shifted.reshape(-1, len(labels), d)
+        sums["scatter"].view(-1, d, d).baddbmm_(shifted.mT, shifted)
 
     def _no_sums(self, shift: Tensor) -> dict[str, Tensor]:
         *problems, d = shift.shape
@@ -382,48 +390,22 @@ class RidgeSums:
             RuntimeError: There was no update.
             ValueError: The images are of fewer than two classes.
         """
-        if self._features:
-            return ridge_path(torch.cat(self._features, dim=-2), torch.cat(self._labels), self.num_classes)
-        if not self._sums:
-            raise RuntimeError("There is nothing to compute: call update() first.")
-        counts, count = self._sums["counts"], self.count
-        total = self._sums["class_sums"].sum(dim=-2)
-        offset = total / count
-        scatter = self._sums["scatter"] - total[..., :, None] * offset[..., None, :]
-        sums = self._sums["class_sums"] - counts[:, None] * offset[..., None, :]
-        return _path(self._sums["shift"] + offset, counts, sums, *_of_scatter(scatter))
-
-    def merge(self, other: "RidgeSums") -> None:
-        """Add the images that another accumulator saw. It stays as it is.
-
-        Raises:
-            ValueError: The classes or the shapes differ.
-
-        Example:
-            >>> first, second = RidgeSums(2), RidgeSums(2)
-            >>> first.update(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))
-            >>> second.update(torch.rand(2, 3), torch.tensor([0, 1]))
-            >>> first.merge(second)
-            >>> first.count
-            6
-        """
-        if other.num_classes != self.num_classes:
-            raise ValueError(f"got sums over {other.num_classes} classes; these have {self.num_classes}.")
-        if (shape := other._shape()) is None:
-            return
-        self._check_shape(shape)
-        for features, labels in zip(other._features, other._labels, strict=True):
-            self._add_rows(features, labels)
-        if other._sums:
-            self._keep_only_sums()
-            self._add_sums(other._sums)
+        self._require_updates()
+        if self._sums["features"]:
+            return ridge_path(*self._rows(), self.num_classes)
+        ours = self._sums["sums"]
+        counts = ours["counts"]
+        total = ours["class_sums"].sum(dim=-2)
+        offset = total / self.count
+        scatter = ours["scatter"] - total[..., :, None] * offset[..., None, :]
+        sums = ours["class_sums"] - counts[:, None] * offset[..., None, :]
+        return _path(ours["shift"] + offset, counts, sums, *_of_scatter(scatter))
 
     def _add_sums(self, theirs: Mapping[str, Tensor]) -> None:
-        if not self._sums:
-            self._sums = {name: value.clone() for name, value in theirs.items()}
+        if not self._sums["sums"]:
+            self._sums["sums"] = {name: value.clone() for name, value in theirs.items()}
             return
-        ours = self._sums
-        theirs = {name: value.to(ours["shift"].device) for name, value in theirs.items()}
+        ours = self._sums_on(theirs["shift"].device)
         # Their sums, taken about our shift: x - ours = (x - theirs) + apart.
         apart = theirs["shift"] - ours["shift"]
         total = theirs["class_sums"].sum(dim=-2)
@@ -432,36 +414,3 @@ class RidgeSums:
         ours["counts"] += theirs["counts"]
         ours["class_sums"] += theirs["class_sums"] + theirs["counts"][:, None] * apart[..., None, :]
         ours["scatter"] += theirs["scatter"] + mixed + mixed.mT + square
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors, for `torch.save`. Later updates do not change it.
-
-        Example:
-            >>> sorted(RidgeSums(2).state_dict())
-            ['features', 'labels', 'num_classes', 'sums']
-        """
-        return {
-            "num_classes": self.num_classes,
-            "features": list(self._features),
-            "labels": list(self._labels),
-            "sums": {name: value.clone() for name, value in self._sums.items()},
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place of what was here. Later updates go on from it.
-
-        Raises:
-            ValueError: It is not such a state, or of another number of classes.
-
-        Example:
-            >>> sums, later = RidgeSums(2), RidgeSums(2)
-            >>> sums.update(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))
-            >>> later.load_state_dict(sums.state_dict())
-            >>> later.count
-            4
-        """
-        check_state(state, self)
-        if state["num_classes"] != self.num_classes:
-            raise ValueError(f"got a state of {state['num_classes']} classes; these are {self.num_classes}.")
-        self._features, self._labels = list(state["features"]), list(state["labels"])
-        self._sums = {name: value.clone() for name, value in state["sums"].items()}

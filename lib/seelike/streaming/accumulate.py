@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,25 +19,12 @@ from tqdm.auto import tqdm
 
 from seelike.data import ImageSet
 from seelike.models.measurable import require_measurable
+from seelike.streaming.accumulator import Accumulator
 from seelike.streaming.images import Images
 from seelike.streaming.saved import Saved, can_be_kept, fingerprint
 
 # Seconds between two savings of the state: the most that a kill can cost.
 _SAVE_EVERY = 30.0
-
-
-@runtime_checkable
-class Accumulator(Protocol):
-    """What `accumulate` needs of an accumulator."""
-
-    def merge(self, other: Any) -> None:
-        """Add what another accumulator saw."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state."""
 
 
 A = TypeVar("A", bound=Accumulator)
