@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import timm
 import torch
-from architectures import ARCHITECTURES, MEASUREMENTS, Operations
-from side_by_side import RESULTS, si
+from architectures import STATISTICS
+from hardware import Operations
+from scale import ARCHITECTURES
+from side_by_side import RESULTS, between_marks, si
 from timm.data import resolve_data_config
 
 from seelike.models import PRECISIONS
@@ -46,7 +48,7 @@ class Work:
     first: int | None = None
 
 
-# Small things are left out, and so are the tiny networks.
+# Small things are left out, and so are the tiny networks. tests/test_benchmarks.py holds this to the notebooks.
 PAGES = {
     "03_background": [Work("forward passes", (VITS,), 512, first=1)],
     "04_representation_structure": [Work("CKA of all layers", (VITS, RESNETS))],
@@ -81,14 +83,22 @@ PAGES = {
         Work("skip ratios", (VITS, RESNETS)),
         Work("localization", (VITS, RESNETS)),
         Work("receptive fields", (VITS, RESNETS), 20, times=4),
+        Work("probes", (VITS, RESNETS), 0),
     ],
     "11_what_came_later": [
-        Work("forward passes", (VITS, RESNETS, LATER), times=2),
+        Work("forward passes", (VITS, RESNETS, LATER)),
+        Work("largest numbers", (VITS, RESNETS, LATER)),
         # Broken images, directions, networks before training, planted numbers.
         Work("forward passes", (VITS, RESNETS), times=4, first=1),
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
     ],
+}
+# What notebooks measure of tiny networks alone.
+OF_TINY_NETWORKS = {
+    "06_skip_connections": {"CKA of all layers"},
+    "08_scale_and_transfer": {"CKA of blocks"},
+    "tiny_networks": {"attention distance"},
 }
 # Classes of the images; probes take ten training images of each, and 500 test images, in each repeat.
 CLASSES = {"colab": 100, "paper": 1000}
@@ -242,7 +252,7 @@ def architectures_table(measured: dict) -> str:
 def precision_table(measured: dict) -> str:
     """Write how far mixed precision moves the statistic of each measurement."""
     # Of blocks with themselves CKA is 1 at any precision.
-    names = [name for name in MEASUREMENTS if name not in ("forward passes", "CKA of blocks")]
+    names = [name for name in STATISTICS if name not in ("forward passes", "CKA of blocks")]
     lines = [f"| Architecture | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for architecture, both in measured["rows"].items():
         full, mixed = (both[precision]["statistics"] for precision in PRECISIONS)
@@ -263,7 +273,7 @@ def main() -> None:
         "architectures": architectures_table(measured),
         "precision": precision_table(measured),
     }
-    text = "".join(f"<!-- {name} -->\n\n{part}\n\n<!-- end of {name} -->\n\n" for name, part in parts.items())
+    text = between_marks(parts)
     (RESULTS / "costs.md").write_text(text)
     print(text)
 

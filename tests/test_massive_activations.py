@@ -1,10 +1,9 @@
 """How uneven tokens are, against loops written from the definition. Tolerance 1e-9, in float64."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
+from references_massive_activations import unevenness as by_definition
 
 from seelike import data
 from seelike.cka import cka
@@ -16,14 +15,6 @@ from seelike.massive_activations import (
     without_largest_channel,
 )
 from seelike.models import layers, load, preprocessing, read
-
-
-def by_definition(tokens):
-    """Both ratios of one image `[t, d]`, as decadic logarithms."""
-    numbers = sorted(abs(x) for row in tokens for x in row if x != 0)
-    lengths = sorted(math.sqrt(sum(x * x for x in row)) for row in tokens if any(row))
-    # torch takes the lower of two in the middle.
-    return [math.log10(each[-1] / each[(len(each) - 1) // 2]) for each in (numbers, lengths)]
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3), (2, 4, 3, 3)])

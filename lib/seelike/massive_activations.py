@@ -65,7 +65,7 @@ def unevenness(activation: Float[Tensor, "b ..."]) -> Float[Tensor, "b 2"]:
     return torch.stack(ratios, dim=1).log10()
 
 
-def massive_activations(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int = 64) -> Massive:
+def massive_activations(model: nn.Module, draws: Iterable[ImageSet | Tensor], *, batch_size: int = 64) -> Massive:
     """Measure how uneven the output of each block of a network is, on each draw of images.
 
     Args:
