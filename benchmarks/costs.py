@@ -9,6 +9,7 @@ result is benchmarks/results/costs.md, which the book shows, with the architectu
 only a run on the GPU measures.
 """
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -144,6 +145,7 @@ def base_name(network: str) -> str:
     return network.partition(".")[0]
 
 
+@functools.cache
 def forward_operations(network: str) -> float:
     """Count the operations of one image's forward pass, on a device that computes nothing."""
     with torch.device("meta"):
@@ -154,6 +156,7 @@ def forward_operations(network: str) -> float:
     return counted.by_type.total()
 
 
+@functools.cache
 def parameters(network: str) -> int:
     """Count the parameters of a network."""
     with torch.device("meta"):

@@ -6,6 +6,7 @@ matrices are others): the `counts` of each row. Elementwise work, and what does 
 channels, is left out. Two operations for each multiplication with its addition.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from seelike.models.loading import input_size
 OF_BLOCKS = 5 / 8
 
 
+@functools.cache
 def expected(row: Row, scale: str = "full") -> tuple[Count, Count] | None:
     """Give the operations of the bare passes of a row, and what the measurement adds, by dtype; for all its units.
 

@@ -59,7 +59,7 @@ def main() -> None:
     rows = []
     for name in ("vit_tiny_patch16_224", "resnet50"):
         network = timm.create_model(name).eval().to(options.device)
-        images = torch.randn(3 * BATCH, 3, 224, 224, device=options.device)
+        images = torch.randn(BATCH, 3, 224, 224, device=options.device)
 
         def ours(network=network, images=images) -> Massive:
             return massive_activations(network, [images], batch_size=BATCH)
