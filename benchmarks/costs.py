@@ -27,7 +27,7 @@ from seelike.models import PRECISIONS
 from seelike.profiles import LISTS, Profile, profile_of
 
 DRAWS = None  # number_of_images in each repeat
-VITS, RESNETS, MIXERS, LATER = "vits", "resnets", "mixers", "later"
+VITS, CNNS, MIXERS, LATER = "vits", "cnns", "mixers", "later"
 
 
 @dataclass(frozen=True)
@@ -52,45 +52,45 @@ class Work:
 # Small things are left out, and so are the tiny networks. tests/test_benchmarks.py holds this to the notebooks.
 PAGES = {
     "03_background": [Work("forward passes", (VITS,), 512, first=1)],
-    "04_representation_structure": [Work("CKA of all layers", (VITS, RESNETS))],
+    "04_representation_structure": [Work("CKA of all layers", (VITS, CNNS))],
     "05_local_global": [
         Work("attention distance", (VITS, "much_and_little_data")),
         Work("CKA of heads", (VITS,)),
-        Work("receptive fields", (VITS, RESNETS), 32, times=8),
+        Work("receptive fields", (VITS, CNNS), 32, times=8),
     ],
-    "06_skip_connections": [Work("skip ratios", (VITS, RESNETS))],
+    "06_skip_connections": [Work("skip ratios", (VITS, CNNS))],
     "07_spatial_localization": [
-        Work("localization", (VITS, RESNETS, "cls_and_gap")),
-        Work("probes", (RESNETS, "cls_and_gap"), 0),
+        Work("localization", (VITS, CNNS, "cls_and_gap")),
+        Work("probes", (CNNS, "cls_and_gap"), 0),
     ],
-    "08_scale_and_transfer": [Work("probes", (VITS, RESNETS, "much_and_little_data"), 0)],
-    "A_methods": [Work("CKA of all layers", (VITS, RESNETS), times=4.75, first=1)],
-    "B_representation_structure": [Work("CKA of all layers", (VITS, RESNETS))],
+    "08_scale_and_transfer": [Work("probes", (VITS, CNNS, "much_and_little_data"), 0)],
+    "A_methods": [Work("CKA of all layers", (VITS, CNNS), times=4.75, first=1)],
+    "B_representation_structure": [Work("CKA of all layers", (VITS, CNNS))],
     "C_local_global": [
-        Work("receptive fields", (VITS, RESNETS), 32, times=16, first=2),
+        Work("receptive fields", (VITS, CNNS), 32, times=16, first=2),
         Work("attention distance", (VITS, "much_and_little_data")),
     ],
     "D_localization": [
-        Work("localization", (VITS, RESNETS, "cls_and_gap"), times=8),
-        Work("probes", (RESNETS, "cls_and_gap"), 0),
+        Work("localization", (VITS, CNNS, "cls_and_gap"), times=8),
+        Work("probes", (CNNS, "cls_and_gap"), 0),
     ],
-    "E_propagation": [Work("skip ratios", (VITS, RESNETS))],
-    "F_linear_probes": [Work("probes", (VITS, RESNETS, "much_and_little_data", "cls_and_gap"), 0)],
+    "E_propagation": [Work("skip ratios", (VITS, CNNS))],
+    "F_linear_probes": [Work("probes", (VITS, CNNS, "much_and_little_data", "cls_and_gap"), 0)],
     "G_finetuning": [Work("CKA of blocks", ("finetuned",))],
-    "H_mixer": [Work("CKA of all layers", (MIXERS, VITS, RESNETS))],
+    "H_mixer": [Work("CKA of all layers", (MIXERS, VITS, CNNS))],
     "10_your_own_models": [
-        Work("CKA of all layers", (VITS, RESNETS)),
+        Work("CKA of all layers", (VITS, CNNS)),
         Work("attention distance", (VITS,)),
-        Work("skip ratios", (VITS, RESNETS)),
-        Work("localization", (VITS, RESNETS)),
-        Work("receptive fields", (VITS, RESNETS), 20, times=4),
-        Work("probes", (VITS, RESNETS), 0),
+        Work("skip ratios", (VITS, CNNS)),
+        Work("localization", (VITS, CNNS)),
+        Work("receptive fields", (VITS, CNNS), 20, times=4),
+        Work("probes", (VITS, CNNS), 0),
     ],
     "11_what_came_later": [
-        Work("forward passes", (VITS, RESNETS, LATER)),
-        Work("largest numbers", (VITS, RESNETS, LATER)),
+        Work("forward passes", (VITS, CNNS, LATER)),
+        Work("largest numbers", (VITS, CNNS, LATER)),
         # Broken images, directions, networks before training, planted numbers.
-        Work("forward passes", (VITS, RESNETS), times=4, first=1),
+        Work("forward passes", (VITS, CNNS), times=4, first=1),
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
     ],

@@ -8,6 +8,7 @@ import pytest
 import references_attention as references
 import timm
 import torch
+from calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models import vision_transformer
@@ -534,10 +535,9 @@ def test_the_batch_does_not_matter():
     )
 
 
-def test_a_cached_call_is_not_measured_again(tmp_path):
+def test_a_cached_call_is_not_measured_again(tmp_path, monkeypatch):
     model, images = tiny_vit(), tiny_images()
-    passes = []
-    model.patch_embed.register_forward_hook(lambda *_: passes.append(1))
+    passes = calls_of(model.patch_embed, monkeypatch)
     first = attention_distances(model, images, cache=tmp_path)
     pictures = [mean_attention(model, images, block, cache=tmp_path) for block in (1, 2)]
     assert len(passes) == 3

@@ -2,22 +2,18 @@ import gzip
 import hashlib
 import io
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from seelike import data, hub
 from seelike.data import fashion_mnist
 from seelike.errors import UnknownName
-
-
-def grey_levels(image):
-    return torch.from_numpy(np.array(image))[None]
 
 
 def noise(*shape):
@@ -287,14 +283,93 @@ def test_images_beside_subfolders_leave_no_classes(tmp_path):
     assert images.labels is None
 
 
-def test_linked_classes_are_followed_but_no_circles(tmp_path):
+def linked(root):
+    """The images of a folder, each by its path there, and the only warning if there is one."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        images = data.load(root)
+    names = [path.relative_to(root).as_posix() for path in images.stored]
+    assert len(told) <= 1
+    return names, str(told[0].message) if told else ""
+
+
+def test_linked_classes_are_followed_and_links_back_up_are_not(tmp_path):
     save(tmp_path / "elsewhere" / "a.png")
+    save(tmp_path / "b.png")
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "cat").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "elsewhere")
-    images = data.load(tmp_path / "set")
-    assert images.class_names == ["cat"]
-    assert len(images) == 1
+    for target in (tmp_path, tmp_path / "elsewhere", tmp_path / "set"):
+        (tmp_path / "elsewhere" / f"up {target.name}").symlink_to(target)
+        (tmp_path / "set" / f"up {target.name}").symlink_to(target)
+    (tmp_path / "set" / "up elsewhere").unlink()
+    assert linked(tmp_path / "set") == (["cat/a.png"], "")
+    assert data.load(tmp_path / "set").class_names == ["cat"]
+
+
+def test_folders_that_link_to_each_other_have_each_image_once(tmp_path):
+    for name, other in [("ant", "cat"), ("cat", "dog"), ("dog", "ant")]:
+        save(tmp_path / name / "1.png")
+        (tmp_path / name / "see also").symlink_to(tmp_path / other)
+    names, told = linked(tmp_path)
+    assert names == ["ant/1.png", "cat/1.png", "dog/1.png"]
+    assert f"are left out: 3, such as {Path('ant', 'see also')} to {tmp_path / 'cat'}. So no image" in told
+
+
+def test_an_image_is_taken_where_it_lies_before_any_link_to_it(tmp_path):
+    save(tmp_path / "z" / "deep" / "1.png")
+    save(tmp_path / "b" / "2.png")
+    (tmp_path / "a").symlink_to("z")
+    (tmp_path / "b" / "deep").symlink_to("../z/deep")
+    names, told = linked(tmp_path)
+    assert names == ["b/2.png", "z/deep/1.png"]
+    assert "left out: 2, such as a to" in told
+
+
+def test_of_two_classes_that_link_to_one_folder_the_first_has_its_images(tmp_path):
+    save(tmp_path / "elsewhere" / "1.png")
+    save(tmp_path / "elsewhere" / "deep" / "2.png")
+    save(tmp_path / "set" / "dog" / "3.png")
+    for name, target in [("tabby", ""), ("cat", ""), ("tiger", "deep")]:
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere" / target)
+    names, told = linked(tmp_path / "set")
+    assert names == ["cat/1.png", "dog/3.png", "tiger/2.png"]
+    assert "left out: 2, such as tabby to" in told
+
+
+def test_classes_may_link_to_a_hidden_folder_beside_them(tmp_path):
+    save(tmp_path / ".store" / "7" / "1.png")
+    (tmp_path / "cat").symlink_to(".store/7")
+    assert linked(tmp_path) == (["cat/1.png"], "")
+
+
+def test_linked_files_are_files(tmp_path):
+    save(tmp_path / "cat" / "1.png")
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "2.png").symlink_to("../cat/1.png")
+    assert linked(tmp_path) == (["cat/1.png", "dog/2.png"], "")
+
+
+def test_links_to_nothing_are_counted(tmp_path):
+    save(tmp_path / "cat" / "1.png")
+    (tmp_path / "dog").symlink_to(tmp_path / "not there")
+    (tmp_path / "cat" / "2.png").symlink_to("2.png")
+    (tmp_path / ".hidden").symlink_to("nowhere")
+    names, told = linked(tmp_path)
+    assert names == ["cat/1.png"]
+    assert "that lead to nothing are left out: 2." in told
+    (tmp_path / "cat" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"holds no images: .* found other files: 2 \(link to nothing\)"):
+        data.load(tmp_path)
+
+
+def test_a_chosen_part_keeps_the_names_of_all_classes(tmp_path):
+    for name in ["ant", "cat", "dog"]:
+        save(tmp_path / name / "1.png")
+    images = data.load(tmp_path)
+    part = images.select(np.array([2, 0]))
+    assert part.class_names == images.class_names
+    assert [part.class_names[label] for label in part.labels] == ["dog", "ant"]
+    assert part.images_per_class() == {"ant": 1, "cat": 0, "dog": 1}
 
 
 def test_a_name_that_is_nearly_known():
@@ -336,7 +411,7 @@ def test_truncated_files_are_left_out(tmp_path, extension):
 def test_many_broken_files_make_one_warning(tmp_path):
     save(tmp_path / "z.png")
     for i in range(5):
-        (tmp_path / f"{i}.jpg").write_bytes(b"no image" * i)
+        (tmp_path / f"{i}.jpg").write_bytes(b"no image" * (i + 1))
     with pytest.warns(UserWarning, match="5 of 6 image files") as caught:
         assert len(data.load(tmp_path)) == 1
     assert len(caught) == 1
@@ -428,7 +503,7 @@ def test_exif_orientation_is_applied(tmp_path):
     assert image.getpixel((9, 0)) == 255
 
 
-# Sampling and batches
+# Sampling
 
 
 def test_sample_is_without_replacement_and_keeps_labels():
@@ -463,40 +538,6 @@ def test_sample_size_has_to_fit(n):
     images = data.load("fashion-mnist").sample(100, seed=0)
     with pytest.raises(ValueError, match=f"Cannot draw {n} images .* which has 100"):
         images.sample(n, seed=0)
-
-
-def test_batches_are_in_order_and_float32():
-    images = data.load("fashion-mnist").sample(10, seed=0)
-    batches = list(images.batches(grey_levels, 4))
-    assert [tuple(batch.shape) for batch in batches] == [(4, 1, 28, 28), (4, 1, 28, 28), (2, 1, 28, 28)]
-    assert all(batch.dtype == torch.float32 for batch in batches)
-    expected = np.stack([np.array(image) for image in images])
-    np.testing.assert_array_equal(torch.cat(batches)[:, 0].numpy(), expected)
-
-
-def test_batches_need_equal_shapes(tmp_path):
-    for name, side in [("a.png", 8), ("b.png", 8), ("c.png", 9)]:
-        save(tmp_path / name, Image.new("L", (side, 8)))
-    images = data.load(tmp_path)
-    # Also where the image of another shape is in another batch than the first.
-    for batch_size in (1, 3):
-        with pytest.raises(ValueError, match=r"c\.png into shape \[1, 8, 9\], but .*a\.png into \[1, 8, 8\]"):
-            list(images.batches(grey_levels, batch_size))
-
-
-@pytest.mark.parametrize(
-    ("transform", "found"),
-    [(np.array, "<class 'numpy.ndarray'>"), (lambda image: grey_levels(image)[0], r"shape \[28, 28\]")],
-)
-def test_batches_need_tensors_of_three_axes(transform, found):
-    images = data.load("fashion-mnist").sample(3, seed=0)
-    with pytest.raises(ValueError, match=f"image {images.places[0]} of fashion-mnist/test into {found}"):
-        next(images.batches(transform, 3))
-
-
-def test_batch_size_has_to_be_positive():
-    with pytest.raises(ValueError, match="batch_size is 0"):
-        data.load("fashion-mnist").batches(grey_levels, 0)
 
 
 def test_select_takes_images_in_order_with_their_labels():

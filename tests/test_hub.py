@@ -160,6 +160,36 @@ def test_weights_arrive_and_say_where_they_came_from(user, hub, content):
     assert not any("authorization" in headers for _, headers in hub.transfers)
 
 
+def test_weights_for_images_of_another_size(user, content):
+    told = user(
+        f"(lambda m: [list(m.pos_embed.shape), m.patch_embed.img_size, models.weights_source(m).sha256])"
+        f"(models.load('{NAME}:64px'))"
+    )
+    assert told["result"] == [[1, 17, 64], [64, 64], sha256(content[1])]
+    fails(
+        user(f"models.load('{NAME}', image_size=65)"),
+        "ValueError",
+        "cannot read 65 x 65",
+        "divisible by patch size (16). Give",
+    )
+
+
+def test_a_file_is_hashed_once(user, hub):
+    """When it arrives, and when it comes from the cache."""
+    count = f"""(lambda seen, real: (
+        setattr(hub, "sha256_of", lambda path: seen.append(path) or real(path)),
+        {LOAD}, len(seen), setattr(hub, "sha256_of", real))[2])([], hub.sha256_of)"""
+    assert user(count.replace("\n", ""))["result"] == 1
+    assert user(count.replace("\n", ""))["result"] == 1
+
+
+def test_an_old_name_of_timm_is_asked_for_by_todays(user, hub):
+    name = "vit_base_patch16_224_in21k"
+    answer = user(f"models.load('{name}')")
+    fails(answer, "NotOnTheHub", "Could not get model.safetensors of timm/vit_base_patch16_224.augreg_in21k")
+    assert answer["warned"] == [f"timm calls '{name}' 'vit_base_patch16_224.augreg_in21k' today."]
+
+
 def test_weights_that_timm_knows_in_another_format_too(user, hub):
     # timm has a loader of its own for the first publication of these, as NumPy arrays. They have 21,843 classes.
     name = "vit_tiny_patch16_224.augreg_in21k"

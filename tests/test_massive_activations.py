@@ -33,7 +33,7 @@ def test_nothing_but_zeros_has_no_ratio():
 def test_means_are_of_logarithms_over_images():
     model, images = load("tiny/vit_7x7"), data.load("fashion-mnist/test").sample(5, seed=0)
     measured = massive_activations(model, [images], batch_size=2)
-    pixels = torch.cat(list(images.batches(preprocessing(model), batch_size=5)))
+    pixels = torch.stack([preprocessing(model)(image) for image in images])
     (last,) = read(model, layers(model, kinds=["block"])[-1:], pixels).values()
     expected = 10 ** np.mean([by_definition(each.tolist()) for each in last.double()], axis=0)
     assert measured.largest_number[0, -1] == pytest.approx(expected[0], rel=1e-4)

@@ -90,6 +90,25 @@ def test_unknown_names_name_the_near_ones(given, near):
         load(given)
 
 
+OLD = "vit_tiny_patch16_224_in21k"
+
+
+@pytest.mark.filterwarnings("ignore:Mapping deprecated model name")
+def test_names_that_timm_has_given_up_are_taken_as_timm_takes_them(tmp_path):
+    of_timm = timm.create_model(OLD)
+    assert of_timm.num_classes == 21843
+    with pytest.warns(UserWarning, match=f"timm calls '{OLD}' 'vit_tiny_patch16_224.augreg_in21k' today"):
+        model = load(f"{OLD}:random")
+    assert model.pretrained_cfg == of_timm.pretrained_cfg
+    path = write(tmp_path / "a.safetensors", of_timm)
+    with pytest.warns(UserWarning, match="today"):
+        model = load(f"{OLD}@{path}:32px")
+    assert torch.equal(model.head.weight, of_timm.head.weight)
+    # Of two, timm names weights that it does not have itself.
+    with pytest.warns(UserWarning, match="today"), pytest.raises(UnknownName, match=r"patch16_224\.sam_in1k"):
+        load("vit_base_patch16_224_sam")
+
+
 def test_available_lists_what_has_weights():
     assert available("tiny/*") == [f"tiny/{name}" for name in TINY]
     assert "resnet18.a1_in1k" in available("resnet18*")

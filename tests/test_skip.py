@@ -5,6 +5,7 @@ import pytest
 import references_tokens
 import timm
 import torch
+from calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.mlp_mixer import MlpMixer
@@ -342,22 +343,14 @@ def test_training_mode_and_unknown_architectures_are_refused():
         skip_ratios(nn.Sequential(nn.Conv2d(3, 3, 1)).eval(), torch.zeros(1, 3, 8, 8))
 
 
-def test_a_stopped_call_goes_on(tmp_path):
+def test_a_stopped_call_goes_on(tmp_path, monkeypatch):
     model = MODELS["vit"]()
     images = torch.randn(6, 3, 32, 32)
-    seen = []
-
-    def stop(module, inputs, output):
-        seen.append(len(output))
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-
-    own = model.blocks[5].register_forward_hook(stop)
+    seen = calls_of(model.blocks[5], monkeypatch, stop_at=3)
     with pytest.raises(KeyboardInterrupt):
         skip_ratios(model, images, batch_size=2, cache=tmp_path)
     results = skip_ratios(model, images, batch_size=2, cache=tmp_path)
     assert len(seen) == 4
-    own.remove()
     for name, result in skip_ratios(model, images).items():
         assert_same(results[name], result, tolerance=1e-4)
 

@@ -1,8 +1,13 @@
 """Measure what vision networks represent, and reproduce Raghu et al. (2021), figure by figure."""
 
+import sys
 from typing import Any
 
+from seelike.moved import MovedModules
+
 __version__ = "0.1.0"
+
+sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> Any:

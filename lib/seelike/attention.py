@@ -21,14 +21,18 @@ exponentials, prefix mass = sigmoid(L_P(s) - L_S(s)). Nothing over- or underflow
 almost nothing but the prefix. Scores are made a tile at a time: a few images, a few heads, or a few queries of
 one head, never more than 2^19 numbers on a CPU and 2^24 elsewhere (or one row of scores, if that is more).
 
-Networks keep their fused attention, which never has a map. Queries and keys are what `q_norm` and `k_norm` of
-timm's attention hand on (views of the output of `qkv` where there is no such norm).
+Networks keep their fused attention, which never has a map: queries, keys and what is added to their scores
+(relative positions, masks) are read as PyTorch multiplies them, after rotations and norms. Where a network
+computes the softmax itself, its map is read. Which tokens are queries and keys, and where in the image they are,
+is followed through the network (`seelike.models.positions`): a distance is given only where queries and keys are
+the same tokens of one grid.
 
 Sources: Dosovitskiy et al. (2021), An image is worth 16x16 words, Figure 7; Raghu et al. (2021), Section 4.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +40,16 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
-from timm.models import vision_transformer
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
-from seelike.models import Layer, read
+from seelike.models import Place
+from seelike.models.layers import structure
+from seelike.models.measurable import require_measurable
+from seelike.models.precision import as_given
+from seelike.models.trace import SOFTMAXES, Attention, Running
 from seelike.streaming import Images, accumulate
 from seelike.streaming.moments import Moments, check_state
 
@@ -50,11 +58,12 @@ _TILE_ON_CPU = 2**19
 _TILE_ELSEWHERE = 2**24
 # Rounding to bfloat16 moves the sum of a row of attention by 0.4 % at most.
 _ROW_SUM_TOLERANCE = 0.01
+Size = int | float | tuple[int, int] | tuple[float, float]
 # What is averaged over images.
 _RENORMALIZED, _UNRENORMALIZED, _PREFIX_MASS = range(3)
 
 
-def uniform_distance(grid: int | tuple[int, int], patch_size: int | tuple[int, int]) -> float:
+def uniform_distance(grid: int | tuple[int, int], patch_size: Size) -> float:
     """Attention distance of a head that looks at all patches alike: the reference line of Figure 3.
 
     It is the mean distance over all pairs of patches, those of a patch with itself among them.
@@ -83,8 +92,8 @@ def uniform_distance(grid: int | tuple[int, int], patch_size: int | tuple[int, i
     return float((pairs * distance).sum() / (rows * columns) ** 2)
 
 
-def _pair(name: str, given: int | tuple[int, int]) -> tuple[int, int]:
-    first, second = (given, given) if isinstance(given, int) else given
+def _pair(name: str, given: Any) -> tuple[Any, Any]:
+    first, second = given if isinstance(given, tuple) else (given, given)
     if first < 1 or second < 1:
         raise ValueError(f"{name} is {given}; expected numbers of 1 or more.")
     return first, second
@@ -119,11 +128,39 @@ def _tiles(
         yield slice(query, query + some_queries), pieces
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """What a softmax takes, by queries, keys and a bias: no score is there before it is asked for."""
+
+    q: Float[Tensor, "b heads t d"]
+    k: Float[Tensor, "b heads t d"]
+    scale: float
+    bias: Float[Tensor, "#b #heads t t"] | None = None
+
+    def of(
+        self, images: slice, heads: slice, queries: slice, keys: slice
+    ) -> Float[Tensor, "b heads queries keys"]:
+        """Compute the scores of some images, heads and queries with some keys."""
+        dtype = _wide(self.q)
+        query = self.q[images, heads, queries].to(dtype) * self.scale
+        scores = query @ self.k[images, heads, keys].to(dtype).mT
+        if self.bias is not None:
+            of_images = images if len(self.bias) > 1 else slice(None)
+            scores += self.bias[of_images, heads if self.bias.shape[1] > 1 else slice(None), queries, keys].to(
+                dtype
+            )
+        return scores
+
+    def in_order(self, order: Int64[Tensor, " t"]) -> "_Scores":
+        """Give the same of the tokens in another order."""
+        bias = None if self.bias is None else self.bias[:, :, order][..., order]
+        return _Scores(self.q[:, :, order], self.k[:, :, order], self.scale, bias)
+
+
 def _exponentials(
-    q: Float[Tensor, "b heads queries d"], k: Float[Tensor, "b heads keys d"]
+    scores: Float[Tensor, "b heads queries keys"],
 ) -> tuple[Float[Tensor, "b heads queries keys"], Float[Tensor, "b heads queries"]]:
     """exp(s - m) and m, the largest score of each query."""
-    scores = q @ k.mT
     largest = scores.amax(dim=-1, keepdim=True)
     return scores.sub_(largest).exp_(), largest.squeeze(-1)
 
@@ -135,6 +172,10 @@ def _wide(x: Tensor) -> torch.dtype:
 def _double(x: Tensor) -> Float64[Tensor, "..."]:
     # Apple's GPUs have no float64.
     return x.cpu().double() if x.device.type == "mps" else x.double()
+
+
+# Of a block: its scores, or its map.
+_Use = Callable[[str, "_Scores | Tensor"], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +239,7 @@ class AttentionDistance:
     def __init__(
         self,
         grid: int | tuple[int, int],
-        patch_size: int | tuple[int, int],
+        patch_size: Size,
         num_prefix_tokens: int,
         renormalize: bool = True,
     ) -> None:
@@ -255,7 +296,13 @@ class AttentionDistance:
             )
         self._add(values)
 
-    def update_qk(self, q: Float[Tensor, "b heads t d"], k: Float[Tensor, "b heads t d"], scale: float) -> None:
+    def update_qk(
+        self,
+        q: Float[Tensor, "b heads t d"],
+        k: Float[Tensor, "b heads t d"],
+        scale: float,
+        bias: Float[Tensor, "#b #heads t t"] | None = None,
+    ) -> None:
         """Add images by their queries and keys, without an attention map.
 
         Args:
@@ -263,6 +310,7 @@ class AttentionDistance:
                 row. A view of something larger is not copied.
             k: Keys of the same tokens.
             scale: What the softmax takes is scale times the inner product; mostly 1 / sqrt(d).
+            bias: What is added to that, such as relative positions; -inf for keys that are masked.
 
         Raises:
             ValueError: The shapes differ from each other, the tokens are not those of the grid and the prefix,
@@ -281,9 +329,8 @@ class AttentionDistance:
                 "same shape [b, heads, t, d]."
             )
         self._check_tokens("q", q)
-        values = _measure_queries_and_keys(
-            q.detach(), k.detach(), scale, self.grid, self.patch_size, self.num_prefix_tokens
-        )
+        scores = _Scores(q.detach(), k.detach(), scale, None if bias is None else bias.detach())
+        values = _measure_scores(scores, self.grid, self.patch_size, self.num_prefix_tokens)
         _require_finite(values)
         self._add(values)
 
@@ -401,7 +448,7 @@ _OfTile = Callable[[slice, slice, slice, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def _average_queries(
-    like: Tensor, grid: tuple[int, int], patch_size: tuple[int, int], of_tile: _OfTile
+    like: Tensor, grid: tuple[int, int], patch_size: tuple[float, float], of_tile: _OfTile
 ) -> Float64[Tensor, "b 3 heads"]:
     """Average what is measured tile by tile over the queries of each image and head of `like`."""
     images, heads, tokens = *like.shape[:2], grid[0] * grid[1]
@@ -417,7 +464,7 @@ def _average_queries(
 
 
 def _measure_maps(
-    attn: Float[Tensor, "b heads t t"], grid: tuple[int, int], patch_size: tuple[int, int], prefix: int
+    attn: Float[Tensor, "b heads t t"], grid: tuple[int, int], patch_size: tuple[float, float], prefix: int
 ) -> Float64[Tensor, "b 3 heads"]:
     def of_tile(images: slice, heads: slice, queries: slice, distances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = attn[images, heads, prefix:][:, :, queries].to(_wide(attn))
@@ -435,26 +482,20 @@ def _measure_maps(
     return _average_queries(attn, grid, patch_size, of_tile)
 
 
-def _measure_queries_and_keys(
-    q: Float[Tensor, "b heads t d"],
-    k: Float[Tensor, "b heads t d"],
-    scale: float,
-    grid: tuple[int, int],
-    patch_size: tuple[int, int],
-    prefix: int,
+def _measure_scores(
+    scores: _Scores, grid: tuple[int, int], patch_size: tuple[float, float], prefix: int
 ) -> Float64[Tensor, "b 3 heads"]:
     def of_tile(images: slice, heads: slice, queries: slice, distances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query = q[images, heads, prefix:][:, :, queries].to(_wide(q)) * scale
-        key = k[images, heads].to(_wide(q))
-        weights, largest = _exponentials(query, key[:, :, prefix:])
+        spatial = slice(prefix + queries.start, prefix + queries.stop)
+        weights, largest = _exponentials(scores.of(images, heads, spatial, slice(prefix, None)))
         total = _double(weights.sum(dim=-1))
         renormalized = _double(weights.mul_(distances).sum(dim=-1)) / total
         # Few numbers, so float64 costs nothing. Without a prefix this is -inf, and the mass 0.
-        on_prefix = _double(query @ key[:, :, :prefix].mT).logsumexp(dim=-1)
+        on_prefix = _double(scores.of(images, heads, spatial, slice(0, prefix))).logsumexp(dim=-1)
         log_odds = on_prefix - (_double(largest) + total.log())
         return renormalized, renormalized * torch.sigmoid(-log_odds), torch.sigmoid(log_odds)
 
-    return _average_queries(q, grid, patch_size, of_tile)
+    return _average_queries(scores.q, grid, patch_size, of_tile)
 
 
 def attention_distances(
@@ -495,15 +536,25 @@ def attention_distances(
         >>> round(distances["block 1"].uniform, 2)
         82.99
     """
-    attentions = _attentions(model)
-    geometry = _geometry(model, images)
+    require_measurable(model)
+    attentions = _attentions(model, Images(images, model)[:1])
 
     def empty() -> dict[str, AttentionDistance]:
-        return {block: AttentionDistance(*geometry) for block in attentions}
+        return {
+            block: AttentionDistance(place.require_grid(), place.pixels, len(place.prefix))
+            for block, (_, place) in attentions.items()
+        }
 
     def measure(batch: Tensor, first: int) -> dict[str, AttentionDistance]:
         distances = empty()
-        _read_queries_and_keys(model, attentions, batch, lambda block, *qk: distances[block].update_qk(*qk))
+
+        def use(block: str, seen: _Scores | Tensor) -> None:
+            if isinstance(seen, Tensor):
+                distances[block].update(seen)
+            else:
+                distances[block].update_qk(seen.q, seen.k, seen.scale, seen.bias)
+
+        _read_attention(model, attentions, batch, use)
         return distances
 
     whole = accumulate(
@@ -549,21 +600,21 @@ def mean_attention(
         >>> attention.shape, attention.sum(dim=(1, 2))
         (torch.Size([2, 19, 19]), tensor([1.0000, 1.0000], dtype=torch.float64))
     """
-    attentions = _attentions(model)
+    require_measurable(model)
+    attentions = _attentions(model, Images(images, model)[:1])
     name = f"block {block}"
     if name not in attentions:
         raise unknown_name("block", name, attentions)
-    grid, _, prefix = _geometry(model, images)
 
     def measure(batch: Tensor, first: int) -> dict[str, Moments]:
         moments = Moments()
 
-        def by_offset(_: str, q: Tensor, k: Tensor, scale: float) -> None:
-            values = _by_offset(q[:, :, prefix:], k[:, :, prefix:], scale, grid)
+        def by_offset(_: str, seen: _Scores | Tensor) -> None:
+            values = _by_offset(seen, attentions[name][1])
             _require_finite(values)
             moments.update(values.cpu())
 
-        _read_queries_and_keys(model, {name: attentions[name]}, batch, by_offset)
+        _read_attention(model, {name: attentions[name]}, batch, by_offset)
         return {name: moments}
 
     whole = accumulate(
@@ -579,93 +630,116 @@ def mean_attention(
     return whole[name].mean
 
 
-def _by_offset(
-    q: Float[Tensor, "b heads tokens d"], k: Float[Tensor, "b heads tokens d"], scale: float, grid: tuple[int, int]
-) -> Float64[Tensor, "b heads down right"]:
-    images, heads, tokens, _ = q.shape
-    rows, columns = 2 * grid[0] - 1, 2 * grid[1] - 1
-    result = _double(q.new_zeros(images, heads, rows * columns))
-    for queries, pieces in _tiles(images, heads, tokens, q.device):
+def _by_offset(seen: "_Scores | Tensor", place: Place) -> Float64[Tensor, "b heads down right"]:
+    like = seen if isinstance(seen, Tensor) else seen.q
+    (images, heads), grid, prefix = like.shape[:2], place.require_grid(), len(place.prefix)
+    rows, columns, tokens = 2 * grid[0] - 1, 2 * grid[1] - 1, grid[0] * grid[1]
+    result = _double(like.new_zeros(images, heads, rows * columns))
+    for queries, pieces in _tiles(images, heads, tokens, like.device):
         down, right = _offsets(grid, queries, result.device)
         offset = ((down + grid[0] - 1) * columns + right + grid[1] - 1).flatten()
+        spatial = slice(prefix + queries.start, prefix + queries.stop)
         for piece in pieces:
-            query = q[piece][:, :, queries].to(_wide(q)) * scale
-            weights, _ = _exponentials(query, k[piece].to(_wide(q)))
-            attention = weights.div_(weights.sum(dim=-1, keepdim=True))
+            if isinstance(seen, Tensor):
+                weights = seen[piece][:, :, spatial, prefix:].to(_wide(seen))
+            else:
+                weights, _ = _exponentials(seen.of(*piece, spatial, slice(prefix, None)))
+            attention = weights / weights.sum(dim=-1, keepdim=True)
             result[piece].index_add_(2, offset, _double(attention).flatten(2) / tokens)
     return result.unflatten(2, (rows, columns))
 
 
-def _attentions(model: nn.Module) -> dict[str, str]:
-    """Find the attention of each block: paths of modules by the names of the blocks."""
-    if not isinstance(model, vision_transformer.VisionTransformer):
+def _attentions(model: nn.Module, image: Tensor) -> dict[str, tuple[Attention, Place]]:
+    """Find the attention of each block and where its tokens are; what cannot be measured is named in a warning."""
+    found: dict[str, tuple[Attention, Place]] = {}
+    refused: dict[str, str] = {}
+    seen = structure(model, (image.shape[2], image.shape[3]))
+    for block, attention in seen.attentions:
+        place = seen.place_of_attention(block, attention)
+        if place.grid is None:
+            refused.setdefault(block, place.why)
+        elif block in found:
+            refused[block] = "it has several attentions."
+        else:
+            found[block] = (attention, place)
+    unseen = {f"block {each.block}" for each in seen.residuals if each.kind == "attention"} - {*found, *refused}
+    refused |= {block: "nothing in it is a softmax that goes to the values as it is." for block in unseen}
+    for block in refused:
+        found.pop(block, None)
+    if not found:
+        told = "; ".join(f"{block}: {why}" for block, why in list(refused.items())[:1]) or "it has none."
         raise ValueError(
-            f"The attention of {type(model).__name__} cannot be read; expected a VisionTransformer of timm, not "
-            "wrapped or compiled. For other networks give queries and keys to AttentionDistance.update_qk."
+            f"The attention of {type(model).__name__} has no distance: {told} Expected attention of all tokens "
+            "of one grid to all of them. For others give queries and keys, or maps, to AttentionDistance."
         )
-    found: dict[str, str] = {}
-    for number, (path, block) in enumerate(model.blocks.named_children(), start=1):
-        attention = getattr(block, "attn", None)
-        # The exact class: a subclass may do something else with queries and keys.
-        if type(attention) is not vision_transformer.Attention:
-            kind = type(block if attention is None else attention)
-            raise ValueError(
-                f"The attention of block {number} cannot be read: it is a {kind.__module__}.{kind.__name__}, "
-                "where timm's standard Attention is expected, a softmax of queries and keys alone. Give what it "
-                "softmaxes to AttentionDistance: queries and keys to update_qk, or attention maps to update."
-            )
-        found[f"block {number}"] = f"blocks.{path}.attn"
+    if refused:
+        block, why = next(iter(refused.items()))
+        warnings.warn(
+            f"{len(refused)} of {len(refused) + len(found)} attentions have no distance and are left out. "
+            f"{block}: {why}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return found
 
 
-def _geometry(model: Any, images: Any) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Grid and patch size, for the size that the images have once they are prepared, and the prefix tokens."""
-    height, width = Images(images, model)[:1].shape[2:]
-    # Hybrids cut patches from feature maps: what counts is how much of the image a token stands for.
-    grid = model.patch_embed.dynamic_feat_size((height, width))
-    return tuple(grid), tuple(model.patch_embed.feat_ratio(as_scalar=False)), model.num_prefix_tokens
+class _AttentionReader(TorchDispatchMode):
+    """Hands on what each attention multiplies, or its map where the network computes that."""
+
+    def __init__(self, wanted: Mapping[tuple[str, int], str], running: Running, use: _Use) -> None:
+        super().__init__()
+        self._wanted, self._running, self._use = wanted, running, use
+        self._seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        fused = name.startswith("_scaled_dot_product")
+        if not fused and not (name in SOFTMAXES and args[0].ndim > 2 and args[1] in (-1, args[0].ndim - 1)):
+            return made
+        module = self._running.innermost
+        block = self._wanted.get((module, self._seen[module]))
+        self._seen[module] += 1
+        if block is not None:
+            with as_given():
+                self._use(block, _scores_of(func, args, kwargs) if fused else made)
+        return made
 
 
-def _read_queries_and_keys(
-    model: nn.Module,
-    attentions: Mapping[str, str],
-    batch: Float[Tensor, "b channels height width"],
-    use: Callable[[str, Tensor, Tensor, float], None],
+def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Scores:
+    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | dict(kwargs)
+    q, k = given["query"], given["key"]
+    bias = given.get("attn_mask", given.get("attn_bias"))
+    if given.get("is_causal"):
+        bias = torch.full((1, 1, q.shape[2], k.shape[2]), -torch.inf, device=q.device, dtype=q.dtype).triu(1)
+    scale = given.get("scale")
+    return _Scores(q, k, q.shape[-1] ** -0.5 if scale is None else scale, bias)
+
+
+def _read_attention(
+    model: nn.Module, attentions: Mapping[str, tuple[Attention, Place]], batch: Tensor, use: _Use
 ) -> None:
-    """Run the network, and call `use` with block, queries, keys and scale as soon as there are any."""
-    queries: dict[str, Tensor] = {}
-    # The norms hand on exactly what the softmax takes, also with hooks on them, and nothing is normalised twice.
-    blocks = {
-        Layer(f"{block}/{kind}", kind, None, 0.0, f"{path}.{norm}"): block
-        for block, path in attentions.items()
-        for kind, norm in (("queries", "q_norm"), ("keys", "k_norm"))
-    }
+    """Run the network, and call `use` with each block and its scores or map, tokens without a place first."""
+    wanted = {(attention.module, attention.call): block for block, (attention, _) in attentions.items()}
+    missing = set(attentions)
 
-    def reduce(layer: Layer, activation: Tensor) -> None:
-        block = blocks[layer]
-        if layer.kind == "queries":
-            # Only until the keys follow: nothing happens in between that could overwrite them.
-            queries[block] = activation
-            return
-        attention: Any = model.get_submodule(attentions[block])
-        # Fused attention has a scale of its own and never sees the module's.
-        scale = activation.shape[-1] ** -0.5 if attention.fused_attn else attention.scale
+    def use_in_order(block: str, seen: _Scores | Tensor) -> None:
+        missing.discard(block)
+        order = attentions[block][1].order
+        if order is not None:
+            order = order.to((seen if isinstance(seen, Tensor) else seen.q).device)
+            seen = seen[:, :, order][..., order] if isinstance(seen, Tensor) else seen.in_order(order)
         try:
-            use(block, queries.pop(block), activation, scale)
+            use(block, seen)
         except ValueError as error:
             raise ValueError(f"Attention of {block}: {error}") from error
 
-    with ExitStack() as hooks:
-        for path in attentions.values():
-            attention = model.get_submodule(path)
-            hooks.callback(attention.register_forward_pre_hook(_refuse_masks, with_kwargs=True).remove)
-        read(model, list(blocks), batch, reduce)
-
-
-def _refuse_masks(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-    given = [*inputs[1:], *(value for name, value in named.items() if name != "x")]
-    if any(isinstance(value, Tensor) or value for value in given):
-        raise ValueError(
-            "The network masks its attention, so that its map is not a softmax of queries and keys alone. Give "
-            "the attention maps to AttentionDistance.update."
+    like = next(model.parameters(), batch)
+    running = Running()
+    with running.through(model), torch.no_grad(), _AttentionReader(wanted, running, use_in_order):
+        model(batch.to(like.device, like.dtype))
+    if missing:
+        raise RuntimeError(
+            f"These attentions did not fire: {', '.join(sorted(missing))}. Was the network compiled?"
         )

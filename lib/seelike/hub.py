@@ -131,7 +131,7 @@ def download(repository: str, file: str, kind: Kind = "model", revision: str = "
         weights = download("timm/vit_base_patch32_224.augreg_in21k", "model.safetensors")
         print(weights.path, weights.revision, weights.sha256)
     """
-    wanted = _Wanted(repository, file, kind, revision, hint)
+    wanted = Wanted(repository, file, kind, revision, hint)
     found = _cached(wanted)
     try:
         if found is None or not (constants.HF_HUB_OFFLINE or _COMMIT.fullmatch(revision)):
@@ -142,7 +142,8 @@ def download(repository: str, file: str, kind: Kind = "model", revision: str = "
         if not isinstance(error, Unreachable | CacheNotWritable):
             told = f"{file} of {repository} on the Hugging Face hub: {error.happened}"
             warnings.warn(f"{told} The copy in the cache is used.", stacklevel=2)
-    if not _is_whole(found):
+    content = _hash_if_whole(found)
+    if content is None:
         _throw_away(wanted, found)
         try:
             found = _fetch(wanted)
@@ -152,7 +153,8 @@ def download(repository: str, file: str, kind: Kind = "model", revision: str = "
                 f"its copy in the cache, {found}, is damaged, and a new one cannot be had: {error.happened}",
                 "Call again when it can: it will be fetched anew.",
             ) from error
-        if not _is_whole(found):
+        content = _hash_if_whole(found)
+        if content is None:
             stated = found.resolve().name
             _throw_away(wanted, found)
             raise wanted.error(
@@ -161,7 +163,7 @@ def download(repository: str, file: str, kind: Kind = "model", revision: str = "
                 f"Call again. If it happens again, {_SOMETHING_ON_THE_WAY}",
             )
     commit = re.search(r"snapshots[/\\]([0-9a-f]{40})[/\\]", str(found))
-    return HubFile(found, repository, file, commit[1] if commit else revision, sha256_of(found))
+    return HubFile(found, repository, file, commit[1] if commit else revision, content)
 
 
 def sha256_of(path: Path) -> str:
@@ -178,8 +180,8 @@ def sha256_of(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """The file that is asked for."""
+class Wanted:
+    """What is asked for; the attributes are the arguments of `download`."""
 
     repository: str
     file: str
@@ -201,34 +203,37 @@ _SOMETHING_ON_THE_WAY = (
 )
 
 
-def _cached(wanted: _Wanted) -> Path | None:
+def _cached(wanted: Wanted) -> Path | None:
     path = try_to_load_from_cache(wanted.repository, wanted.file, revision=wanted.revision, repo_type=wanted.kind)
     return Path(path) if isinstance(path, str) else None
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file of the cache has the hash that the hub stated, which is its content's name there.
+def _hash_if_whole(path: Path) -> str | None:
+    """The sha256 of a file of the cache; None if its content is not that of which the hub stated the hash.
 
-    The cache links each file to its content. Systems without links have a copy, and no hash to compare with.
+    The cache links each file to its content, which has that hash as its name. Systems without links have a copy,
+    and no hash to compare with.
     """
     stated = Path(os.readlink(path)).name if path.is_symlink() else ""
+    found = sha256_of(path)
     if len(stated) == 64:
-        return sha256_of(path) == stated
-    if not _HASH.fullmatch(stated):
-        return True
-    content = path.read_bytes()  # not a large file: those have sha256
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == stated
+        return found if found == stated else None
+    if _HASH.fullmatch(stated):
+        content = path.read_bytes()  # not a large file: those have sha256
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        return found if git == stated else None
+    return found
 
 
-def _throw_away(wanted: _Wanted, path: Path) -> None:
+def _throw_away(wanted: Wanted, path: Path) -> None:
     try:
         path.resolve().unlink()
         path.unlink()
     except OSError as error:
-        raise _refusal(wanted, error) from error
+        raise refusal(wanted, error) from error
 
 
-def _fetch(wanted: _Wanted) -> Path:
+def _fetch(wanted: Wanted) -> Path:
     # Which exceptions mean "no network" differs between versions of the client, which has changed its HTTP library
     # twice; and nothing but its calls happens here.
     try:
@@ -237,11 +242,11 @@ def _fetch(wanted: _Wanted) -> Path:
     except HubError:
         raise
     except Exception as error:
-        raise _refusal(wanted, error) from error
+        raise refusal(wanted, error) from error
     return Path(path)
 
 
-def _refuse_strangers(wanted: _Wanted) -> None:
+def _refuse_strangers(wanted: Wanted) -> None:
     """Ask the hub for the file's commit and hash, once, and look whether it is a hub that answers."""
     url = hf_hub_url(wanted.repository, wanted.file, repo_type=wanted.kind, revision=wanted.revision)
     try:
@@ -263,8 +268,8 @@ def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _refusal(wanted: _Wanted, error: Exception) -> HubError:
-    """The error that the user sees for one of the hub's client."""
+def refusal(wanted: Wanted, error: Exception) -> HubError:
+    """Give the error that the user sees for one of the hub's client, or of the HTTP library below it."""
     page = f"{constants.ENDPOINT}/{'datasets/' if wanted.kind == 'dataset' else ''}{wanted.repository}"
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the client's way to say that a file is neither there nor to be had
@@ -286,7 +291,7 @@ def _refusal(wanted: _Wanted, error: Exception) -> HubError:
             Unreachable,
             "HF_HUB_OFFLINE is set.",
             f"It is not in the cache {constants.HF_HUB_CACHE}. Unset HF_HUB_OFFLINE; or fetch it where there is a "
-            "network, with `hf download`, and bring that machine's cache here.",
+            "network, by the same call or with `hf download`, and bring that machine's cache here.",
         )
     if type(error) is OSError and "Consistency check failed" in str(error):
         return wanted.error(

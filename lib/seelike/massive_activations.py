@@ -10,8 +10,9 @@ tokens like all others here: large numbers are often found there.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,9 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seelike.data import ImageSet
-from seelike.models import Layer, layers, read
-from seelike.models.places import as_tokens
-from seelike.streaming import accumulate
+from seelike.models import Layer, Place, layers, places, read
+from seelike.streaming import Images, accumulate
 from seelike.streaming.moments import Moments
 
 
@@ -40,11 +40,11 @@ class Massive:
     longest_token: Float[np.ndarray, "repeats blocks"]
 
 
-def unevenness(activation: Float[Tensor, "b ..."]) -> Float[Tensor, "b 2"]:
+def unevenness(tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b 2"]:
     """Compute both ratios of the head of this module for each image, as decadic logarithms.
 
     Args:
-        activation: Tokens `[b, t, d]`, or a feature map `[b, d, h, w]`.
+        tokens: What a layer gives, as `seelike.models.Place.tokens` sees it.
 
     Returns:
         For each image the logarithm of largest over median number, and of longest over median token; NaN where all
@@ -56,7 +56,7 @@ def unevenness(activation: Float[Tensor, "b ..."]) -> Float[Tensor, "b 2"]:
         >>> unevenness(tokens).round(decimals=2)
         tensor([[3.0000, 2.7000]], dtype=torch.float64)
     """
-    tokens = as_tokens(activation).double()
+    tokens = tokens.double()
     numbers = tokens.flatten(1).abs()
     lengths = tokens.norm(dim=2)
     ratios = [
@@ -87,32 +87,33 @@ def massive_activations(model: nn.Module, draws: Iterable[ImageSet | Tensor], *,
     """
     blocks = layers(model, kinds=["block"])
 
-    def of_block(_: Layer, activation: Tensor) -> Moments:
-        moments = Moments()
-        moments.update(unevenness(activation))
-        return moments
-
     repeats = []
     for images in draws:
+        where = places(model, blocks, Images(images, model)[:1])
         into = {block.name: Moments() for block in blocks}
-        measured = accumulate(
-            model,
-            images,
-            lambda batch, _: read(model, blocks, batch, of_block),
-            into,
-            batch_size=batch_size,
-            what="largest numbers",
-        )
+        measure = partial(_measure, model, blocks, where)
+        measured = accumulate(model, images, measure, into, batch_size=batch_size, what="largest numbers")
         repeats.append([10 ** measured[block.name].mean.numpy() for block in blocks])
     found = np.array(repeats)
     return Massive([block.name for block in blocks], found[..., 0], found[..., 1])
 
 
-def without_largest_channel(activation: Float[Tensor, "b ..."]) -> Float[Tensor, "b t d"]:
+def _measure(
+    model: nn.Module, blocks: Sequence[Layer], where: Mapping[str, Place], batch: Tensor, first: int
+) -> dict[str, Moments]:
+    def of_block(layer: Layer, activation: Tensor) -> Moments:
+        moments = Moments()
+        moments.update(unevenness(where[layer.name].tokens(activation)))
+        return moments
+
+    return read(model, blocks, batch, of_block)
+
+
+def without_largest_channel(tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
     """Set the channel that has the largest variance over images and tokens to zero.
 
     Args:
-        activation: Tokens `[b, t, d]`, or a feature map `[b, d, h, w]`.
+        tokens: What a layer gives, as `seelike.models.Place.tokens` sees it.
 
     Returns:
         Tokens, a copy.
@@ -121,20 +122,20 @@ def without_largest_channel(activation: Float[Tensor, "b ..."]) -> Float[Tensor,
         >>> without_largest_channel(torch.tensor([[[1.0, 10.0]], [[2.0, -10.0]]])).tolist()
         [[[1.0, 0.0]], [[2.0, 0.0]]]
     """
-    tokens = as_tokens(activation).clone()
+    tokens = tokens.clone()
     tokens[..., tokens.flatten(0, 1).var(dim=0).argmax()] = 0
     return tokens
 
 
 def with_massive_activation(
-    activation: Float[Tensor, "b ..."], times: float, places: Float[Tensor, " places"]
+    tokens: Float[Tensor, "b t d"], times: float, places: Float[Tensor, " places"]
 ) -> Float[Tensor, "b t d"]:
     """Put one massive activation into each image: the first channel of one token is set to a very large number.
 
     The number is the same for all images, as Sun et al. (2024) find it. Which token gets it may differ.
 
     Args:
-        activation: Tokens `[b, t, d]`, or a feature map `[b, d, h, w]`.
+        tokens: What a layer gives, as `seelike.models.Place.tokens` sees it.
         times: How many times the median number of the layer, by absolute value and without zeros, it is.
         places: For each image the token that gets it, as a share of all tokens, 0 or more and below 1: 0 is the
             first token, 0.5 one in the middle. So layers of different resolution have it in about the same place.
@@ -149,7 +150,7 @@ def with_massive_activation(
         >>> with_massive_activation(torch.ones(2, 2, 2), 100.0, torch.tensor([0.0, 0.5])).tolist()
         [[[100.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [100.0, 1.0]]]
     """
-    tokens = as_tokens(activation).clone()
+    tokens = tokens.clone()
     if len(places) != len(tokens) or (places < 0).any() or (places >= 1).any():
         raise ValueError(
             f"places must hold a share of the tokens, 0 or more and below 1, for each of {len(tokens)} images; "

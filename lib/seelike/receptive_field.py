@@ -48,7 +48,7 @@ Raghu et al. (2021), Section 4, Figure 6 and Appendix C; for balanced samples Co
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -59,10 +59,13 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 from seelike.data import ImageSet
-from seelike.models.layers import Layer, Residual, family, residuals
-from seelike.models.reading import hook, read
+from seelike.models import Layer, Place, Residual, places
+from seelike.models.layers import structure
+from seelike.models.measurable import require_measurable
+from seelike.models.reading import listening
 from seelike.streaming import HalvingBatch, Images, accumulate
 from seelike.streaming.moments import check_state
+from seelike.uncertainty import jackknife
 
 # Groups of images that `ReceptiveFields.jackknife` leaves out in turn: all that is kept of single images.
 _GROUPS = 8
@@ -492,18 +495,15 @@ class ReceptiveFields:
             >>> value > 1, error >= 0
             (True, True)
         """
-        left_out = next(iter(self._accumulators["after"].values())).groups
-        whole = statistic(self)
-        if len(left_out) < 2:
-            return whole, float("nan")
+        groups = next(iter(self._accumulators["after"].values())).groups
         values = []
-        for group in left_out:
+        for group in groups if len(groups) > 1 else ():
             after, before = (
                 {name: each.without(group) for name, each in self._accumulators[kind].items()}
                 for kind in ("after", "before")
             )
             values.append(statistic(replace(self, after=after, before=before, after_error={}, before_error={})))
-        return whole, float(np.sqrt((len(values) - 1) * np.var(values)))
+        return statistic(self), float(jackknife(torch.tensor(values, dtype=torch.float64)))
 
 
 def effective_receptive_field(
@@ -524,9 +524,9 @@ def effective_receptive_field(
 
     Args:
         model: A network in evaluation mode, not compiled.
-        layers: Layers of this network, from `seelike.models.layers`, whose activations lie on a grid: tokens
-            `[b, t, channels]` of a ViT or Mixer, or maps `[b, channels, h, w]`. Those that are outputs of a
-            residual addition have a field before it as well.
+        layers: Layers of this network, from `seelike.models.layers`, whose activations lie on a grid
+            (`seelike.models.places`): tokens or maps. Those that are outputs of a residual addition have a field
+            before it as well.
         images: An image set, prepared as the network's configuration asks, or prepared images
             `[n, colours, H, W]`. The paper takes 32.
         channels: "all" for the exact field; or how many channels to differentiate for each image, in random
@@ -563,7 +563,7 @@ torch.Size([28, 28]))
     """
     if channels != "all" and not (isinstance(channels, int) and channels >= 1):
         raise ValueError(f"channels is {channels!r}; expected 'all', or how many for each image, 1 or more.")
-    _require_uncompiled(model)
+    require_measurable(model)
     # Tensors that are made in inference mode cannot be differentiated.
     with torch.inference_mode(False):
         number = len(images)
@@ -621,15 +621,6 @@ torch.Size([28, 28]))
     return _result(plan, accumulators)
 
 
-def _require_uncompiled(model: nn.Module) -> None:
-    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
-    if compiled or hasattr(model, "_orig_mod"):
-        raise ValueError(
-            f"{type(model).__name__} is compiled, which hides its layers. Give the network that was compiled "
-            "(torch.compile leaves it as it is; model.compile() changes it: load it again)."
-        )
-
-
 def _reordered(images: ImageSet | Tensor, order: np.ndarray) -> ImageSet | Tensor:
     if isinstance(images, ImageSet):
         return replace(images, labels=None, class_names=None, places=images.places[order])
@@ -649,46 +640,11 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the centre location is in a layer's activation."""
-
-    layer: Layer
-    width: int
-    grid: tuple[int, int]
-    prefix: int | None  # tokens before those of the grid; None for maps [b, channels, h, w]
-
-    @property
-    def index(self) -> tuple[Any, ...]:
-        row, column = self.grid[0] // 2, self.grid[1] // 2
-        if self.prefix is None:
-            return (slice(None), slice(None), row, column)
-        return (slice(None), self.prefix + row * self.grid[1] + column)
-
-
-def _place(model: nn.Module, layer: Layer, shape: Sequence[int], pixels: tuple[int, int]) -> _Place:
-    if len(shape) == 4:
-        return _Place(layer, shape[1], (shape[2], shape[3]), None)
-    # Inside token mixing, the last axis holds no channels but mixtures of tokens.
-    mixed = family(model) == "mixer" and layer.kind == "hidden"
-    patches: Any = getattr(model, "patch_embed", getattr(model, "stem", None))
-    if len(shape) == 3 and not mixed and hasattr(patches, "dynamic_feat_size"):
-        rows, columns = patches.dynamic_feat_size(pixels)
-        # What comes before the CLS token and registers are put in front has none.
-        prefixes = {0, getattr(model, "num_prefix_tokens", 0)}
-        if (prefix := shape[1] - rows * columns) in prefixes:
-            return _Place(layer, shape[2], (rows, columns), prefix)
-    raise ValueError(
-        f"Layer {layer.name!r} gives {list(shape)} for one image, which is no feature map on a grid that is known "
-        "here. Expected maps [b, channels, h, w], or tokens [b, t, channels] of a timm ViT or Mixer."
-    )
-
-
-@dataclass(frozen=True)
 class _Plan:
     """What to differentiate: the layers asked for, in firing order, and the branches of residual additions."""
 
     layers: list[Layer]
-    places: dict[str, _Place]
+    places: dict[str, Place]
     residuals: dict[str, Residual]  # by the name of their output
     asked: list[str]  # names in the order of the caller
 
@@ -697,24 +653,42 @@ class _Plan:
         if not layers:
             raise ValueError("layers is empty; expected one or more of seelike.models.layers(model).")
         names = {layer.name for layer in layers}
-        known = residuals(model) if family(model) != "other" else []
+        known = structure(model, (image.shape[2], image.shape[3])).residuals
         additions = {each.output.name: each for each in known if each.output.name in names}
-        branches = [each.branch for each in additions.values() if each.branch.name not in names]
-        shapes = read(model, [*layers, *branches], image, lambda layer, activation: list(activation.shape))
-        pixels = (image.shape[2], image.shape[3])
-        places = {layer.name: _place(model, layer, shapes[layer.name], pixels) for layer in (*layers, *branches)}
+        branches = {each.branch.name: each.branch for each in additions.values()}
+        found = places(
+            model, [*layers, *(branch for name, branch in branches.items() if name not in names)], image
+        )
+        for layer in layers:
+            found[layer.name].require_grid()
+        # A branch that has no centre of its own, as one of CLS alone, has no field.
+        additions = {name: each for name, each in additions.items() if found[each.branch.name].grid is not None}
+        found = {name: place for name, place in found.items() if place.grid is not None}
         in_order = sorted(layers, key=lambda layer: layer.depth)
-        return cls(in_order, places, additions, [layer.name for layer in layers])
+        return cls(in_order, found, additions, [layer.name for layer in layers])
+
+    def centre(self, name: str) -> tuple[Any, ...]:
+        """The index of the centre in a layer's activation."""
+        rows, columns = self.places[name].require_grid()
+        return self.places[name].index(rows // 2, columns // 2)
 
     def accumulators(self) -> dict[str, ReceptiveField]:
         after = {f"after {name}": ReceptiveField(self.places[name].width) for name in self.asked}
         before = {f"before {name}": ReceptiveField(self.places[name].width) for name in self.residuals}
         return after | before
 
+    def to_read(self) -> list[Layer]:
+        """Each layer that is asked for, and each branch."""
+        branches = [each.branch for each in self.residuals.values()]
+        return list({layer.name: layer for layer in (*self.layers, *branches)}.values())
+
     def chained(self, name: str) -> bool:
         """Whether a layer's derivative is that of a layer asked for before, plus that of the branch."""
         addition = self.residuals.get(name)
-        return addition is not None and addition.activation is None and addition.skip.name in self.places
+        if addition is None or addition.activation is not None or addition.skip.name not in self.places:
+            return False
+        skip, own = self.places[addition.skip.name], self.places[name]
+        return (skip.grid, skip.width) == (own.grid, own.width)
 
     def needed_later(self) -> set[str]:
         return {addition.skip.name for name, addition in self.residuals.items() if self.chained(name)}
@@ -725,26 +699,23 @@ class _Graph:
 
     Args:
         model: The network.
-        places: Layers of which the centre is kept.
+        plan: Layers of which the centre is kept.
         images: `[b, colours, H, W]`.
         copies: Rows for each image, which are the channels that one backward pass takes.
     """
 
-    def __init__(self, model: nn.Module, places: Mapping[str, _Place], images: Tensor, copies: int) -> None:
-        self.images, self.copies = len(images), copies
+    def __init__(self, model: nn.Module, plan: _Plan, images: Tensor, copies: int) -> None:
+        self.images, self.copies, self._plan = len(images), copies, plan
         self.pixels = images.detach().repeat_interleave(copies, dim=0).requires_grad_()
         self.centres: dict[str, Tensor] = {}
-        self.activations: dict[str, Tensor] = {}
+        self._activations: dict[str, tuple[Tensor, int]] = {}
 
         def keep(layer: Layer, activation: Any) -> None:
             # A copy: what comes next may write in place, and a view would then be differentiated after that.
-            self.centres[layer.name] = activation[places[layer.name].index].clone()
-            self.activations[layer.name] = activation
+            self.centres[layer.name] = activation[plan.centre(layer.name)].clone()
+            self._activations[layer.name] = (activation, activation._version)
 
-        modules = dict(model.named_modules(remove_duplicate=False))
-        with ExitStack() as hooks:
-            for place in places.values():
-                hooks.callback(hook(modules[place.layer.module], place.layer, keep).remove)
+        with listening(model, plan.to_read(), keep):
             model(self.pixels)
 
     def derivative(self, name: str, channels: Tensor) -> Tensor:
@@ -757,14 +728,17 @@ class _Graph:
         assert found is not None
         return found
 
-    def derivative_by_centre(self, name: str, source: _Place, channels: Tensor) -> Tensor | None:
+    def derivative_by_centre(self, name: str, source: str, channels: Tensor) -> Tensor | None:
         """Differentiate channels `[b, k]` of a layer by another layer at the centre: `[b, k, source channels]`.
 
-        None where the layer depends on other locations of the source too.
+        None where the layer depends on other locations of the source too, or the source was overwritten.
         """
+        activation, version = self._activations[source]
+        if activation._version != version:
+            return None
         chunks = []
-        for _, chunk in self._chunks(name, self.activations[source.layer.name], channels):
-            centre = chunk.flatten(0, 1)[source.index]
+        for _, chunk in self._chunks(name, activation, channels):
+            centre = chunk.flatten(0, 1)[self._plan.centre(source)]
             if torch.count_nonzero(chunk) != torch.count_nonzero(centre):
                 return None
             chunks.append(centre.unflatten(0, chunk.shape[:2]))
@@ -798,7 +772,7 @@ def _measure(
 ) -> dict[str, ReceptiveField]:
     """Measure images that fit into one forward pass; `shares` says which of them share channels."""
     accumulators = plan.accumulators()
-    graph = _Graph(model, plan.places, images, chunk)
+    graph = _Graph(model, plan, images, chunk)
 
     def add(name: str, derivative: Tensor) -> None:
         for share in np.unique(shares):
@@ -823,10 +797,10 @@ def _measure(
 
 def _of_branch(graph: _Graph, plan: _Plan, addition: Residual, skip: Tensor | None, channels: Tensor) -> Tensor:
     # The MLP after attention or token mixing: what it reads is the stream, which no module overwrites.
-    if addition.kind == "mlp" and skip is not None and channels.shape[1] == skip.shape[1]:
-        source = plan.places[addition.skip.name]
-        if channels.shape[1] == source.width:
-            own = graph.derivative_by_centre(addition.branch.name, source, channels)
+    if addition.kind == "mlp" and skip is not None:
+        width = plan.places[addition.skip.name].width
+        if channels.shape[1] == skip.shape[1] == width:
+            own = graph.derivative_by_centre(addition.branch.name, addition.skip.name, channels)
             if own is not None:
                 return (own @ skip.flatten(2)).view_as(skip)
     return graph.derivative(addition.branch.name, channels)
@@ -852,6 +826,6 @@ def _result(plan: _Plan, accumulators: Mapping[str, ReceptiveField]) -> Receptiv
         before={name: each.compute() for name, each in before.items()},
         after_error={name: each.standard_error for name, each in after.items()},
         before_error={name: each.standard_error for name, each in before.items()},
-        grids={name: plan.places[name].grid for name in plan.asked},
+        grids={name: plan.places[name].require_grid() for name in plan.asked},
         _accumulators={"after": after, "before": before},
     )

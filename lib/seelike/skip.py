@@ -30,8 +30,8 @@ token without any image is NaN. The ratio of means leaves none out.
 """
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 from seelike.data import ImageSet
-from seelike.models import Layer, Residual, read, residuals
-from seelike.models.layers import require_evaluation_mode
-from seelike.models.places import as_tokens
-from seelike.streaming import accumulate
+from seelike.models import Layer, Residual, places, read, residuals
+from seelike.models.measurable import require_measurable
+from seelike.models.places import Place
+from seelike.streaming import Images, accumulate
 from seelike.streaming.moments import check_state
 
 # Numbers that are multiplied and summed at a time, so that the products stay in cache: a quarter of the time.
@@ -105,6 +105,7 @@ class SkipStatistics:
         num_prefix_tokens: How many tokens are CLS or registers.
         left_out: How many images each token's mean leaves out, `[t]`, under "mean_ratio" (the branch is zero),
             "cosine_with_branch" (skip or branch is zero) and "cosine_with_output" (skip or output is zero).
+        has_cls: Whether the first token, if it is not spatial, is CLS and not a register.
     """
 
     tokens: SkipEstimates
@@ -112,16 +113,18 @@ class SkipStatistics:
     images: int
     num_prefix_tokens: int
     left_out: dict[str, Int64[Tensor, " tokens"]]
+    has_cls: bool = True
 
     @property
     def cls(self) -> SkipEstimates:
         """The CLS token, `[]`: the first of all tokens.
 
         Raises:
-            ValueError: There are only spatial tokens, as in ResNets, Mixers and ViTs trained with GAP alone.
+            ValueError: There is none, as in CNNs, Mixers and ViTs trained with GAP alone.
         """
-        if self.num_prefix_tokens == 0:
-            raise ValueError("There is no CLS token here, only spatial tokens. Use `spatial` or `tokens`.")
+        if self.num_prefix_tokens == 0 or not self.has_cls:
+            others = "spatial tokens" if self.num_prefix_tokens == 0 else "registers and spatial tokens"
+            raise ValueError(f"There is no CLS token here, only {others}. Use `spatial` or `tokens`.")
         return self.tokens[0]
 
 
@@ -176,7 +179,7 @@ class SkipRatio:
         return int(self._count[_SKIP_NORM, 0]) if self._count.numel() else 0
 
     def update(self, skip: Float[Tensor, "..."], branch: Float[Tensor, "..."]) -> None:
-        """Add images. Feature maps become tokens with `seelike.models.places.as_tokens`.
+        """Add images. Feature maps become tokens with `seelike.models.Place.tokens`.
 
         Args:
             skip: z of each token, `[b, t, d]`, of any floating dtype.
@@ -379,12 +382,10 @@ def skip_ratios(
 ) -> dict[str, SkipStatistics]:
     """Measure skip against branch at every residual addition of a network (Figures 7, E.1 and E.2).
 
-    Both are read in the forward pass that makes them, and reduced as soon as both are there. So what is in
-    memory beside the forward pass is one skip, whatever the depth. On the first image, every output is compared
-    with skip + branch: so a branch read at the wrong place cannot go unnoticed.
+    Both are the operands of the very addition, read as the network adds them, and nothing of them is kept.
 
     Args:
-        model: A network of a known family in evaluation mode.
+        model: A network with residual connections in evaluation mode.
         images: An image set, prepared as the network's configuration asks, or prepared images
             `[n, channels, height, width]`.
         batch_size: Images in a forward pass. The result does not depend on it.
@@ -396,9 +397,8 @@ def skip_ratios(
         branch or skip was exactly zero, a warning names the residual additions.
 
     Raises:
-        ValueError: The architecture is unknown, the network is in training mode, activations are NaN or
-            infinite, or there are no images.
-        RuntimeError: An output is not skip + branch.
+        ValueError: The network has no residual connections or is in training mode, its tokens are not known,
+            activations are NaN or infinite, or there are no images.
 
     Example:
         >>> from seelike import data
@@ -410,27 +410,20 @@ def skip_ratios(
         torch.Size([101])
         >>> lines = [float(ratio.cls.mean_ratio) for ratio in ratios.values()]
     """
-    additions = residuals(model)
-    require_evaluation_mode(model)
-    prefix = getattr(model, "num_prefix_tokens", 0)
-    checked = False
+    require_measurable(model)
+    places = _places(model, residuals(model), Images(images, model)[:1])
+
+    def empty() -> dict[str, SkipRatio]:
+        return {residual.name: SkipRatio(len(place.prefix)) for residual, place in places.items()}
 
     def measure(batch: Tensor, first: int) -> dict[str, SkipRatio]:
-        nonlocal checked
-        ratios = _measure(model, additions, batch, prefix, check=not checked)
-        checked = True
+        ratios = empty()
+        _measure(model, places, batch, ratios)
         return ratios
 
-    into = accumulate(
-        model,
-        images,
-        measure,
-        {residual.name: SkipRatio(prefix) for residual in additions},
-        batch_size=batch_size,
-        what="skip ratios",
-        cache=cache,
-    )
-    results = {name: ratios.compute() for name, ratios in into.items()}
+    into = accumulate(model, images, measure, empty(), batch_size=batch_size, what="skip ratios", cache=cache)
+    has_cls = {residual.name: place.has_cls for residual, place in places.items()}
+    results = {name: replace(ratios.compute(), has_cls=has_cls[name]) for name, ratios in into.items()}
     zeros = [name for name, result in results.items() if any(map(torch.any, result.left_out.values()))]
     if zeros:
         warnings.warn(
@@ -442,62 +435,40 @@ def skip_ratios(
     return results
 
 
+def _places(model: nn.Module, additions: Sequence[Residual], image: Tensor) -> dict[Residual, Place]:
+    """Where the tokens of each addition are. What cannot be told apart into tokens is left out, with a warning."""
+    found = places(model, [residual.operands[0] for residual in additions], image)
+    known = {residual: found[residual.operands[0].name] for residual in additions}
+    left_out = {residual.name: place for residual, place in known.items() if place.channels is None}
+    if left_out:
+        name, place = next(iter(left_out.items()))
+        told = f"at {name!r}, skip and branch are {list(place.shape)} for one image, and {place.why}"
+        if len(left_out) == len(additions):
+            raise ValueError(f"The tokens of {type(model).__name__} are not known: {told}")
+        warnings.warn(
+            f"{len(left_out)} of {len(additions)} residual additions are left out: {told}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return {residual: place for residual, place in known.items() if residual.name not in left_out}
+
+
 def _measure(
-    model: nn.Module, additions: list[Residual], batch: Tensor, num_prefix_tokens: int, check: bool
-) -> dict[str, SkipRatio]:
-    ratios = {residual.name: SkipRatio(num_prefix_tokens) for residual in additions}
-    part_of = {layer.name: residual for residual in additions for layer in (residual.skip, residual.branch)}
+    model: nn.Module, places: Mapping[Residual, Place], batch: Tensor, ratios: Mapping[str, SkipRatio]
+) -> None:
+    part_of = {layer.name: residual for residual in places for layer in residual.operands}
     held: dict[str, Tensor] = {}
-    spare: list[Tensor] = []
-    sums: dict[str, Tensor] = {}
 
     def reduce(layer: Layer, activation: Tensor) -> None:
-        if layer.name in sums:
-            _check_sum(outputs[layer.name], sums.pop(layer.name), activation[:1])
-        residual = part_of.get(layer.name)
-        if residual is None:
-            return
-        # In most blocks the skip comes first, in a plain ResNet the shortcut after the branch. A copy: `+=` and
-        # in-place activations write into what fires first.
-        other = residual.branch if layer == residual.skip else residual.skip
-        if other.name not in held:
-            held[layer.name] = _copy(activation, spare)
-            return
-        both = {layer.name: activation, other.name: held.pop(other.name)}
-        spare[:] = [both[other.name]]
-        skip, branch = both[residual.skip.name], both[residual.branch.name]
-        try:
-            ratios[residual.name].update(as_tokens(skip), as_tokens(branch))
-        except ValueError as error:
-            raise ValueError(f"Residual addition {residual.name!r}: {error}") from error
-        if check:
-            # A wrong place shows in any image. All of a batch would take as long as all that is measured.
-            sums[residual.output.name] = skip[:1] + branch[:1]
+        residual = part_of[layer.name]
+        held[layer.name] = activation
+        skip, branch = residual.operands
+        if skip.name in held and branch.name in held:
+            place = places[residual]
+            both = (place.tokens(held.pop(each.name)) for each in (skip, branch))
+            try:
+                ratios[residual.name].update(*both)
+            except ValueError as error:
+                raise ValueError(f"Residual addition {residual.name!r}: {error}") from error
 
-    layers = {layer.name: layer for each in additions for layer in (each.skip, each.branch)}
-    outputs = {residual.output.name: residual for residual in additions}
-    if check:
-        layers |= {residual.output.name: residual.output for residual in additions}
-    read(model, list(layers.values()), batch, reduce)
-    return ratios
-
-
-def _copy(activation: Tensor, spare: list[Tensor]) -> Tensor:
-    # Most skips have one shape, and fresh memory costs more than the copying.
-    if spare and (spare[0].shape, spare[0].dtype) == (activation.shape, activation.dtype):
-        return spare.pop().copy_(activation)
-    return activation.clone()
-
-
-def _check_sum(residual: Residual, expected: Tensor, output: Tensor) -> None:
-    if residual.activation == "relu":
-        expected = expected.relu()
-    largest = float(expected.abs().max())
-    off = float((output - expected).abs().max())
-    if not off <= 4 * torch.finfo(output.dtype).eps * largest:
-        raise RuntimeError(
-            f"Residual addition {residual.name!r}: the output of {residual.output.module!r} is not the sum of "
-            f"skip ({residual.skip.name!r}) and branch ({residual.branch.name!r}); it is off by {off:.1e}, where "
-            f"the largest number is {largest:.1e}. Does the block do something else than add the two, or does "
-            "a hook on the network change what a module gives?"
-        )
+    read(model, [layer for residual in places for layer in residual.operands], batch, reduce)

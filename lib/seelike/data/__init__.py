@@ -7,6 +7,7 @@ verified.
 Each source is a file: `fashion_mnist`, `digits`, `textures`, `folder` (with `imagenet`) and `hub`.
 """
 
+import os
 from pathlib import Path
 
 from seelike.data.digits import digits
@@ -72,10 +73,17 @@ def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
       `enough` images, in pieces that `seed` draws, and kept: see `seelike.data.hub` for what that draw is.
 
     Anything else is a folder (one called fashion-mnist is "./fashion-mnist"). All files with the extensions of
-    `EXTENSIONS` are its images, in sorted order, at any depth; hidden files and folders are passed over.
+    `EXTENSIONS` are its images, in sorted order, at any depth; hidden files and folders are passed over. A warning
+    counts files that look like pictures of other kinds (.heic, .svg, ...).
     Subfolders that hold images are the classes, in sorted order. If images lie beside the subfolders too, these
     are no classes: all images are used, without labels, and a warning says so. Every file is checked; broken ones
-    are left out, and one warning names them.
+    are left out, and one warning names them. What surrounds the pixels (EXIF, colour profiles, texts) never costs
+    an image.
+
+    Links to folders are followed, as data sets are often linked into place, but no folder is entered twice: its
+    images are taken where it lies, or if it lies elsewhere by the first link to it. So of two classes that link to
+    the same folder the first in sorted order has the images, and a warning names the other link. Links to files
+    are as files.
 
     ImageNet's validation images (ILSVRC 2012) are such a folder, with a subfolder for each class (n01440764, ...).
     Or they lie flat, as in ImageNet's archive, ILSVRC2012_val_00000001.JPEG and on: then the classes come from
@@ -117,9 +125,10 @@ def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
         return _SETS[source](split or "test")
     if name.startswith(PREFIX):
         return images_of_hub(name, enough, seed)
-    folder = Path(name).expanduser()
-    if folder.is_file():
+    # Those of os.path also take what no file system would: it is no folder.
+    folder = os.path.expanduser(name)
+    if os.path.isfile(folder):
         raise NotADirectoryError(f"{name} is a file; expected a folder of images. Give the folder that holds it.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise unknown_name("image set", name, _NAMES, hint="There is no folder of this name either.")
     return images_of_folder(name)

@@ -15,16 +15,26 @@ from seelike.data.image_set import ImageSet, of_files
 # Names of the parts of a data set, which are no classes.
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
+# Endings of pictures that are not read. Among `EXTENSIONS`, too, is .avif where Pillow can read it.
+_OTHER_PICTURES = (
+    *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".jxr", ".wdp", ".jp2", ".j2k", ".jpf", ".jpx"),
+    *(".svg", ".svgz", ".psd", ".psb", ".xcf", ".eps", ".ai", ".tga", ".dds", ".ico", ".icns", ".qoi", ".dib"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".pcx", ".exr", ".hdr", ".fits", ".dcm", ".dng", ".raw", ".crw"),
+    *(".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f"),
+)
+_NOWHERE = "link to nothing"
+
 
 def images_of_folder(name: str) -> ImageSet:
     """Load the images of an existing folder, as `seelike.data.load` says."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     paths, others = _image_paths(folder)
     if not paths:
         raise ValueError(
             f"{name} holds no images: expected files ending in {', '.join(EXTENSIONS)} in it or below, "
             f"found {_in_words(others)}."
         )
+    _warn_of_others(folder, others)
     flat = imagenet.is_flat(folder, paths)
     classes = imagenet.classes(folder, paths) if flat else _subfolders(folder, paths)
     # By all files, before broken ones are left out: a broken file never renumbers the classes.
@@ -42,31 +52,70 @@ def _image_paths(folder: Path) -> tuple[list[Path], Counter[str]]:
         raise error
 
     paths, others = [], Counter[str]()
+    root, seen = folder.resolve(), set[Path]()
+    doubled = []
     # Without `onerror`, os.walk would silently pass over subfolders that it may not read.
     for parent, subfolders, files in os.walk(folder, onerror=fail, followlinks=True):
-        # Links are followed, since data sets are often linked into place, but not back up to where they are.
         here = Path(parent).resolve()
-        subfolders[:] = [
-            name
-            for name in subfolders
-            if not name.startswith(".") and not here.is_relative_to(Path(parent, name).resolve())
-        ]
+        entered = []
+        # Links are followed, since data sets are often linked into place, but into each folder only once: where it
+        # lies, if the walk comes there, else by the first link. Of links back up nothing need be said.
+        for name in sorted(name for name in subfolders if not name.startswith(".")):
+            path = Path(parent, name)
+            place = path.resolve()
+            back_up = here.is_relative_to(place) or root.is_relative_to(place)
+            comes_there = place.is_relative_to(root) and not _hidden(place.relative_to(root))
+            if place in seen or (comes_there and place != root / path.relative_to(folder)):
+                doubled += [] if back_up else [path]
+            elif not back_up:
+                seen.add(place)
+                entered.append(name)
+        subfolders[:] = entered
         for name in files:
             path = Path(parent, name)
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in EXTENSIONS:
+            if not os.path.exists(path):
+                others[_NOWHERE] += 1
+            elif path.suffix.lower() in EXTENSIONS:
                 paths.append(path)
             else:
                 others[path.suffix.lower() or "no extension"] += 1
+    if doubled:
+        warnings.warn(
+            f"Links of {folder} to folders that are there already are left out: {len(doubled)}, such as "
+            f"{doubled[0].relative_to(folder)} to {doubled[0].resolve()}. So no image is there twice.",
+            stacklevel=4,
+        )
     return sorted(paths, key=lambda path: path.relative_to(folder).parts), others
 
 
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _warn_of_others(folder: Path, others: Counter[str]) -> None:
+    """Warn of what may have been meant to be seen; texts, tables and the like need no word."""
+    pictures = Counter({ending: number for ending, number in others.items() if ending in _OTHER_PICTURES})
+    if pictures:
+        warnings.warn(
+            f"Files of {folder} that look like pictures of kinds that are not read are left out: "
+            f"{_counts(pictures)}. To have them, save them as JPEG or PNG.",
+            stacklevel=4,
+        )
+    if others[_NOWHERE]:
+        warnings.warn(
+            f"Links of {folder} that lead to nothing are left out: {others[_NOWHERE]}. Is a disk missing?",
+            stacklevel=4,
+        )
+
+
 def _in_words(extensions: Counter[str]) -> str:
-    if not extensions:
-        return "no files"
-    counts = ", ".join(f"{number} ({extension})" for extension, number in extensions.most_common(5))
-    return f"other files: {counts}"
+    return f"other files: {_counts(extensions)}" if extensions else "no files"
+
+
+def _counts(extensions: Counter[str]) -> str:
+    return ", ".join(f"{number} ({extension})" for extension, number in extensions.most_common(5))
 
 
 def _subfolders(folder: Path, paths: Sequence[Path]) -> tuple[np.ndarray, list[str]] | None:

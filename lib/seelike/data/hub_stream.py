@@ -19,13 +19,9 @@ from types import ModuleType
 from typing import Any
 
 from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from seelike import hub
 from seelike.errors import unknown_name
 
 # Older ones run scripts that a set may bring.
@@ -162,10 +158,10 @@ def _library() -> ModuleType:
 
 def _commit(wanted: Wanted, revision: str | None) -> str:
     """Ask the hub for the commit, and whether the user may read it."""
-    hub = HfApi()
-    info = hub.dataset_info(wanted.repository, revision=revision, timeout=_SECONDS)
+    client = HfApi()
+    info = client.dataset_info(wanted.repository, revision=revision, timeout=_SECONDS)
     if info.gated:
-        hub.auth_check(wanted.repository, repo_type="dataset")
+        client.auth_check(wanted.repository, repo_type="dataset")
     assert info.sha is not None
     return info.sha
 
@@ -272,20 +268,6 @@ def _explained(wanted: Wanted) -> Iterator[None]:
 def _told(wanted: Wanted, error: Exception) -> Exception:
     """The error that the user sees for one of the hub's client or of `datasets`."""
     what = f"{type(error).__name__}: {error}"
-    if isinstance(error, GatedRepoError):
-        return PermissionError(
-            f"{wanted.name} is gated: its owners give access to those who ask. Ask on {wanted.page}, then log in "
-            f"with `hf auth login` or set HF_TOKEN, and call again. {_OTHER_WAYS}"
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return FileNotFoundError(
-            f"{wanted.repository} has no revision {wanted.revision!r}. Look at {wanted.page}."
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return FileNotFoundError(
-            f"The hub has no data set {wanted.repository} that you may see. Is the name right? Look at "
-            f"{wanted.page}. If it is private, log in with `hf auth login` or set HF_TOKEN."
-        )
     if isinstance(error, RuntimeError) and "script" in str(error):
         return ValueError(
             f"{wanted.repository} can only be read by a script of its authors, and seelike runs no code of data "
@@ -293,18 +275,19 @@ def _told(wanted: Wanted, error: Exception) -> Exception:
         )
     if (no_place := cannot_keep(wanted.name, Path(constants.HF_HOME), error)) is not None:
         return no_place
-    # One of the client's, which means that there is no network, is a FileNotFoundError too.
-    if isinstance(error, FileNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-        return FileNotFoundError(f"{wanted.name} has no files that can be read ({what}). Look at {wanted.page}.")
-    if isinstance(error, ValueError):
-        return ValueError(
-            f"{wanted.name} is damaged, or of a form that the library datasets cannot read ({what}). Look at "
-            f"{wanted.page}."
-        )
-    return ConnectionError(
-        f"Could not fetch {wanted.name} from the Hugging Face hub ({what}). Connect, and call again: pieces that "
-        f"have arrived are kept, and it goes on from there. {_OTHER_WAYS}"
-    )
+    # Some of the client's errors, of a hub that refuses or cannot be reached, are of these classes too.
+    if not isinstance(error, HfHubHTTPError | LocalEntryNotFoundError):
+        if isinstance(error, FileNotFoundError):
+            return FileNotFoundError(
+                f"{wanted.name} has no files that can be read ({what}). Look at {wanted.page}."
+            )
+        if isinstance(error, ValueError):
+            return ValueError(
+                f"{wanted.name} is damaged, or of a form that the library datasets cannot read ({what}). Look at "
+                f"{wanted.page}."
+            )
+    hint = f"Pieces that have arrived are kept, and it goes on from there. {_OTHER_WAYS}"
+    return hub.refusal(hub.Wanted(wanted.repository, "images", "dataset", wanted.revision or "main", hint), error)
 
 
 def cannot_keep(name: str, folder: Path, error: Exception) -> OSError | None:

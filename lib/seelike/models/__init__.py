@@ -9,9 +9,10 @@ Example:
     {'block 1': (4, 64, 16, 16), 'block 2': (4, 64, 16, 16)}
 """
 
-from seelike.models.layers import Layer, Residual, family, layers, residuals
+from seelike.models.layers import Layer, Residual, family, layers, places, residuals
 from seelike.models.loading import available, load, preprocessing
 from seelike.models.overview import size_and_accuracy
+from seelike.models.places import Place
 from seelike.models.precision import PRECISIONS, precision_of, with_precision
 from seelike.models.reading import read
 from seelike.models.records import (
@@ -26,6 +27,7 @@ from seelike.models.sources import WeightsSource, weights_source
 __all__ = [
     "PRECISIONS",
     "Layer",
+    "Place",
     "Residual",
     "TrainingRecord",
     "WeightsSource",
@@ -35,6 +37,7 @@ __all__ = [
     "layers",
     "load",
     "model_card",
+    "places",
     "precision_of",
     "preprocessing",
     "read",

@@ -7,32 +7,34 @@ With x for the residual stream, the blocks of the networks that the paper compar
     ResNetV2      x <- shortcut(x) + branch(x)            normalisation comes first in the branch
     ResNet        x <- relu(shortcut(x) + branch(x))
 
-where `shortcut` is the identity, or a convolution where the resolution changes. Blocks count from 1, as in
-the paper's prose, and go on counting through the stages of a ResNet. The table `_BLOCKS` below says, for each
-kind of block in timm, which module gives each place, in the order in which they fire. To add an architecture,
-add its block there and its class to `_ARCHITECTURES`.
+where `shortcut` is the identity, or a convolution where the resolution changes. Networks of other families are
+read by the same words. Blocks and residual additions are found in one forward pass (`seelike.models.structure`),
+whatever the network is called; blocks count from 1, as in the paper's prose, and go on counting through the
+stages. A module that runs several times is listed as often as it runs.
 
-All is read in evaluation mode, where timm's dropouts and stochastic depths hand on what they get. So
-`drop_path1` is the attention branch after LayerScale, and `mlp.drop1` the hidden activation of plain and of
-gated MLPs.
+All is read in evaluation mode, where dropouts and stochastic depths hand on what they get. So the attention branch
+is what is added, after LayerScale.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
-from timm.models import mlp_mixer, resnet, resnetv2, vision_transformer
+from timm.models.resnet import ResNet
+from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
 from seelike.errors import unknown_name
-from seelike.models.loading import input_size
-from seelike.models.without_skips import BlockWithoutSkips
+from seelike.models.measurable import input_size, require_unwrapped
+from seelike.models.places import Place, place_of
+from seelike.models.structure import IDENTITY, Added, Block, blocks, chain, pointwise_back, same
+from seelike.models.trace import IMAGES, Attention, Event, Node, Side, Trace, trace
 
-Family = Literal["vit", "resnet", "mixer", "other"]
+Family = Literal["vit", "resnet", "mixer", "cnn", "other"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,19 @@ class Layer:
     """A place in a network, and how to read it.
 
     Attributes:
-        name: "block 3/attention"; for unknown architectures the module's name.
-        kind: "embedding", "norm", "attention", "token mixing", "branch" (of a ResNet), "shortcut" (its
-            convolution), "hidden" (a convolution in a branch, or the inside of token mixing), "mlp hidden",
-            "mlp", "residual" (the stream after attention or token mixing) or "block" (the block's output).
-            For unknown architectures the class of the module.
+        name: "block 3/attention"; for networks without blocks the module's name.
+        kind: "embedding" (what goes into the first block), "norm", "attention", "token mixing", "branch" (alone in
+            its block, as in ResNets), "shortcut" (the projection beside it), "hidden" (a convolution in a branch,
+            or the inside of token mixing), "mlp hidden", "mlp", "residual" (the stream within a block or between
+            blocks) or "block" (the block's output). For networks without blocks the class of the module.
         block: Number of the block, from 1; None outside of blocks.
         depth: Place in firing order among all layers of the network, from 0 (first) to 1 (last).
         module: Path of the module that is hooked.
-        side: Whether the module's output or its first input is read.
-        call: Which of the module's calls in one forward pass is read, from 0.
+        side: What is read: the module's "output" or its first "input"; or of an addition in the module's own
+            forward the "left" or "right" operand or the "sum".
+        call: Which of the module's calls, or of its additions, in one forward pass is read, from 0.
+        stage: Number of the stage, from 0: a new one begins where there are fewer places than ever before. 0 for
+            all layers of a network of one resolution.
     """
 
     name: str
@@ -57,18 +62,28 @@ class Layer:
     block: int | None
     depth: float
     module: str
-    side: Literal["output", "input"] = "output"
+    side: Side = "output"
     call: int = 0
+    stage: int = 0
 
 
 @dataclass(frozen=True)
 class Residual:
-    """A residual addition: output = skip + branch, then the activation if there is one."""
+    """A residual addition: output = skip + branch, then the activation if there is one.
+
+    Attributes:
+        skip: The stream before it, or the shortcut.
+        branch: What is added.
+        output: The stream after it.
+        activation: What follows the sum before it is the output, as ATen calls it: "relu".
+        addition: Module and number of the addition, and which operand is the skip: what `operands` reads.
+    """
 
     skip: Layer
     branch: Layer
     output: Layer
-    activation: Literal["relu"] | None = None
+    activation: str | None
+    addition: tuple[str, int, Literal["left", "right"]]
 
     @property
     def name(self) -> str:
@@ -85,130 +100,161 @@ class Residual:
         """The number of the block, from 1."""
         return self.branch.block
 
-
-class _Place(NamedTuple):
-    name: str
-    kind: str
-    modules: str  # path inside the block; of several, the first that the block has
-    side: Literal["output", "input"] = "output"
-    call: int = 0
-
-
-_OUTPUT = _Place("", "block", "")
-_SHORTCUT = _Place("shortcut", "shortcut", "downsample")
-_TRANSFORMER = (
-    _Place("attention norm", "norm", "norm1"),
-    _Place("attention", "attention", "drop_path1"),
-    _Place("after attention", "residual", "norm2", side="input"),
-    _Place("mlp norm", "norm", "norm2"),
-    _Place("mlp hidden", "mlp hidden", "mlp.drop1"),
-    _Place("mlp", "mlp", "drop_path2"),
-    _OUTPUT,
-)
-_BLOCKS: dict[type[nn.Module], tuple[_Place, ...]] = {
-    vision_transformer.Block: _TRANSFORMER,
-    # "after attention" is there what the attention gave, and the output what the MLP gave.
-    BlockWithoutSkips: _TRANSFORMER,
-    # The one drop_path of a Mixer block takes both branches, after the tokens are transposed back.
-    mlp_mixer.MixerBlock: (
-        _Place("token mixing norm", "norm", "norm1"),
-        _Place("token mixing hidden", "hidden", "mlp_tokens.drop1"),
-        _Place("token mixing", "token mixing", "drop_path"),
-        _Place("after token mixing", "residual", "norm2", side="input"),
-        _Place("mlp norm", "norm", "norm2"),
-        _Place("mlp hidden", "mlp hidden", "mlp_channels.drop1"),
-        _Place("mlp", "mlp", "drop_path", call=1),
-        _OUTPUT,
-    ),
-    # In ResNets a norm is read after the activation that follows it.
-    resnetv2.PreActBottleneck: (
-        _Place("norm 1", "norm", "norm1"),
-        _SHORTCUT,
-        _Place("conv 1", "hidden", "conv1"),
-        _Place("norm 2", "norm", "norm2"),
-        _Place("conv 2", "hidden", "conv2"),
-        _Place("norm 3", "norm", "norm3"),
-        _Place("branch", "branch", "drop_path"),
-        _OUTPUT,
-    ),
-    resnetv2.PreActBasic: (
-        _Place("norm 1", "norm", "norm1"),
-        _SHORTCUT,
-        _Place("conv 1", "hidden", "conv1"),
-        _Place("norm 2", "norm", "norm2"),
-        _Place("branch", "branch", "drop_path"),
-        _OUTPUT,
-    ),
-    resnetv2.Bottleneck: (
-        _SHORTCUT,
-        _Place("conv 1", "hidden", "conv1"),
-        _Place("norm 1", "norm", "norm1"),
-        _Place("conv 2", "hidden", "conv2"),
-        _Place("norm 2", "norm", "norm2"),
-        _Place("conv 3", "hidden", "conv3"),
-        _Place("branch", "branch", "drop_path"),
-        _OUTPUT,
-    ),
-    resnet.BasicBlock: (
-        _Place("conv 1", "hidden", "conv1"),
-        _Place("norm 1", "norm", "act1"),
-        _Place("conv 2", "hidden", "conv2"),
-        _Place("branch", "branch", "drop_path se bn2"),
-        _SHORTCUT,
-        _OUTPUT,
-    ),
-    resnet.Bottleneck: (
-        _Place("conv 1", "hidden", "conv1"),
-        _Place("norm 1", "norm", "act1"),
-        _Place("conv 2", "hidden", "conv2"),
-        _Place("norm 2", "norm", "act2"),
-        _Place("conv 3", "hidden", "conv3"),
-        _Place("branch", "branch", "drop_path se bn3"),
-        _SHORTCUT,
-        _OUTPUT,
-    ),
-}
-# The blocks that end in an activation, and its name.
-_LAST_ACTIVATION: dict[type[nn.Module], str] = {
-    resnetv2.Bottleneck: "act3",
-    resnet.BasicBlock: "act2",
-    resnet.Bottleneck: "act3",
-}
+    @property
+    def operands(self) -> tuple[Layer, Layer]:
+        """Skip and branch as they meet in the addition, in one shape."""
+        module, call, side = self.addition
+        other: Side = "right" if side == "left" else "left"
+        return (
+            replace(self.branch, name=f"{self.name} (skip)", module=module, side=side, call=call),
+            replace(self.branch, name=f"{self.name} (branch)", module=module, side=other, call=call),
+        )
 
 
-class _Architecture(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What one forward pass tells of a network.
+
+    Attributes:
+        layers: All layers, in firing order.
+        residuals: All residual additions, in firing order.
+        attentions: Each softmax of attention, with the name of its block.
+        family: As `family` gives it.
+    """
+
+    layers: list[Layer]
+    residuals: list[Residual]
+    attentions: list[tuple[str, Attention]]
     family: Family
-    embedding: str
-    stages: str  # paths of the Sequentials of blocks; a star stands for all children
-    final_norm: str
+    _trace: Trace
+
+    def module(self, name: str) -> Layer | None:
+        """Name a layer by the path of its module, also one that is not listed; None where that gave no tensor."""
+        path, _, call = name.partition("/call ")
+        event = self._trace.event(path, "output", int(call) - 1 if call.isdecimal() else 0)
+        if event is None or not path:
+            return None
+        before = [layer.depth for layer in self.layers if self._time(layer) <= event.time]
+        return Layer(name, event.kind, None, max(before, default=0.0), path, call=event.call)
+
+    def _time(self, layer: Layer) -> int:
+        event = self._trace.event(layer.module, layer.side, layer.call)
+        return event.time if event else 0
+
+    def place(self, layer: Layer) -> Place:
+        """Tell where the numbers of a layer are."""
+        node = self._trace.node(layer.module, layer.side, layer.call)
+        if node is None:
+            return Place(
+                layer.name,
+                (),
+                "vector",
+                None,
+                why="it did not fire, or gives no single tensor. Read another layer.",
+            )
+        found = place_of(layer.name, node.codes, node.shape, self._trace.images, self._trace.tokens)
+        for residual in self.residuals if found.grid is None else ():
+            # What mixes all places is of the place that it is added to.
+            if layer in (residual.branch, residual.skip, *residual.operands):
+                module, call, _ = residual.addition
+                total = self._trace.node(module, "sum", call)
+                if total is not None and total.shape == node.shape:
+                    return place_of(layer.name, total.codes, total.shape, self._trace.images, self._trace.tokens)
+        return found
+
+    def place_of_attention(self, name: str, attention: Attention) -> Place:
+        """Tell where the tokens of an attention are, whose queries and keys must be the same."""
+        shape = attention.weights
+        if not attention.plain:
+            why = "something else than a softmax of all keys goes to the values, as with heads that are mixed."
+        elif attention.queries is None or attention.keys is None:
+            why = "where its queries and keys are in the image could not be followed."
+        elif attention.queries.numel() != shape[-2] or attention.keys.numel() != shape[-1]:
+            why = "its queries look at some of the tokens, as in windows, or are none with a place."
+        elif not torch.equal(attention.queries.flatten(), attention.keys.flatten()):
+            why = "its queries and keys are different tokens."
+        else:
+            codes = attention.queries.reshape(1, -1, 1)
+            images = self._trace.images
+            return place_of(name, codes, (images[0], shape[-2], 2), images, self._trace.tokens)
+        return Place(name, shape[1:], "tokens", None, why=why)
+
+    def after_attention(self, attention: Attention) -> Layer | None:
+        """Find where the outputs of all heads go side by side, head by head, into a module; None for nowhere."""
+        if len(attention.weights) != 4:
+            return None
+        heads, width = attention.weights[1], attention.output.shape[-1]
+        for event in self._trace.events:
+            if (
+                event.side != "input"
+                or event.node.shape[-1] != heads * width
+                or event.node.number < attention.output.number
+            ):
+                continue
+            back = list(chain(event.node, IDENTITY))
+            if not any(node is attention.output for node in back):
+                continue
+            # The last view that has heads and width apart must have them in this order.
+            apart = next((node for node in back if node.shape[-1] != heads * width), None)
+            if apart is not None and tuple(apart.shape[-2:]) == (heads, width):
+                return Layer("heads", "heads", None, 0.0, event.module, event.side, event.call)
+        return None
 
 
-# With average pooling, most of timm's ViTs normalise after it: then fc_norm is read, [n, channels].
-_ARCHITECTURES: dict[type[nn.Module], _Architecture] = {
-    vision_transformer.VisionTransformer: _Architecture("vit", "norm_pre", "blocks", "norm fc_norm"),
-    mlp_mixer.MlpMixer: _Architecture("mixer", "stem", "blocks", "norm"),
-    resnetv2.ResNetV2: _Architecture("resnet", "stem", "stages.*.blocks", "norm"),
-    resnet.ResNet: _Architecture("resnet", "maxpool", "layer1 layer2 layer3 layer4", ""),
-}
+# By network, then by what it is made of and the size of the images.
+_KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Structure]] = WeakKeyDictionary()
+
+
+def structure(model: nn.Module, size: tuple[int, int] | None = None) -> Structure:
+    """Run a network once, or take what is known of it, and find its layers.
+
+    Args:
+        model: Any network. In training mode, it runs in evaluation mode here.
+        size: Height and width of the images; None for what the network takes.
+
+    Raises:
+        ValueError: The network does not run on such images.
+    """
+    require_unwrapped(model)
+    channels, *own = input_size(model)
+    shape = (channels, *(size or own))
+    made_of = tuple(
+        (
+            path,
+            id(module),
+            id(module.__dict__.get("forward")),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+        )
+        for path, module in model.named_modules()
+    )
+    known = _KNOWN.setdefault(model, {})
+    if (made_of, shape) not in known:
+        known.clear() if len(known) > 3 else None
+        known[made_of, shape] = _structure(model, _traced(model, shape))
+    return known[made_of, shape]
 
 
 def family(model: nn.Module) -> Family:
-    """Name the family of a network, which says which layers it has.
+    """Name the family of a network, which says what role it can take.
 
     Args:
         model: Any network.
 
     Returns:
-        "vit", "resnet" or "mixer"; "other" where the blocks are not those of the paper (say, with attention
-        and MLP in parallel) or not known here.
+        "vit": tokens on one grid that meet in attention; "mixer": such that are mixed without; "resnet":
+        timm's ResNet and ResNetV2; "cnn": any other convolutional network. "other": what has several grids and
+        attention, as Swin, or neither attention nor convolutions.
+
+    Raises:
+        ValueError: The network does not run on the images of its `pretrained_cfg`.
 
     Example:
         >>> import timm
-        >>> family(timm.create_model("resnet10t")), family(nn.Linear(1, 1))
-        ('resnet', 'other')
+        >>> family(timm.create_model("resnet10t")), family(timm.create_model("test_vit"))
+        ('resnet', 'vit')
     """
-    known = _architecture(model)
-    return known.family if known else "other"
+    return structure(model).family
 
 
 def layers(
@@ -216,13 +262,13 @@ def layers(
 ) -> list[Layer]:
     """List the layers of a network that the paper reads, in the order in which they fire (Sections 2 and 4).
 
-    A network of an unknown architecture runs once, on two images of zeros, to see which modules fire and in
-    what order. Every module that gives one tensor with a row for each image is listed, by the module's name;
-    a further call is "name/call 2". A module that only hands on a tensor is not listed.
+    The network runs once, on two images of noise. Where it has no residual connections, every module that gives
+    one tensor with a row for each image is listed, by the module's name; a further call is "name/call 2". A module
+    that only hands on a tensor is not listed.
 
     Args:
         model: Any network.
-        names: Only the layers of these names.
+        names: Only the layers of these names. Any other module is named by its path.
         kinds: Only the layers of these kinds. With `names`, only those that match both.
 
     Returns:
@@ -230,8 +276,7 @@ def layers(
 
     Raises:
         UnknownName: The network has no layer of such a name or kind.
-        ValueError: The architecture is unknown, and the network is in training mode or does not run on the
-            images of its `pretrained_cfg`.
+        ValueError: The network does not run on the images of its `pretrained_cfg`.
 
     Example:
         >>> import timm
@@ -242,13 +287,14 @@ def layers(
         >>> [layer.name for layer in layers(model, kinds=["attention"])][:2]
         ['block 1/attention', 'block 2/attention']
     """
-    known = _architecture(model)
-    everything = list(_named_places(model, known)) if known else _fired_modules(model)
-    last = max(len(everything) - 1, 1)
-    everything = [replace(layer, depth=index / last) for index, layer in enumerate(everything)]
+    seen = structure(model)
+    everything = seen.layers
+    listed = {layer.name for layer in everything}
+    others = [layer for name in names or () if name not in listed and (layer := seen.module(name)) is not None]
     for name in names or ():
-        if all(layer.name != name for layer in everything):
+        if name not in listed and all(layer.name != name for layer in others):
             raise unknown_name("layer", name, [layer.name for layer in everything])
+    everything = sorted([*everything, *others], key=lambda layer: layer.depth)
     for kind in kinds or ():
         if all(layer.kind != kind for layer in everything):
             raise unknown_name("kind of layer", kind, dict.fromkeys(layer.kind for layer in everything))
@@ -263,14 +309,14 @@ def residuals(model: nn.Module) -> list[Residual]:
     """List every residual addition of a network: output = skip + branch, then the activation (Section 4).
 
     Args:
-        model: A network of a known family.
+        model: Any network.
 
     Returns:
-        Two for each Transformer or Mixer block, one for each ResNet block, in firing order; none for a block
+        In firing order: two for each Transformer or Mixer block, one for each ResNet block; none for a block
         without skip connections.
 
     Raises:
-        ValueError: The architecture is not known here.
+        ValueError: The network has no residual connections, or does not run on the images of its `pretrained_cfg`.
 
     Example:
         >>> import timm
@@ -278,126 +324,359 @@ def residuals(model: nn.Module) -> list[Residual]:
         >>> first.skip.name, first.branch.name, first.output.name
         ('embedding', 'block 1/attention', 'block 1/after attention')
     """
-    architecture = _architecture(model)
-    if architecture is None:
+    found = structure(model).residuals
+    if not found:
         raise ValueError(
-            f"The residual connections of {type(model).__name__} with these blocks are not known. Known are "
-            "the standard blocks of timm's VisionTransformer, MlpMixer, ResNetV2 and ResNet (with ReLU). "
-            "layers(model) lists any network by its modules."
+            f"{type(model).__name__} has no residual connections: nothing in its forward pass adds a branch to "
+            "what the branch was computed from. layers(model) lists it by its modules."
         )
-    without_skips = {
-        number
-        for number, path in enumerate(_block_paths(model, architecture), start=1)
-        if isinstance(model.get_submodule(path), BlockWithoutSkips)
-    }
-    embedding, *rest = layers(model)
-    found: list[Residual] = []
-    stream, skip, branch = embedding, None, embedding
-    for layer in rest:
-        if layer.kind == "shortcut":
-            skip = layer
-        elif layer.kind in ("attention", "token mixing", "mlp", "branch"):
-            branch = layer
-        elif layer.kind in ("residual", "block"):
-            if layer.block not in without_skips:
-                activated = type(model.get_submodule(layer.module)) in _LAST_ACTIVATION
-                found.append(Residual(skip or stream, branch, layer, "relu" if activated else None))
-            stream, skip = layer, None
     return found
 
 
-def require_evaluation_mode(model: nn.Module) -> None:
-    """Refuse a network of which a part is in training mode, where dropout and batch statistics are at work.
+def places(model: nn.Module, layers: Sequence[Layer], images: Any) -> dict[str, Place]:
+    """Tell where in the image the numbers of some layers are, for images of some size.
+
+    Args:
+        model: The network.
+        layers: Layers of this network.
+        images: Prepared images `[n, channels, height, width]`, of which only the size counts.
+
+    Returns:
+        The place of each layer, by its name.
 
     Example:
-        >>> require_evaluation_mode(nn.Sequential(nn.Dropout()))
-        Traceback (most recent call last):
-            ...
-        ValueError: Sequential is in training mode, where its activations are random. Call model.eval() first.
+        >>> import timm
+        >>> model = timm.create_model("resnet18").eval()
+        >>> found = places(model, layers(model, kinds=["block"]), torch.zeros(1, 3, 96, 64))
+        >>> found["block 8"].grid, found["block 8"].patch_size, found["block 8"].channels
+        ((3, 2), (32.0, 32.0), 1)
     """
-    for name, module in model.named_modules():
-        if module.training:
-            part = f"Module {name!r} of {type(model).__name__}" if name else type(model).__name__
-            raise ValueError(
-                f"{part} is in training mode, where its activations are random. Call model.eval() first."
+    found = structure(model, (images.shape[-2], images.shape[-1]))
+    return {layer.name: found.place(layer) for layer in layers}
+
+
+def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:
+    like = next(model.parameters(), torch.empty(0))
+    noise = torch.randn(IMAGES, *shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        noise = noise.to(like.device, like.dtype)
+        seen = trace(model, noise)
+        _require_images_apart(model, noise, seen.output)
+        return seen
+    except Exception as error:
+        raise ValueError(
+            f"Finding the layers of {type(model).__name__} by running it on images of shape {shape} failed: "
+            f"{error} If it takes other images, say so: model.pretrained_cfg = "
+            "{'input_size': (channels, height, width)}."
+        ) from error
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _require_images_apart(model: nn.Module, images: Tensor, output: Any) -> None:
+    """Refuse a network that gives an image something else beside other images: no batch would be as another."""
+    if not isinstance(output, Tensor) or output.device.type == "meta":
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        again = model(torch.cat((images[:1], images[1:].flip(-1) + 1)))
+    off = float((again[0] - output[0]).abs().max())
+    if off > 1e-2 * float(output[0].abs().max()):
+        raise ValueError(
+            "what it gives for an image depends on the other images beside it, or on chance, so that no two "
+            "passes agree. Does a norm take the statistics of the batch?"
+        )
+
+
+def _structure(model: nn.Module, seen: Trace) -> Structure:
+    found = blocks(seen, model)
+    named = _Names(model, seen, found)
+    listed = named.layers if found else _fired(seen)
+    last = max(len(listed) - 1, 1)
+    listed = [replace(layer, depth=index / last) for index, layer in enumerate(listed)]
+    attentions = [(_block_of(attention, found), attention) for attention in seen.attentions]
+    made = Structure(listed, named.residuals, attentions, "other", seen)
+    outputs = [made.place(layer) for layer in listed if layer.kind == "block"]
+    made = replace(made, layers=_with_stages(made), family=_family(model, seen, found, outputs))
+    at = {layer.name: layer for layer in made.layers}
+
+    def listed_as(layer: Layer) -> Layer:
+        return at.get(layer.name, layer)
+
+    residuals = [
+        replace(each, skip=listed_as(each.skip), branch=listed_as(each.branch), output=listed_as(each.output))
+        for each in named.residuals
+    ]
+    return replace(made, residuals=residuals)
+
+
+def _with_stages(seen: Structure) -> list[Layer]:
+    """Blocks begin stages, or where there are none, any layer; what lies outside belongs to the one before."""
+    by_block = {layer.block: layer for layer in seen.layers if layer.kind == "block"}
+    stage, fewest, result = -1, math.inf, []
+    for layer in seen.layers:
+        grid = seen.place(by_block.get(layer.block, layer)).grid if layer.block or not by_block else None
+        if grid is not None and 1 < math.prod(grid) < fewest:
+            stage, fewest = stage + 1, math.prod(grid)
+        result.append(replace(layer, stage=max(stage, 0)))
+    return result
+
+
+def _block_of(attention: Attention, found: Sequence[Block]) -> str:
+    for number, block in enumerate(found, start=1):
+        if (block.module, block.call) in attention.inside:
+            return f"block {number}"
+    return attention.module or "network"
+
+
+def _family(model: nn.Module, seen: Trace, found: Sequence[Block], outputs: Sequence[Place]) -> Family:
+    if isinstance(model, ResNet | ResNetV2):
+        return "resnet"
+    kinds = [added.kind for block in found for added in block.added]
+    attention = "attention" in kinds or bool(seen.attentions)
+    convolves = [
+        any(node.operation == "convolution" and node.merges for node in added.inside)
+        for block in found
+        for added in block.added
+    ]
+    one_grid = len({place.grid for place in outputs if place.grid is not None}) == 1
+    maps = all(place.kind == "map" for place in outputs)
+    if attention:
+        return "vit" if one_grid and not maps else "other"
+    if one_grid and outputs and not maps and not any(convolves):
+        return "mixer"
+    if not found:
+        return (
+            "cnn"
+            if any(isinstance(each, nn.Conv2d) and max(each.kernel_size) > 1 for each in model.modules())
+            else "other"
+        )
+    return "cnn" if maps and any(convolves) else "other"
+
+
+def _fired(seen: Trace) -> list[Layer]:
+    """Every module that makes a tensor, in firing order."""
+    found: list[Layer] = []
+    known: set[Node] = set()
+    for event in seen.events:
+        of_images = len(event.node.shape) > 1 and event.node.shape[0] == IMAGES
+        if event.side == "output" and event.module and of_images and event.node not in known:
+            known.add(event.node)
+            name = event.module if event.call == 0 else f"{event.module}/call {event.call + 1}"
+            found.append(Layer(name, event.kind, None, 0.0, event.module, call=event.call))
+    return found
+
+
+class _Names:
+    """Layers and residual additions of the blocks that were found, by the words of the head of this module."""
+
+    def __init__(self, model: nn.Module, seen: Trace, found: Sequence[Block]) -> None:
+        self._model, self._seen = model, seen
+        self._outputs = [event for event in seen.events if event.side == "output"]
+        self._timed: list[tuple[int, Layer]] = []
+        self._of_node: list[tuple[Node, Layer]] = []  # the stream
+        self.residuals: list[Residual] = []
+        for number, block in enumerate(found, start=1):
+            self._before(number, block)
+            self._block(number, block)
+        for number, block in enumerate(found, start=1):
+            if not block.added:
+                self._like_its_siblings(number, block, found)
+        if found:
+            self._after(max(block.end for block in found))
+        self._timed.sort(key=lambda timed: timed[0])
+        self.layers = [layer for _, layer in self._timed]
+
+    def _list(self, name: str, kind: str, number: int | None, event: Event) -> Layer:
+        layer = Layer(name, kind, number, 0.0, event.module, event.side, event.call)
+        taken = {other.name for _, other in self._timed}
+        if layer.name in taken:
+            count = next(count for count in range(2, 10**6) if f"{name} {count}" not in taken)
+            layer = replace(layer, name=f"{name} {count}")
+        self._timed.append((event.time, layer))
+        return layer
+
+    def _before(self, number: int, block: Block) -> None:
+        """What goes into a block, where it is not what another block gave."""
+        given = block.input or (block.added[0].skip if block.added else None)
+        if given is None or self._stream(given.node) is not None:
+            return
+        # Of several modules that hand on the same tensor the last.
+        made = [
+            each for each in self._outputs if each.time < block.begin and each.node is given.node and each.module
+        ]
+        event = made[-1] if made else given
+        name, kind = ("embedding", "embedding") if not self._timed else (f"before block {number}", "residual")
+        self._of_node.append((given.node, self._list(name, kind, None, event)))
+
+    def _stream(self, node: Node) -> Layer | None:
+        """The latest layer of the stream that is this, or a view of it."""
+        return next((layer for known, layer in reversed(self._of_node) if same(known, node)), None)
+
+    def _block(self, number: int, block: Block) -> None:
+        if not block.added:
+            if block.output is not None:
+                self._of_node.append(
+                    (block.output.node, self._list(f"block {number}", "block", number, block.output))
+                )
+            return
+        inside = [each for each in self._outputs if block.begin <= each.time <= block.end]
+        alone = len(block.added) == 1
+        for added in block.added:
+            last = added is block.added[-1]
+            prefix = f"block {number}/"
+            branch = self._list(prefix + added.kind, added.kind, number, self._made(added.branch, inside))
+            skip = self._stream(added.skip.node)
+            if not added.identity:
+                skip = self._list(f"{prefix}shortcut", "shortcut", number, self._made(added.skip, inside))
+            elif skip is None:
+                skip = self._list(
+                    f"{prefix}before {added.kind}", "residual", number, self._made(added.skip, inside)
+                )
+            if alone:
+                self._convolutions_and_norms(number, block, added, inside)
+            else:
+                self._norm(number, block, added, inside)
+                self._hidden(number, added, inside)
+            total = added.addition.sum
+            activation: str | None = None
+            if (
+                last
+                and block.output is not None
+                and (follows := self._follows(total.node, block.output.node)) is not None
+            ):
+                activation = follows or None
+                output = self._list(f"block {number}", "block", number, block.output)
+                self._of_node.append((block.output.node, output))
+            elif last and block.output is None:
+                output = self._list(f"block {number}", "block", number, total)
+            else:
+                output = self._list(f"{prefix}after {added.kind}", "residual", number, self._read_by(total))
+            self._of_node.append((total.node, output))
+            side: Literal["left", "right"] = "left" if added.skip is added.addition.left else "right"
+            where = (added.addition.module, added.addition.call, side)
+            self.residuals.append(Residual(skip, branch, output, activation, where))
+        if block.output is not None and all(layer.name != f"block {number}" for _, layer in self._timed):
+            # Something else follows the last sum.
+            output = self._list(f"block {number}", "block", number, block.output)
+            self._of_node.append((block.output.node, output))
+
+    @staticmethod
+    def _follows(total: Node, output: Node) -> str | None:
+        """What follows a sum until the output: "" for nothing, one activation, or None for more than that."""
+        if same(total, output):
+            return ""
+        before = [node for node in pointwise_back(output) if node.operation not in ("view", "permute", "clone")]
+        if len(before) > 1 and before[1] is total and not before[0].operation.startswith(("native_", "cudnn_")):
+            return before[0].operation
+        return None
+
+    def _made(self, event: Event, inside: Sequence[Event]) -> Event:
+        """The last module that hands on this very tensor before it is added; else the operand itself."""
+        made = [each for each in inside if each.node is event.node and each.time < event.time]
+        return made[-1] if made else event
+
+    def _read_by(self, event: Event) -> Event:
+        """The first module that takes this very tensor; else the sum itself."""
+        for each in self._seen.events:
+            if each.side == "input" and each.node is event.node and each.time > event.time:
+                return each
+        return event
+
+    def _norm(self, number: int, block: Block, added: Added, inside: Sequence[Event]) -> None:
+        for each in inside:
+            beside = each.module.rpartition(".")[0] == block.module and "Norm" in each.kind
+            of_branch = each.node in added.inside and not same(each.node, added.branch.node)
+            if beside and of_branch and any(same(node, added.origin) for node in each.node.parents):
+                self._list(f"block {number}/{added.kind} norm", "norm", number, each)
+
+    def _hidden(self, number: int, added: Added, inside: Sequence[Event]) -> None:
+        """What goes into the last product with weights of an MLP."""
+        if added.kind == "attention":
+            return
+        nodes = {node for node in added.inside}
+        weighted = [each for each in inside if each.node in nodes and self._has_weights(each)]
+        if len(weighted) < 2:
+            return
+        last = weighted[-1]
+        given = next(
+            (
+                each
+                for each in self._seen.events
+                if (each.module, each.side, each.call) == (last.module, "input", last.call)
+            ),
+            None,
+        )
+        if given is None:
+            return
+        node = given.node
+        if "norm" in node.operation and len(node.parents) == 1:
+            node = node.parents[0]
+        made = [each for each in inside if each.node is node]
+        event = made[0] if made else given
+        if node in nodes:
+            kind = "mlp hidden" if added.kind == "mlp" else "hidden"
+            self._list(f"block {number}/{added.kind} hidden", kind, number, event)
+
+    def _has_weights(self, event: Event) -> bool:
+        weight = getattr(self._model.get_submodule(event.module), "weight", None)
+        return isinstance(weight, Tensor) and weight.ndim > 1
+
+    def _convolutions_and_norms(self, number: int, block: Block, added: Added, inside: Sequence[Event]) -> None:
+        """Convolutions and norms beside each other in a block; a norm is read after the activation behind it."""
+        ends = (added.branch.node, added.skip.node)
+        beside = [
+            each
+            for each in inside
+            if each.module.rpartition(".")[0] == block.module and not any(each.node is end for end in ends)
+        ]
+        counts = {"conv": 0, "norm": 0}
+        for each in beside:
+            word = (
+                "conv"
+                if self._has_weights(each) and "Conv" in each.kind
+                else "norm"
+                if "Norm" in each.kind
+                else None
+            )
+            if word is None:
+                continue
+            event = each
+            if word == "norm":
+                after = [
+                    x
+                    for x in beside
+                    if x.node.parents == (each.node,) and not self._has_weights(x) and not x.node.merges
+                ]
+                event = after[0] if after else each
+            counts[word] += 1
+            self._list(
+                f"block {number}/{word} {counts[word]}", "hidden" if word == "conv" else "norm", number, event
             )
 
-
-def _architecture(model: nn.Module) -> _Architecture | None:
-    for known, architecture in _ARCHITECTURES.items():
-        if isinstance(model, known):
-            blocks = [model.get_submodule(path) for path in _block_paths(model, architecture)]
-            return architecture if blocks and all(map(_is_known_block, blocks)) else None
-    return None
-
-
-def _is_known_block(block: nn.Module) -> bool:
-    # The exact class: a subclass may put its parts together in another way.
-    last = _LAST_ACTIVATION.get(type(block))
-    return type(block) in _BLOCKS and (last is None or isinstance(getattr(block, last), nn.ReLU))
-
-
-def _block_paths(model: nn.Module, architecture: _Architecture) -> list[str]:
-    stages = architecture.stages.split()
-    if "*" in architecture.stages:
-        parent, _, child = architecture.stages.partition(".*.")
-        stages = [f"{parent}.{name}.{child}" for name, _ in model.get_submodule(parent).named_children()]
-    return [f"{stage}.{name}" for stage in stages for name, _ in model.get_submodule(stage).named_children()]
-
-
-def _named_places(model: nn.Module, architecture: _Architecture) -> Iterator[Layer]:
-    yield Layer("embedding", "embedding", None, 0.0, architecture.embedding)
-    for number, path in enumerate(_block_paths(model, architecture), start=1):
-        block = model.get_submodule(path)
-        for place in _BLOCKS[type(block)]:
-            inside = _first_present(block, place.modules)
-            if inside is not None:
-                name = f"block {number}/{place.name}".removesuffix("/")
-                module = f"{path}.{inside}".removesuffix(".")
-                yield Layer(name, place.kind, number, 0.0, module, place.side, place.call)
-    for path in architecture.final_norm.split():
-        # timm writes Identity for the norm that a network does not have.
-        if not isinstance(model.get_submodule(path), nn.Identity):
-            yield Layer("final norm", "norm", None, 0.0, path)
-
-
-def _first_present(block: nn.Module, paths: str) -> str | None:
-    """Of several paths, the first that leads to a module; the empty path is the block itself."""
-    modules = dict(block.named_modules(remove_duplicate=False))
-    return next((path for path in paths.split() or [""] if path in modules), None)
-
-
-def _fired_modules(model: nn.Module) -> list[Layer]:
-    require_evaluation_mode(model)
-    like = next(model.parameters(), torch.empty(0))
-    images = torch.zeros(2, *input_size(model), device=like.device, dtype=like.dtype)
-    calls: Counter[str] = Counter()
-    # The tensors are kept, so that no later one takes the identity of an earlier one. Writing in place
-    # changes the version: the output of an in-place ReLU is not the tensor that the ReLU got.
-    outputs: dict[tuple[int, int], Tensor] = {}
-    found: list[Layer] = []
-
-    def note(path: str, module: nn.Module, _: Any, output: Any) -> None:
-        calls[path] += 1
-        if not (isinstance(output, Tensor) and output.ndim > 1 and len(output) == len(images)):
+    def _like_its_siblings(self, number: int, block: Block, found: Sequence[Block]) -> None:
+        """A block without residual connections is read where the blocks beside it are read."""
+        parts = [name for name, _ in self._model.get_submodule(block.module).named_children()]
+        for other, sibling in enumerate(found, start=1):
+            if (
+                not sibling.added
+                or [name for name, _ in self._model.get_submodule(sibling.module).named_children()] != parts
+            ):
+                continue
+            own = [layer for _, layer in self._timed if layer.block == other and layer.kind != "block"]
+            for layer in own:
+                if layer.side not in ("output", "input") or not layer.module.startswith(f"{sibling.module}."):
+                    continue
+                module = block.module + layer.module[len(sibling.module) :]
+                event = self._seen.event(module, layer.side, layer.call)
+                if event is not None:
+                    self._list(re.sub(r"^block \d+", f"block {number}", layer.name), layer.kind, number, event)
             return
-        key = (id(output), output._version)
-        if key not in outputs:
-            outputs[key] = output
-            name = path if calls[path] == 1 else f"{path}/call {calls[path]}"
-            found.append(Layer(name, type(module).__name__, None, 0.0, path, call=calls[path] - 1))
 
-    with ExitStack() as hooks:
-        for path, module in model.named_modules():
-            if path:
-                hooks.callback(module.register_forward_hook(partial(note, path)).remove)
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                model(images)
-        except Exception as error:
-            raise ValueError(
-                f"{type(model).__name__} is of an unknown architecture, and finding its layers by running it "
-                f"on zeros of shape {tuple(images.shape)} failed: {error}. If it takes other images, say so: "
-                "model.pretrained_cfg = {'input_size': (channels, height, width)}."
-            ) from error
-    return found
+    def _after(self, end: int) -> None:
+        for each in self._outputs:
+            if each.time > end and "Norm" in each.kind:
+                self._list("final norm", "norm", None, each)

@@ -5,14 +5,17 @@ safetensors file, and for some networks knows only an address of one. Both are r
 how to convert what one trusts.
 """
 
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import timm
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from seelike import hub
+from seelike.models.image_size import Size, resized
 from seelike.models.sources import WeightsSource, note_source
 
 # timm's names of weights on the hub, where they are not the usual ones.
@@ -21,11 +24,12 @@ _OPEN_CLIP = "open_clip_pytorch_model.bin"
 _SAFETENSORS = {_USUAL: "model.safetensors", _OPEN_CLIP: "open_clip_model.safetensors"}
 
 
-def load_pretrained(name: str) -> nn.Module:
+def load_pretrained(name: str, image_size: Size | None = None) -> nn.Module:
     """Build a network of timm with the weights that its authors published.
 
     Args:
         name: A name of timm, with its tag or without.
+        image_size: Height and width of the images that it is to read, in pixels; None for what it was trained on.
 
     Returns:
         The network. `weights_source` names the commit and the hash of its weights.
@@ -33,7 +37,8 @@ def load_pretrained(name: str) -> nn.Module:
     Raises:
         RuntimeError: There are no weights of this name, or none as safetensors.
         HubError: They could not be had from the hub; `seelike.hub` has a class for each cause.
-        ValueError: The file is not safetensors, or does not fit the architecture.
+        ValueError: The file is not safetensors, or does not fit the architecture; or the network cannot read
+            images of that size.
     """
     configuration = timm.get_pretrained_cfg(name)
     if configuration is None or not configuration.has_weights:
@@ -53,7 +58,24 @@ def load_pretrained(name: str) -> nn.Module:
         found = hub.download(repository, file, revision=revision or "main", hint=hint)
     except hub.NotInRepository as error:
         raise RuntimeError(_only_unsafe(name, f"{repository} has no {file}")) from error
-    model = _filled(name, found)
+    whence = f"{found.path}, from {found.repository} at {found.revision}"
+    try:
+        with safe_open(found.path, framework="pt"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(
+            f"{whence}, is not a safetensors file, though it is what the hub has ({error}). Tell its authors; a "
+            f"file of your own is loaded as '{name}@path/to/weights.safetensors'."
+        ) from error
+    try:
+        model = filled(name, found.path)
+    except Exception as error:  # of any kind, from timm's functions that rename tensors
+        raise ValueError(
+            f"The tensors of {whence}, do not fit {name!r} of timm {timm.__version__}: "
+            f"{shorten(str(error), 300)} Another timm may know them: pip install -U timm."
+        ) from error
+    if image_size is not None:
+        model = resized(model, image_size, partial(filled, name, found.path))
     note_source(model, WeightsSource(found.file, found.sha256, found.repository, found.revision))
     return model
 
@@ -73,23 +95,12 @@ def _only_unsafe(name: str, found: str) -> str:
     )
 
 
-def _filled(name: str, found: hub.HubFile) -> nn.Module:
-    whence = f"{found.path}, from {found.repository} at {found.revision}"
-    try:
-        with safe_open(found.path, framework="pt"):
-            pass
-    except SafetensorError as error:
-        raise ValueError(
-            f"{whence}, is not a safetensors file, though it is what the hub has ({error}). Tell its authors; a "
-            f"file of your own is loaded as '{name}@path/to/weights.safetensors'."
-        ) from error
-    # timm's own way of filling: it knows what to rename, and which classifier belongs to the weights. Its special
-    # loaders are for other formats.
-    overlay = {"file": str(found.path), "custom_load": False}
-    try:
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # of any kind, from timm's functions that rename tensors
-        raise ValueError(
-            f"The tensors of {whence}, do not fit {name!r} of timm {timm.__version__}: "
-            f"{shorten(str(error), 300)} Another timm may know them: pip install -U timm."
-        ) from error
+def filled(architecture: str, path: Path, **arguments: Any) -> nn.Module:
+    """Build a network of timm and fill it as timm does, from a safetensors file that was opened before.
+
+    timm knows which tensors to rename or to resample, and which classifier belongs to the weights. Its special
+    loaders are for other formats.
+    """
+    overlay = {"file": str(path), "state_dict": None, "custom_load": False, "source": ""}
+    overlay |= arguments.pop("pretrained_cfg_overlay", {})
+    return timm.create_model(architecture, **arguments, pretrained=True, pretrained_cfg_overlay=overlay)

@@ -1,24 +1,31 @@
-"""Read activations in one forward pass, each inside the hook that sees it.
+"""Read activations in one forward pass, each as soon as it is there.
 
 What a module hands on may be overwritten before the pass is over: by the in-place ReLU after it, or by the
 `x += shortcut` at the end of a ResNet block. So every activation is copied, or reduced to what is needed of
 it, while its hook runs. Reducing there also keeps the memory small: a layer of ViT-L/16 takes 0.8 MB for each
 image.
+
+The output or input of a module is read by a hook. The operands of an addition that is written in a module's own
+`forward`, which no module may hand on, are read as PyTorch's function is called.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from seelike.errors import unknown_name
-from seelike.models.layers import Layer, require_evaluation_mode
+from seelike.models.layers import Layer
+from seelike.models.measurable import require_measurable
 from seelike.models.precision import as_given
+from seelike.models.trace import Additions, Running
+
+Keep = Callable[[Layer, Any], None]
 
 
 def read(
@@ -57,8 +64,7 @@ def read(
         >>> read(model, layers(model, ["block 1"]), images, lambda layer, activation: activation.ndim)
         {'block 1': 3}
     """
-    require_evaluation_mode(model)
-    modules = dict(model.named_modules(remove_duplicate=False))
+    require_measurable(model)
     results: dict[str, Any] = {}
 
     def keep(layer: Layer, activation: Any) -> None:
@@ -69,20 +75,9 @@ def read(
             )
         results[layer.name] = activation.clone() if reduce is None else reduce(layer, activation)
 
-    with ExitStack() as hooks:
-        names = set()
-        for layer in layers:
-            if layer.module not in modules:
-                hint = f"Layer {layer.name!r} must come from layers(model) of this very network."
-                raise unknown_name("module", layer.module, modules, hint)
-            if layer.name in names:
-                raise ValueError(f"Layer {layer.name!r} is given twice. Results are kept by name: give it once.")
-            names.add(layer.name)
-            hooks.callback(hook(modules[layer.module], layer, keep).remove)
-        like = next(model.parameters(), images)
-        with torch.no_grad():
-            model(images.to(like.device, like.dtype))
-
+    like = next(model.parameters(), images)
+    with listening(model, layers, keep), torch.no_grad():
+        model(images.to(like.device, like.dtype))
     silent = [layer.name for layer in layers if layer.name not in results]
     if silent:
         raise RuntimeError(
@@ -92,25 +87,47 @@ def read(
     return {layer.name: results[layer.name] for layer in layers}
 
 
-def hook(module: nn.Module, layer: Layer, keep: Callable[[Layer, Any], None]) -> RemovableHandle:
-    """Hook a layer for one forward pass.
+@contextmanager
+def listening(model: nn.Module, layers: Sequence[Layer], keep: Keep) -> Iterator[None]:
+    """Listen to layers of a network during one forward pass.
 
     Args:
-        module: The layer's module.
-        layer: The layer.
-        keep: Called with the layer and what it gives, as soon as there is one. Where the network computes in mixed
+        model: The network.
+        layers: Layers of this network.
+        keep: Called with a layer and what is there, as soon as it is. Where the network computes in mixed
             precision, `keep` does not.
 
-    Returns:
-        The handle that removes the hook.
+    Raises:
+        UnknownName: A layer is not of this network.
+        ValueError: Two layers have the same name.
 
     Example:
-        >>> module = nn.ReLU()
-        >>> handle = hook(module, Layer("relu", "", None, 0.0, ""), lambda layer, x: print(layer.name, x))
-        >>> _ = module(torch.tensor([-1.0, 2.0]))
+        >>> model = nn.Sequential(nn.ReLU())
+        >>> relu = Layer("relu", "", None, 0.0, "0")
+        >>> with listening(model, [relu], lambda layer, x: print(layer.name, x)):
+        ...     _ = model(torch.tensor([-1.0, 2.0]))
         relu tensor([0., 2.])
-        >>> handle.remove()
     """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    names = set()
+    for layer in layers:
+        if layer.module not in modules:
+            hint = f"Layer {layer.name!r} must come from layers(model) of this very network."
+            raise unknown_name("module", layer.module, modules, hint)
+        if layer.name in names:
+            raise ValueError(f"Layer {layer.name!r} is given twice. Results are kept by name: give it once.")
+        names.add(layer.name)
+    with ExitStack() as hooks:
+        of_additions = [layer for layer in layers if layer.side in ("left", "right", "sum")]
+        if of_additions:
+            hooks.enter_context(_listening_to_additions(modules, of_additions, keep))
+        for layer in layers:
+            if layer.side in ("output", "input"):
+                hooks.callback(_hook(modules[layer.module], layer, keep).remove)
+        yield
+
+
+def _hook(module: nn.Module, layer: Layer, keep: Keep) -> Any:
     calls = count()
 
     def on_input(_: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -126,3 +143,32 @@ def hook(module: nn.Module, layer: Layer, keep: Callable[[Layer, Any], None]) ->
     if layer.side == "input":
         return module.register_forward_pre_hook(on_input)
     return module.register_forward_hook(on_output)
+
+
+@contextmanager
+def _listening_to_additions(modules: dict[str, nn.Module], layers: Sequence[Layer], keep: Keep) -> Iterator[None]:
+    wanted: dict[tuple[str, int], list[Layer]] = {}
+    for layer in layers:
+        wanted.setdefault((layer.module, layer.call), []).append(layer)
+    running, seen = Running(), Counter[str]()
+
+    def on_addition(left: Tensor, right: Tensor, add: Callable[[], Tensor]) -> Tensor:
+        key = (running.innermost, seen[running.innermost])
+        seen[running.innermost] += 1
+        asked = wanted.get(key, ())
+        for layer in asked:
+            if layer.side != "sum":
+                with as_given():
+                    keep(layer, left if layer.side == "left" else right)
+        total = add()
+        for layer in asked:
+            if layer.side == "sum":
+                with as_given():
+                    keep(layer, total)
+        return total
+
+    # Additions count for the innermost module: so its children must be known to run, too.
+    paths = dict.fromkeys(layer.module for layer in layers)
+    inside = [f"{path}.{name}".removeprefix(".") for path in paths for name, _ in modules[path].named_children()]
+    with running.through(modules[""], dict.fromkeys([*paths, *inside])), Additions(on_addition):
+        yield

@@ -5,16 +5,16 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
 
 - The *first third* of a network is its layers of depth below 1/3, the *last third* those of depth above 2/3,
   the *middle third* the rest.
-- The *stages* of a ResNet are its runs of blocks at one resolution. A layer before the first of them belongs
-  to the first, a layer after the last to the last.
+- The *stages* of a CNN are its runs of blocks at one resolution: a new one begins where there are fewer locations
+  than ever before. A layer inside a block belongs to the stage of the block's output, one outside of blocks to the
+  stage before it.
 - The *best match* of a layer is the layer of the other network with which it has the highest CKA.
 - A network falls into *two parts* at the edge between two blocks where the mean CKA within parts exceeds the mean
   CKA across them most. The embedding belongs to the first part, what follows the last block to the second.
-- A ViT has no stages. To ask whether it falls into some, it is cut where the ResNet's stages end, at equal
+- A ViT has one stage. To ask whether it falls into more, it is cut where the CNN's stages end, at equal
   relative depth. Layers near each other are alike in any network; with equal cuts that favours neither.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -22,18 +22,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-
-@runtime_checkable
-class HasDepth(Protocol):
-    """What is needed of a layer here; `seelike.models.Layer` has it."""
-
-    @property
-    def depth(self) -> float:
-        """Relative depth, from 0 to 1."""
-
-    @property
-    def module(self) -> str:
-        """Path of the module that is read."""
+from seelike.models import Layer
 
 
 @runtime_checkable
@@ -64,10 +53,6 @@ class TwoParts:
     within_second: Float[np.ndarray, " repeats"]
     across: Float[np.ndarray, " repeats"]
     step: Float[np.ndarray, " repeats"]
-
-
-# ResNetV2 and most of timm name their stages `stages.0`, the plain ResNets `layer1`.
-_STAGE = re.compile(r"(?:^|\.)(?:stages\.|layer)(\d+)(?:\.|$)")
 
 
 def mean_off_diagonal(cka: Float[np.ndarray, "repeats n n"]) -> Float[np.ndarray, " repeats"]:
@@ -138,16 +123,16 @@ def within_minus_between_stages(
 
 
 def depth_of_best_match(
-    cka: Float[np.ndarray, "repeats vit resnet"],
+    cka: Float[np.ndarray, "repeats vit cnn"],
     vit_depth: Float[np.ndarray, " vit"],
-    resnet_depth: Float[np.ndarray, " resnet"],
+    cnn_depth: Float[np.ndarray, " cnn"],
 ) -> Float[np.ndarray, " repeats"]:
-    """Relative depth of the ViT layer that is most like the ResNet's middle layer (Figure 2).
+    """Relative depth of the ViT layer that is most like the CNN's middle layer (Figure 2).
 
     Args:
-        cka: CKA of all ViT layers with all ResNet layers, per repeat.
+        cka: CKA of all ViT layers with all CNN layers, per repeat.
         vit_depth: Relative depth of each ViT layer.
-        resnet_depth: Relative depth of each ResNet layer. Its middle layer is the one nearest to 0.5; of two,
+        cnn_depth: Relative depth of each CNN layer. Its middle layer is the one nearest to 0.5; of two,
             the lower.
 
     Returns:
@@ -158,7 +143,7 @@ def depth_of_best_match(
         >>> depth_of_best_match(cka, np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]))
         array([0.])
     """
-    middle = int(np.abs(resnet_depth - 0.5).argmin())
+    middle = int(np.abs(cnn_depth - 0.5).argmin())
     return depth_of_best_matches(cka[:, :, [middle]], vit_depth)[:, 0]
 
 
@@ -264,12 +249,12 @@ def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock])
     )
 
 
-def pairs_by_size(vits: Sequence[str], resnets: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair ViTs with ResNets as Figure B.1 does: the smallest with the smallest, the larger ones with the largest.
+def pairs_by_size(vits: Sequence[str], cnns: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair ViTs with CNNs as Figure B.1 does: the smallest with the smallest, the larger ones with the largest.
 
     Args:
         vits: Names, from small to large.
-        resnets: Names, likewise.
+        cnns: Names, likewise.
 
     Returns:
         One pair for each ViT; none where one of the lists is empty.
@@ -278,18 +263,18 @@ def pairs_by_size(vits: Sequence[str], resnets: Sequence[str]) -> list[tuple[str
         >>> pairs_by_size(["ViT-B/32", "ViT-L/16", "ViT-H/14"], ["ResNet50", "ResNet152x2"])
         [('ViT-B/32', 'ResNet50'), ('ViT-L/16', 'ResNet152x2'), ('ViT-H/14', 'ResNet152x2')]
     """
-    return [(vit, resnets[0] if place == 0 else resnets[-1]) for place, vit in enumerate(vits) if resnets]
+    return [(vit, cnns[0] if place == 0 else cnns[-1]) for place, vit in enumerate(vits) if cnns]
 
 
 def row_maximum_middle_minus_last_third(
-    cka: Float[np.ndarray, "repeats vit resnet"], vit_depth: Float[np.ndarray, " vit"]
+    cka: Float[np.ndarray, "repeats vit cnn"], vit_depth: Float[np.ndarray, " vit"]
 ) -> Float[np.ndarray, " repeats"]:
-    """How much less the last third of a ViT is like any ResNet layer than its middle third is (Figure 2).
+    """How much less the last third of a ViT is like any CNN layer than its middle third is (Figure 2).
 
-    Each ViT layer is given its highest CKA with any ResNet layer. These are averaged over the two thirds.
+    Each ViT layer is given its highest CKA with any CNN layer. These are averaged over the two thirds.
 
     Args:
-        cka: CKA of all ViT layers with all ResNet layers, per repeat.
+        cka: CKA of all ViT layers with all CNN layers, per repeat.
         vit_depth: Relative depth of each ViT layer.
 
     Returns:
@@ -309,86 +294,70 @@ def row_maximum_middle_minus_last_third(
     return _mean(best, middle, "layers in the middle third") - _mean(best, last, "layers in the last third")
 
 
-def stages(modules: Sequence[str]) -> Int[np.ndarray, " n"]:
-    """The stage of each layer of a ResNet, counted from 0.
+def stages(layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
+    """Give the stage of each layer of a network, counted from 0.
 
     Args:
-        modules: The module path of each layer (`Layer.module`), in firing order.
+        layers: Its layers, or some of them, in firing order, as `seelike.models.layers` gives them.
 
     Returns:
-        The stages. A layer outside of all stages belongs to the last stage before it, or to the first of all.
-
-    Raises:
-        ValueError: No path names a stage, as in a ViT. `stages_at` cuts those.
+        The stages; 0 for all layers of a network of one resolution, such as a ViT.
 
     Example:
-        >>> stages(["stem.conv", "stages.0.blocks.0", "stages.1.blocks.0", "stages.1.blocks.1", "norm"])
-        array([0, 0, 1, 1, 1])
+        >>> from seelike.models import layers, load
+        >>> stages(layers(load("test_resnet:random"), kinds=["block"]))
+        array([0, 1, 2, 3])
     """
-    named = [int(match[1]) if (match := _STAGE.search(module)) else None for module in modules]
-    known = sorted({stage for stage in named if stage is not None})
-    if not known:
-        raise ValueError(
-            f"None of the {len(modules)} module paths names a stage ('stages.0' or 'layer1'), "
-            f"for example {list(modules)[:2]}. For a network without stages use stages_at."
-        )
-    current, result = 0, []
-    for stage in named:
-        if stage is not None:
-            current = known.index(stage)
-        result.append(current)
-    return np.array(result)
+    return np.array([layer.stage for layer in layers])
 
 
-def stages_like(layers: Sequence[HasDepth], resnet_layers: Sequence[HasDepth]) -> Int[np.ndarray, " n"]:
-    """The stages of a network: its own, or where it has none, those of a ResNet at equal relative depth.
+def stages_like(
+    stage: Int[np.ndarray, " n"],
+    depth: Float[np.ndarray, " n"],
+    cnn_stage: Int[np.ndarray, " cnn"],
+    cnn_depth: Float[np.ndarray, " cnn"],
+) -> Int[np.ndarray, " n"]:
+    """The stages of a network: its own, or where it has but one, those of a CNN at equal relative depth.
 
     Args:
-        layers: The layers of any network, as `seelike.models.layers` gives them.
-        resnet_layers: The layers of a ResNet.
+        stage: The stage of each layer of any network, from `stages`.
+        depth: Relative depth of each of these layers.
+        cnn_stage: The stage of each layer of a CNN.
+        cnn_depth: Relative depth of each of these.
 
     Returns:
         The stage of each layer, counted from 0.
 
-    Raises:
-        ValueError: The second network has no stages.
-
     Example:
-        >>> from types import SimpleNamespace as Layer
-        >>> resnet = [Layer(depth=0.0, module="stages.0.conv"), Layer(depth=1.0, module="stages.1.conv")]
-        >>> vit = [Layer(depth=d, module="blocks.0") for d in (0.0, 0.3, 0.9)]
-        >>> stages_like(vit, resnet), stages_like(resnet, resnet)
-        (array([0, 0, 1]), array([0, 1]))
+        >>> cnn_stage, cnn_depth = np.array([0, 1]), np.array([0.0, 1.0])
+        >>> stages_like(np.array([0, 0, 0]), np.array([0.0, 0.3, 0.9]), cnn_stage, cnn_depth)
+        array([0, 0, 1])
     """
-    modules = [layer.module for layer in layers]
-    if any(map(_STAGE.search, modules)):
-        return stages(modules)
-    depth, resnet_depth = (np.array([layer.depth for layer in each], float) for each in (layers, resnet_layers))
-    return stages_at(depth, resnet_depth, stages([layer.module for layer in resnet_layers]))
+    return stage if len(np.unique(stage)) > 1 else stages_at(depth, cnn_depth, cnn_stage)
 
 
 def stages_at(
     depth: Float[np.ndarray, " n"],
-    resnet_depth: Float[np.ndarray, " resnet"],
-    resnet_stage: Int[np.ndarray, " resnet"],
+    cnn_depth: Float[np.ndarray, " cnn"],
+    cnn_stage: Int[np.ndarray, " cnn"],
 ) -> Int[np.ndarray, " n"]:
-    """Cut a network without stages at the relative depths where a ResNet's stages end.
+    """Cut a network without stages at the relative depths where a CNN's stages end.
 
     Args:
         depth: Relative depth of each layer of the network to cut.
-        resnet_depth: Relative depth of each ResNet layer.
-        resnet_stage: Stage of each ResNet layer, from `stages`.
+        cnn_depth: Relative depth of each CNN layer.
+        cnn_stage: Stage of each CNN layer, from `stages`.
 
     Returns:
         The stage of each layer. A stage ends halfway between its last layer and the next stage's first.
 
     Example:
-        >>> resnet_depth, resnet_stage = np.array([0.0, 0.2, 0.4, 1.0]), np.array([0, 0, 1, 1])
-        >>> stages_at(np.array([0.0, 0.25, 0.35, 1.0]), resnet_depth, resnet_stage)
+        >>> cnn_depth, cnn_stage = np.array([0.0, 0.2, 0.4, 1.0]), np.array([0, 0, 1, 1])
+        >>> stages_at(np.array([0.0, 0.25, 0.35, 1.0]), cnn_depth, cnn_stage)
         array([0, 0, 1, 1])
     """
-    ends = np.flatnonzero(np.diff(resnet_stage))
-    cuts = (resnet_depth[ends] + resnet_depth[ends + 1]) / 2
+    ends = np.flatnonzero(np.diff(cnn_stage))
+    cuts = (cnn_depth[ends] + cnn_depth[ends + 1]) / 2
     return np.searchsorted(cuts, depth, side="right")
 
 

@@ -44,6 +44,7 @@ class Propagation:
         cosine_with_output: Cosine of skip and sum of each token.
         cosine_of_spatial: The latter, mean over the spatial tokens.
         num_prefix_tokens: How many tokens are CLS or registers.
+        has_cls: Whether the first of them is CLS, at every addition.
     """
 
     names: list[str]
@@ -54,16 +55,17 @@ class Propagation:
     cosine_with_output: Float[np.ndarray, "repeats additions tokens"]
     cosine_of_spatial: Float[np.ndarray, "repeats additions"]
     num_prefix_tokens: int
+    has_cls: bool
 
     @property
     def ratio_of_cls(self) -> Float[np.ndarray, "repeats additions"] | None:
-        """Skip ratio of the CLS token; None where there is none."""
-        return self.ratio[..., 0] if self.num_prefix_tokens else None
+        """Skip ratio of the CLS token; None where there is none at every addition."""
+        return self.ratio[..., 0] if self.has_cls else None
 
     @property
     def cosine_of_cls(self) -> Float[np.ndarray, "repeats additions"] | None:
-        """Cosine of skip and sum of the CLS token; None where there is none."""
-        return self.cosine_with_output[..., 0] if self.num_prefix_tokens else None
+        """Cosine of skip and sum of the CLS token; None where there is none at every addition."""
+        return self.cosine_with_output[..., 0] if self.has_cls else None
 
     def of_kind(self, kind: str) -> list[int]:
         """Places of the additions whose branch is of a kind."""
@@ -121,6 +123,7 @@ def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int 
         cosine_with_output=stack("cosine_with_output"),
         cosine_of_spatial=stack("cosine_with_output", spatial=True),
         num_prefix_tokens=first.num_prefix_tokens,
+        has_cls=all(one.num_prefix_tokens > 0 and one.has_cls for one in repeats[0].values()),
     )
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d
 
 from seelike.data import ImageSet
 from seelike.localization import within_one_cell
-from seelike.models import Layer, family, layers, read
+from seelike.models import Layer, layers, places
 from seelike.streaming import Images
 
 # In a coarser grid nearly all patches are neighbours.
@@ -73,8 +73,9 @@ def mapped_blocks(model: nn.Module, images: ImageSet | Tensor, number: int = 8) 
         number: Most blocks to choose.
 
     Returns:
-        The blocks in firing order, the last block of the network among them; none where the architecture is
-        unknown, or the last block has a grid of fewer than 16 locations, most of which are neighbours.
+        The blocks in firing order, the last block on a grid among them; none where no block is on a grid that
+        cuts the image into equal patches, or the last one has fewer than 16 locations, most of which are
+        neighbours.
 
     Example:
         >>> from seelike.models import load
@@ -82,16 +83,15 @@ def mapped_blocks(model: nn.Module, images: ImageSet | Tensor, number: int = 8) 
         >>> [layer.name for layer in mapped_blocks(load("resnet18:random"), torch.zeros(1, 3, 224, 224))]
         ['block 5', 'block 6', 'block 7', 'block 8']
     """
-    if family(model) == "other":
+    blocks = [layer for layer in layers(model) if layer.kind == "block"]
+    image = Images(images, model)[:1]
+    grids = {name: place.grid for name, place in places(model, blocks, image).items() if place.grid is not None}
+    # Only what cuts the image into equal patches can be mapped onto it.
+    height, width = image.shape[2:]
+    found = {name: math.prod(grid) for name, grid in grids.items() if height % grid[0] == 0 == width % grid[1]}
+    blocks = [block for block in blocks if block.name in found]
+    if not blocks:
         return []
-    blocks = layers(model, kinds=["block"])
-
-    def locations(_: Layer, activation: Tensor) -> int:
-        if activation.ndim == 4:
-            return math.prod(activation.shape[2:])
-        return activation.shape[1] - getattr(model, "num_prefix_tokens", 0)
-
-    found = read(model, blocks, Images(images, model)[:1], locations)
     of_last = found[blocks[-1].name]
     if of_last < _FEWEST_LOCATIONS:
         return []
