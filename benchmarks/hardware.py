@@ -1,15 +1,16 @@
 """What a machine can do at best, and what a piece of work asks of it: operations, and bytes moved."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from architectures import Operations
 from side_by_side import synchronise
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
@@ -30,6 +31,25 @@ _NO_TRAFFIC = {
 }
 # Writing here lets Linux forget the largest memory of a process so far.
 _FORGET = Path("/proc/self/clear_refs")
+
+
+class Operations(TorchDispatchMode):
+    """Count floating-point operations by the type of their results, such as "bfloat16"."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        super().__init__()
+        self.by_type: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and add what it takes."""
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        if func.overloadpacket in flop_registry:
+            first = next(leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor))
+            count = flop_registry[func.overloadpacket](*args, **kwargs, out_val=made)
+            self.by_type[_name(first.dtype)] += count
+        return made
 
 
 class Costs(Operations):

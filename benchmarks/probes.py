@@ -17,17 +17,131 @@ ridge regression: the scatter of each problem, in float32. Errors of weights are
 against scikit-learn at the strength that seelike chose.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
+from errors import Draw, formulas, numpy, relative
+from expected import forward
+from few_shot_baseline import fit_few_shot_probe
+from hardware import OF_EIGENDECOMPOSITION
+from scale import SMALLER_VIT, Count, Growth, Limit, Row, Size, Works, beside_forward_passes, evenly
 from side_by_side import arguments, report, row, side_by_side
 from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 from sklearn.model_selection import PredefinedSplit
+from torch import Tensor, nn
 
-from seelike.probes import RidgeProbe, held_out_part
+from seelike.data import ImageSet
+from seelike.models import layers
+from seelike.probes import STRENGTHS, RidgeProbe, held_out_part, probe_layers
+from seelike.probes.ridge import ridge_path
+from seelike.sections.linear_probes import HELD_OUT
 
 IMAGES, FEATURES, CLASSES = 1000, 384, 100
 ALPHAS = tuple(10.0**power for power in range(-3, 7))
 SHARE = 0.5
+FEW_SHOT_STRENGTH = 2.0**10
+
+
+def errors(normal: Draw) -> Iterator[tuple[str, float]]:
+    """Weights of a ridge regression, on the side of the images and on that of the features."""
+    for n, d in ((40, 17), (20, 51)):
+        x = normal(n, d)
+        labels = torch.arange(n, device=x.device) % 3
+        for strength in (0.1, 10.0):
+            fitted = ridge_path(x, labels, 3).at(torch.tensor(strength))
+            weights, _ = formulas("references_probes").ridge(numpy(x), labels.cpu().numpy(), 3, strength)
+            yield "probe: weights", relative(fitted.weights, weights)
+
+
+def accuracy(model: nn.Module, images: ImageSet) -> float:
+    """Figures 11, 13, D.4 and F.1 to F.3: probes on each token of each block, trained on half of the images."""
+    half = len(images) // 2
+    train, test = images.select(np.arange(half)), images.select(np.arange(half, 2 * half))
+    probes = probe_layers(model, train, test, tokens=["each", "mean"], held_out=test)
+    return float(np.mean([probe.accuracy.double().mean() for probe in probes]))
+
+
+STATISTICS = {"probes": accuracy}
+
+
+def of_probes(size: Size, models: Sequence[nn.Module], images: Tensor) -> Works:
+    """Figures 11 and D.4: a probe of each token of each block."""
+    (model,) = models
+    labels = torch.arange(len(images)) % size.classes
+    blocks = [layer.name for layer in evenly(layers(model, kinds=["block"]), size.layers)]
+
+    def ours(n: int) -> None:
+        train, test = slice(0, n - size.test), slice(n - size.test, n)
+        probe_layers(
+            model,
+            (images[train], labels[train]),
+            (images[test], labels[test]),
+            tokens="each",
+            layers=blocks,
+            held_out=HELD_OUT,
+            batch_size=size.passes,
+            memory=size.memory,
+        )
+
+    read = f"{len(blocks)} blocks, each token, {size.classes} classes, {size.test} images to test"
+    return beside_forward_passes(ours, size, models, images, read=read)
+
+
+def counts(size: Size, models: Sequence[nn.Module], side: int) -> tuple[Count, Count]:
+    """Sums over images and eigendecompositions in float64, and the outputs of all strengths."""
+    (model,) = models
+    d, tokens = model.embed_dim, model.patch_embed.num_patches + model.num_prefix_tokens
+    problems = tokens * (size.layers or len(model.blocks))
+    train = size.images - size.test
+    held_out = HELD_OUT * train
+    # Factorised for the part that is not held out, and then for all.
+    factorised = 2 * (OF_EIGENDECOMPOSITION * d**3 + 2 * d**2 * size.classes) + 2 * d**2 * size.classes
+    outputs = held_out * (2 * d**2 + len(STRENGTHS) * 2 * d * size.classes) + size.test * 2 * d * size.classes
+    return (
+        forward(size, models, side),
+        {"float32": problems * outputs, "float64": problems * (factorised + 2 * train * d**2)},
+    )
+
+
+def of_probe_peers(size: Size, models: Sequence[nn.Module], images: Tensor) -> Works:
+    """Probes of one strength on each token of the last block, against big_vision's, one token after the other."""
+    (model,) = models
+    labels = torch.arange(len(images), device=images.device) % size.classes
+    with torch.no_grad():
+        features = torch.cat([model.forward_features(batch) for batch in images.split(size.passes)])
+    features = features[:, : size.layers].movedim(1, 0).float().contiguous()
+
+    def peer(n: int) -> None:
+        for token in features:
+            fit_few_shot_probe(token[:n], labels[:n], size.classes, FEW_SHOT_STRENGTH)
+
+    return Works(
+        lambda n: RidgeProbe(alphas=[FEW_SHOT_STRENGTH]).fit(features[:, :n], labels[:n]),
+        peer,
+        "big_vision's few-shot probe",
+        read=f"{len(features)} tokens, {size.classes} classes, one strength",
+    )
+
+
+ROWS = {
+    "figure_11": Row(
+        "Figures 11 and D.4, ViT-B/16",
+        of_probes,
+        Size(("ViT-B/16",), 10_500, 256, classes=1000, test=500, memory="110GB"),
+        Size((SMALLER_VIT,), 320, 32, classes=20, test=40, memory="4GB"),
+        Limit(ratio=1.5),
+        counts=counts,
+    ),
+    "probe_peers": Row(
+        "Probes beside big_vision's, ViT-B/16",
+        of_probe_peers,
+        Size(("ViT-B/16",), 10_000, 256, layers=16, classes=1000),
+        Size((SMALLER_VIT,), 320, 32, layers=16, classes=20),
+        precisions=("float32",),
+    ),
+}
+GROWTH = Growth("probes", of_probes, batch="passes")
 
 
 def make_problems(number: int, decay: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -72,13 +186,13 @@ def compare(name: str, decay: float, options, held_out: float | None) -> list[di
     theirs, probe = peers(), ours()
     same = [RidgeClassifier(float(alpha)).fit(x, numbers) for alpha, x in zip(probe.alpha_, arrays, strict=True)]
     coef = probe.coef_.cpu().numpy()
-    errors = [abs(w - peer.coef_).max() / abs(peer.coef_).max() for w, peer in zip(coef, same, strict=True)]
+    differences = [relative(w, peer.coef_) for w, peer in zip(coef, same, strict=True)]
     others = test.to(options.device)
     best = np.max([RidgeProbe([alpha]).fit(features, labels).score(others, labels) for alpha in ALPHAS], axis=0)
     accuracies = np.array([peer.score(x, numbers) for peer, x in zip(theirs, test.double().numpy(), strict=True)])
     found = probe.score(others, labels)
     numbers_found = {
-        "largest_error": float(max(errors)),
+        "largest_error": max(differences),
         "accuracy": float(np.mean(found)),
         "accuracy_of_scikit_learn": float(np.mean(accuracies)),
         "points_lost": lost(found, best),

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import foreign
 import numpy as np
 import pytest
 import references_attention as references
@@ -17,6 +18,7 @@ from torch import nn
 
 from seelike import attention as attention_module
 from seelike.attention import AttentionDistance, attention_distances, mean_attention, uniform_distance
+from seelike.models.measurable import input_size
 
 few_examples = settings(max_examples=25, deadline=None)
 
@@ -379,6 +381,7 @@ VITS = {
 @pytest.mark.parametrize("name", VITS)
 def test_fused_vit_agrees_with_the_maps_of_its_unfused_copy(name, monkeypatch):
     model, images = tiny_vit(**VITS[name]), tiny_images()
+    attention_distances(model, images[:1])  # finds what is where
     fused = []
     function = torch.nn.functional.scaled_dot_product_attention
 
@@ -479,6 +482,7 @@ def test_the_batch_does_not_matter():
 
 def test_a_cached_call_is_not_measured_again(tmp_path, monkeypatch):
     model, images = tiny_vit(), tiny_images()
+    attention_distances(model, images)  # finds what is where
     passes = calls_of(model.patch_embed, monkeypatch)
     first = attention_distances(model, images, cache=tmp_path)
     pictures = [mean_attention(model, images, block, cache=tmp_path) for block in (1, 2)]
@@ -497,6 +501,8 @@ def test_other_hooks_stay_and_are_not_called_twice():
     model.blocks[0].attn.q_norm.register_forward_hook(lambda *_: calls.append("q_norm"))
     model.blocks[0].attn.register_forward_pre_hook(lambda *_: calls.append("attn"))
     before = hooks_of(model)
+    attention_distances(model, images)
+    calls.clear()  # what is where has been found
     attention_distances(model, images)
     assert calls == ["attn", "q_norm"]
     assert hooks_of(model) == before
@@ -521,12 +527,8 @@ def test_the_network_gives_what_it_gave():
 # --- refusals ------------------------------------------------------------------------------------------------
 
 
-class Relative(vision_transformer.Attention):
-    """Stands for any attention that adds a bias to its scores."""
-
-
 class Masking(vision_transformer.Block):
-    """A block that masks its attention."""
+    """A block that masks its attention: each token looks at itself and those before it."""
 
     def forward(self, x, **_):
         mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
@@ -541,64 +543,97 @@ class Leaving(vision_transformer.VisionTransformer):
         return self.norm(self.blocks[2](self.blocks[0](x)))
 
 
-def test_networks_that_are_no_vits_are_refused():
-    others = [
-        MlpMixer(img_size=24, patch_size=8, embed_dim=16, num_blocks=1),
-        timm.create_model("resnet10t"),
-        timm.create_model("vit_relpos_small_patch16_224", depth=1),  # relative position bias
-        timm.create_model("eva02_tiny_patch14_224", depth=1),  # rotary positions
-        timm.create_model("cait_xxs24_224", depth=1),  # talking heads
-        nn.Sequential(tiny_vit()),
-    ]
-    for model in others:
-        for measure in (attention_distances, lambda model, images: mean_attention(model, images, 1)):
-            with pytest.raises(ValueError, match=f"attention of {type(model).__name__} cannot be read"):
-                measure(model.eval(), torch.zeros(1, 3, 24, 24))
+def plain_attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    """Attention by hand, which keeps its map."""
+    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    attention = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+    attention = attention / attention.sum(dim=-1, keepdim=True)
+    plain_attention.maps.append(attention.double().numpy())
+    return attention @ v
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"block_fn": vision_transformer.ParallelScalingBlock},
-        {"block_fn": vision_transformer.ParallelThingsBlock},
-    ],
-)
-def test_other_blocks_are_refused(settings):
-    model = tiny_vit(**settings)
-    with pytest.raises(ValueError, match=r"attention of block 1 cannot be read: it is a timm.*Parallel"):
-        attention_distances(model, tiny_images())
+FOREIGN = [
+    "DINOv3, rotary",
+    "EVA-02, rotary, SwiGLU",
+    "BEiT, relative bias",
+    "DeiT, distilled",
+    "registers, no CLS",
+]
 
 
-def test_another_attention_in_one_block_is_refused():
-    model = tiny_vit()
-    model.blocks[1].attn = Relative(24, num_heads=3).eval()
-    with pytest.raises(ValueError, match=r"attention of block 2 cannot be read: it is a .*Relative"):
-        attention_distances(model, tiny_images())
+@pytest.mark.parametrize("name", FOREIGN)
+def test_other_transformers_agree_with_their_maps(name, monkeypatch):
+    """Rotary positions, relative bias, registers and distillation, with fused attention left on."""
+    model, images = foreign.network(name), foreign.images(name)
+    distances = attention_distances(model, images, batch_size=2)
+    plain_attention.maps = []
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", plain_attention)
+    with torch.no_grad():
+        model(images)
+    assert len(plain_attention.maps) == len(distances) == 2
+    side = images.shape[-1] // model.patch_embed.grid_size[0]
+    for attention, result in zip(plain_attention.maps, distances.values(), strict=True):
+        prefix = attention.shape[-1] - math.prod(model.patch_embed.grid_size)
+        assert_is(result, attention, model.patch_embed.grid_size, (side, side), prefix, rtol=1e-5)
+
+
+def test_a_masked_attention_is_that_of_its_map(monkeypatch):
+    model, images = tiny_vit(block_fn=Masking), tiny_images()
+    distances = attention_distances(model, images)
+    plain_attention.maps = []
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", plain_attention)
+    with torch.no_grad():
+        model(images)
+    for attention, result in zip(plain_attention.maps, distances.values(), strict=True):
+        assert_is(result, attention, (3, 5), (8, 8), 1, rtol=1e-5)
+
+
+def test_a_network_that_leaves_out_a_block_has_the_others():
+    torch.manual_seed(0)
+    model = Leaving(img_size=(24, 40), patch_size=8, embed_dim=24, depth=3, num_heads=3).eval()
+    assert list(attention_distances(model, tiny_images())) == ["block 1", "block 2"]
+
+
+REFUSED = {
+    "no attention": (lambda: MlpMixer(img_size=24, patch_size=8, embed_dim=16, num_blocks=1), "it has none"),
+    "a CNN": (lambda: timm.create_model("resnet10t"), "it has none"),
+    "heads that are mixed": (lambda: foreign.network("CaiT, talking heads"), "heads that are mixed"),
+    "two at once": (lambda: tiny_vit(block_fn=vision_transformer.ParallelThingsBlock), "several attentions"),
+    "keys at fewer places": (lambda: foreign.network("PVT"), "its queries"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_attention_without_a_distance_is_refused(name):
+    make, why = REFUSED[name]
+    model = make().eval()
+    images = torch.zeros(1, *input_size(model))
+    for measure in (attention_distances, lambda model, images: mean_attention(model, images, 1)):
+        with pytest.raises(ValueError, match=f"attention of {type(model).__name__} has no distance.*{why}"):
+            measure(model, images)
+
+
+def test_windows_are_left_out_and_told():
+    """Swin's last stage has one window, of the whole grid."""
+    model, images = foreign.network("Swin"), foreign.images("Swin")
+    with pytest.warns(RuntimeWarning, match=r"2 of 4 attentions have no distance.*block 1.*windows"):
+        distances = attention_distances(model, images)
+    assert list(distances) == ["block 3", "block 4"]
+    assert distances["block 3"].uniform == uniform_distance((7, 7), 8)
 
 
 @pytest.mark.skipif(not hasattr(vision_transformer, "DiffAttention"), reason="this timm has none")
-def test_differential_attention_is_refused():
+@pytest.mark.parametrize("fused", [True, False])
+def test_differential_attention_is_refused(fused):
     model = tiny_vit(attn_layer="diff", num_heads=2)
-    with pytest.raises(ValueError, match="DiffAttention"):
+    for block in model.blocks:
+        block.attn.fused_attn = fused
+    with pytest.raises(ValueError, match="has no distance"):
         attention_distances(model, tiny_images())
-
-
-@pytest.mark.skipif(not hasattr(vision_transformer, "maybe_add_mask"), reason="this timm has no masks")
-def test_masks_are_refused():
-    model = tiny_vit(block_fn=Masking)
-    before = hooks_of(model)
-    with pytest.raises(ValueError, match="masks its attention"):
-        attention_distances(model, tiny_images())
-    assert hooks_of(model) == before
-
-
-def test_a_silent_block_is_an_error():
-    torch.manual_seed(0)
-    model = Leaving(img_size=(24, 40), patch_size=8, embed_dim=24, depth=3, num_heads=3).eval()
-    before = hooks_of(model)
-    with pytest.raises(RuntimeError, match="block 2/queries"):
-        attention_distances(model, tiny_images())
-    assert hooks_of(model) == before
 
 
 def test_training_mode_is_refused():
@@ -616,7 +651,7 @@ def test_hooks_are_gone_after_a_failed_pass():
 
     handle = model.blocks[2].mlp.register_forward_hook(fail)
     before = hooks_of(model)
-    with pytest.raises(KeyError, match="stop here"):
+    with pytest.raises(ValueError, match="stop here"):
         attention_distances(model, tiny_images())
     assert hooks_of(model) == before
     handle.remove()

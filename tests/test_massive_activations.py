@@ -1,11 +1,15 @@
 """How uneven tokens are, against loops written from the definition. Tolerance 1e-9, in float64."""
 
+<<<<<<< HEAD
 import math
 
 import foreign
+=======
+>>>>>>> w_bench
 import numpy as np
 import pytest
 import torch
+from references_massive_activations import unevenness as by_definition
 
 from seelike import data
 from seelike.cka import cka
@@ -19,6 +23,7 @@ from seelike.massive_activations import (
 from seelike.models import layers, load, preprocessing, read
 
 
+<<<<<<< HEAD
 def by_definition(tokens):
     """Both ratios of one image `[t, d]`, as decadic logarithms."""
     numbers = sorted(abs(x) for row in tokens for x in row if x != 0)
@@ -28,6 +33,9 @@ def by_definition(tokens):
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3)])
+=======
+@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3), (2, 4, 3, 3)])
+>>>>>>> w_bench
 def test_unevenness(shape):
     tokens = torch.tensor(np.random.default_rng().normal(size=shape))
     tokens[0, 0] = 0

@@ -212,7 +212,4 @@ def test_every_module_of_the_library_has_its_page():
     modules |= {path.stem for path in (ROOT / "lib/seelike").glob("*.py")} - inside
     pages = {path.stem.removeprefix("reference_") for path in (ROOT / "book").glob("reference_*.md")}
     assert pages == modules
-    contents, index = (ROOT / "_toc.yml").read_text(), (ROOT / "book/reference.md").read_text()
-    for module in modules:
-        assert f"file: book/reference_{module}\n" in contents
-        assert f"(reference_{module}.md)" in index
+    assert "- glob: book/reference_*\n" in (ROOT / "_toc.yml").read_text()

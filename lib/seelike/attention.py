@@ -466,7 +466,7 @@ def attention_distances(
 
     def empty() -> dict[str, AttentionDistance]:
         return {
-            block: AttentionDistance(place.require_grid(), place.pixels, len(place.prefix))
+            block: AttentionDistance(place.require_grid(), place.patch_size, len(place.prefix))
             for block, (_, place) in attentions.items()
         }
 
