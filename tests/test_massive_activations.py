@@ -1,11 +1,6 @@
 """How uneven tokens are, against loops written from the definition. Tolerance 1e-9, in float64."""
 
-<<<<<<< HEAD
-import math
-
 import foreign
-=======
->>>>>>> w_bench
 import numpy as np
 import pytest
 import torch
@@ -23,19 +18,7 @@ from seelike.massive_activations import (
 from seelike.models import layers, load, preprocessing, read
 
 
-<<<<<<< HEAD
-def by_definition(tokens):
-    """Both ratios of one image `[t, d]`, as decadic logarithms."""
-    numbers = sorted(abs(x) for row in tokens for x in row if x != 0)
-    lengths = sorted(math.sqrt(sum(x * x for x in row)) for row in tokens if any(row))
-    # torch takes the lower of two in the middle.
-    return [math.log10(each[-1] / each[(len(each) - 1) // 2]) for each in (numbers, lengths)]
-
-
 @pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3)])
-=======
-@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3), (2, 4, 3, 3)])
->>>>>>> w_bench
 def test_unevenness(shape):
     tokens = torch.tensor(np.random.default_rng().normal(size=shape))
     tokens[0, 0] = 0
