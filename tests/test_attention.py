@@ -18,6 +18,7 @@ from torch import nn
 
 from seelike import attention as attention_module
 from seelike.attention import AttentionDistance, attention_distances, mean_attention, uniform_distance
+from seelike.models import Place
 from seelike.models.measurable import input_size
 
 few_examples = settings(max_examples=25, deadline=None)
@@ -239,8 +240,8 @@ def test_no_tile_is_larger_than_stated_and_none_changes_the_result(monkeypatch, 
     sizes = []
     exponentials = attention_module._exponentials
 
-    def spy(q, k):
-        weights, largest = exponentials(q, k)
+    def spy(scores):
+        weights, largest = exponentials(scores)
         sizes.append(weights.numel())
         return weights, largest
 
@@ -253,7 +254,8 @@ def test_no_tile_is_larger_than_stated_and_none_changes_the_result(monkeypatch, 
     assert sum(sizes) == 4 * 3 * 35**2
     for heads in (by_map, by_queries):
         assert_is(heads.compute(), attention.numpy(), (5, 7), (16, 16), 2, rtol=1e-12)
-    offsets = attention_module._by_offset(q[:, :, 2:], k[:, :, 2:], 0.3, (5, 7)).mean(dim=0)
+    place = Place("tokens", (37, 8), "tokens", 2, prefix=("cls", "register"), grid=(5, 7))
+    offsets = attention_module._by_offset(attention_module._Scores(q, k, 0.3), place).mean(dim=0)
     np.testing.assert_allclose(offsets, references.by_offset(attention, (5, 7), 2), rtol=1e-10)
 
 
@@ -261,9 +263,9 @@ def test_large_grids_have_no_map(monkeypatch):
     largest = 0
     exponentials = attention_module._exponentials
 
-    def spy(q, k):
+    def spy(scores):
         nonlocal largest
-        weights, most = exponentials(q, k)
+        weights, most = exponentials(scores)
         largest = max(largest, weights.numel())
         return weights, most
 
@@ -443,7 +445,8 @@ def test_16_bit_networks(dtype):
     for norm in (model.blocks[1].attn.q_norm, model.blocks[1].attn.k_norm):
         norm.register_forward_hook(lambda _, inputs, output: seen.append(output.clone()))
     result = attention_distances(model, images)["block 2"]
-    assert_is(result, reference_map(*seen, scale=8**-0.5), (3, 5), (8, 8), 1)
+    # The last pass is the measured one.
+    assert_is(result, reference_map(*seen[-2:], scale=8**-0.5), (3, 5), (8, 8), 1)
 
 
 def test_images_of_another_size_than_the_network_was_made_for():
@@ -603,7 +606,6 @@ REFUSED = {
     "a CNN": (lambda: timm.create_model("resnet10t"), "it has none"),
     "heads that are mixed": (lambda: foreign.network("CaiT, talking heads"), "heads that are mixed"),
     "two at once": (lambda: tiny_vit(block_fn=vision_transformer.ParallelThingsBlock), "several attentions"),
-    "keys at fewer places": (lambda: foreign.network("PVT"), "its queries"),
 }
 
 
@@ -615,6 +617,13 @@ def test_attention_without_a_distance_is_refused(name):
     for measure in (attention_distances, lambda model, images: mean_attention(model, images, 1)):
         with pytest.raises(ValueError, match=f"attention of {type(model).__name__} has no distance.*{why}"):
             measure(model, images)
+
+
+def test_keys_at_fewer_places_are_left_out_and_told():
+    """In the last stage of a PVT queries and keys are the same tokens."""
+    model, images = foreign.network("PVT"), foreign.images("PVT")
+    with pytest.warns(RuntimeWarning, match=r"6 of 8 attentions.*block 1: its queries and keys are different"):
+        assert list(attention_distances(model, images)) == ["block 7", "block 8"]
 
 
 def test_windows_are_left_out_and_told():

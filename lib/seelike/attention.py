@@ -636,6 +636,11 @@ def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Sc
     given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | dict(kwargs)
     q, k = given["query"], given["key"]
     bias = given.get("attn_mask", given.get("attn_bias"))
+    if bias is not None:
+        bias = bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
+        if bias.dtype == torch.bool:
+            bias = torch.where(bias, 0.0, -torch.inf)
+        bias = bias.expand(*bias.shape[:2], q.shape[2], k.shape[2])
     if given.get("is_causal"):
         bias = torch.full((1, 1, q.shape[2], k.shape[2]), -torch.inf, device=q.device, dtype=q.dtype).triu(1)
     scale = given.get("scale")

@@ -33,8 +33,7 @@ class Place:
         axes: Which axes have the places.
         prefix: What the tokens without a place are, in their order: "cls", "register", "distillation" or "other".
         grid: Rows and columns of places; None where they make none.
-        patch_size: Height and width in pixels of what a place stands for: the distance to the next one; NaN without
-            a grid.
+        patch_size: Height and width in pixels of what a place stands for, the distance to the next one; else NaN.
         why: Why there is no grid, as a whole sentence; else empty.
         order: Which token of the network each of `tokens` is; None where they come in that order.
 
