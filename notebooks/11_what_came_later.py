@@ -715,12 +715,8 @@ def when_planted(places):
     network = run.models[one]
     first, *_, last = blocks_of(network)
     pixels = [pixels_of(network, images) for images in draws]
-    found = [
-        read_tokens(
-            network, [first, last], each, lambda _, x: planted_clouds(x, places)
-        )
-        for each in pixels
-    ]
+    of_layer = lambda _, tokens: planted_clouds(tokens, places)  # noqa: E731
+    found = [read_tokens(network, [first, last], each, of_layer) for each in pixels]
     return [list(zip(*blocks.values(), strict=True)) for blocks in found]
 
 

@@ -26,7 +26,7 @@ from seelike.localization import (
     token_patch_cka,
     within_one_cell,
 )
-from seelike.models import Layer, layers, read
+from seelike.models import Layer, layers, places, read
 from seelike.streaming.memory import number_of_bytes
 from seelike.uncertainty import jackknife
 
@@ -462,7 +462,7 @@ def test_errors_come_before_the_long_pass(vit, pictures):
         token_patch_cka(vit, block, pictures[:7], minibatch=6)
     with pytest.raises(ValueError, match=r"of 21 images these layers take [\d.]+[MG]B or more: .*'block 1'"):
         token_patch_cka(vit, block, pictures, memory="20MB")
-    with pytest.raises(ValueError, match=r"Layer 'head': got an activation of shape \[1, 1000\].*no tokens"):
+    with pytest.raises(ValueError, match=r"Layer 'head' gives \[1000\] for one image: a vector has no places"):
         token_patch_cka(vit, [Layer("head", "head", None, 1.0, "head")], pictures)
     odd = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
     odd.pretrained_cfg = {"input_size": (3, 48, 48)}
@@ -470,7 +470,7 @@ def test_errors_come_before_the_long_pass(vit, pictures):
         token_patch_cka(odd, layers(odd), pictures)
     pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2)).eval()
     pooled.pretrained_cfg = {"input_size": (3, 48, 48)}
-    with pytest.raises(ValueError, match=r"Layer '1': 4 spatial tokens make no grid .* 48 x 24"):
+    with pytest.raises(ValueError, match=r"Layer '1': Images of 48 x 24 pixels cannot be cut into 46 x 22"):
         token_patch_cka(pooled, layers(pooled, ["1"]), pictures[:, :, :, :24])
     with pytest.raises(ValueError, match="training mode"):
         token_patch_cka(vit.train(), block, pictures)
@@ -508,12 +508,14 @@ def test_a_minibatch_that_does_not_fit_is_not_made_smaller(vit, pictures):
 
 
 def test_a_stopped_call_goes_on(vit, pictures, tmp_path, monkeypatch):
-    chosen, seen = layers(vit, ["block 1"]), calls_of(vit.blocks[0], monkeypatch, stop_at=5)
+    chosen = layers(vit, ["block 1"])
+    places(vit, chosen, pictures)  # Finding them runs the network, too.
+    seen = calls_of(vit.blocks[0], monkeypatch, stop_at=4)
     with pytest.raises(KeyboardInterrupt):
         token_patch_cka(vit, chosen, pictures, minibatch=11, cache=tmp_path)
     result = token_patch_cka(vit, chosen, pictures, minibatch=11, cache=tmp_path)
-    # Each call looks at one image for the grids, at two and three for the memory.
-    assert seen == [1, 2, 3, 11, 10, 1, 2, 3, 10]
+    # Each call looks at two and three images for the memory.
+    assert seen == [2, 3, 11, 10, 2, 3, 10]
     whole = token_patch_cka(vit, chosen, pictures, minibatch=11)
     torch.testing.assert_close(result["block 1"].cka, whole["block 1"].cka, atol=1e-12, rtol=0)
     torch.testing.assert_close(

@@ -544,11 +544,11 @@ def test_layers_that_are_not_on_a_grid():
     pooled = VisionTransformer(
         img_size=12, patch_size=4, embed_dim=8, depth=1, num_heads=2, global_pool="avg"
     ).eval()
-    with pytest.raises(ValueError, match=r"Layer 'final norm' gives \[1, 8\] .* no feature map on a grid"):
+    with pytest.raises(ValueError, match=r"Layer 'final norm' gives \[8\] for one image: a vector has no places"):
         effective_receptive_field(pooled, layers(pooled, ["final norm"]), torch.randn(2, 3, 12, 12))
     mixer, images, _ = build("mixer")
     inside = layers(mixer, ["block 1/token mixing hidden"])
-    with pytest.raises(ValueError, match=r"'block 1/token mixing hidden' gives .* no feature map"):
+    with pytest.raises(ValueError, match=r"'block 1/token mixing hidden' gives .* many places at once"):
         effective_receptive_field(mixer, inside, images)
 
 

@@ -144,13 +144,19 @@ class Structure:
     def place(self, layer: Layer) -> Place:
         """Tell where the numbers of a layer are."""
         node = self._trace.node(layer.module, layer.side, layer.call)
+        if (
+            node is None
+            and layer.side in ("output", "input")
+            and (layer.module, layer.call) not in self._trace.calls
+        ):
+            raise RuntimeError(f"Layer {layer.name!r} did not fire: its module does not run that often.")
         if node is None:
             return Place(
                 layer.name,
                 (),
                 "vector",
                 None,
-                why="it did not fire, or gives no single tensor. Read another layer.",
+                why="it gives no single tensor. Read another layer.",
             )
         found = place_of(layer.name, node.codes, node.shape, self._trace.images, self._trace.tokens)
         for residual in self.residuals if found.grid is None else ():
@@ -345,6 +351,11 @@ def places(model: nn.Module, layers: Sequence[Layer], images: Any) -> dict[str, 
     Returns:
         The place of each layer, by its name.
 
+    Raises:
+        UnknownName: A layer is not of this network.
+        RuntimeError: A layer did not fire.
+        ValueError: Two layers have the same name, or the network does not run on such images.
+
     Example:
         >>> import timm
         >>> model = timm.create_model("resnet18").eval()
@@ -353,7 +364,17 @@ def places(model: nn.Module, layers: Sequence[Layer], images: Any) -> dict[str, 
         ((3, 2), (32.0, 32.0), 1)
     """
     found = structure(model, (images.shape[-2], images.shape[-1]))
-    return {layer.name: found.place(layer) for layer in layers}
+    known = dict(model.named_modules(remove_duplicate=False))
+    for layer in layers:
+        if layer.module not in known:
+            raise unknown_name(
+                "module", layer.module, known, f"Layer {layer.name!r} must be of this very network."
+            )
+    where = {layer.name: found.place(layer) for layer in layers}
+    if len(where) < len(layers):
+        twice = next(layer.name for layer in layers if [each.name for each in layers].count(layer.name) > 1)
+        raise ValueError(f"Layer {twice!r} is given twice. Results are kept by name: give it once.")
+    return where
 
 
 def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:
