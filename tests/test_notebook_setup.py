@@ -166,6 +166,15 @@ def test_a_file_goes_by_its_own_name_and_by_folders_that_tell_it_from_others(sho
     assert len(set(short)) == len(short)
 
 
+def test_the_weights_of_a_file_go_by_its_short_name_and_the_record_has_the_path(shown, monkeypatch):
+    source = WeightsSource("/long/path/w.safetensors", "a" * 64)
+    monkeypatch.setattr(notebook.models, "weights_source", lambda model: source)
+    start({"models": "vit@/long/path/w.safetensors", "device": "cpu"})
+    (bundle,) = shown
+    assert "Weights: w.safetensors (sha256 aaaaaaaaaaaa)." in bundle["text/plain"]
+    assert bundle[notebook.RUN_MIME]["weights"]["w.safetensors"]["file"] == "/long/path/w.safetensors"
+
+
 def test_groups_and_roles_go_by_short_names(shown):
     run = start({"models": "/long/path/vit_a.safetensors > /long/path/vit_b.safetensors"}, "G_finetuning")
     assert run.groups["finetuned"] == [["vit_a.safetensors", "vit_b.safetensors"]]

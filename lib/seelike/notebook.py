@@ -11,7 +11,7 @@ import random
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -479,7 +479,11 @@ def _description(run: Run, notes: list[str], given: Mapping[str, str]) -> dict[s
     where = f"{run.device} ({gpu})" if gpu else run.device
     sources = {name: models.weights_source(model) for name, model in run.models.items()}
     # The tiny networks' weights are those of this version of the package.
-    named = [str(source) for name, source in sources.items() if source and not name.startswith("tiny/")]
+    named = [
+        str(source if source.repository else replace(source, file=name))
+        for name, source in sources.items()
+        if source and not name.startswith("tiny/")
+    ]
     if named:
         notes = [f"Weights: {', '.join(named)}.", *notes]
     with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
