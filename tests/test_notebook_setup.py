@@ -320,6 +320,12 @@ def test_what_the_user_asks_of_a_small_folder_is_kept_or_refused(shown, folder):
         start({"images": folder, "batch_size": 13})
 
 
+def test_a_folder_goes_by_its_own_name_and_the_record_has_the_path(shown, folder):
+    assert start({"images": folder}).images.name == "my_<photos>"
+    assert str(folder.parent) not in shown[0]["text/plain"]
+    assert shown[0][notebook.RUN_MIME]["images"] == str(folder)
+
+
 def test_a_folders_name_is_not_read_as_markup(shown, folder):
     start({"images": folder})
     assert "my_&lt;photos&gt;" in shown[0]["text/html"]
