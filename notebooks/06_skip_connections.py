@@ -338,8 +338,6 @@ figures, alt = {}, {}
 for name, result in measured.items():
     ratio = result.ratio.mean(axis=0)
     kinds = dict.fromkeys(result.kinds)
-    if not (np.isfinite(ratio) & (ratio > 0)).any():
-        continue  # a new network, whose branches are all zero
     figures[name] = plots.skip_ratio_maps(
         {kind: ratio[result.of_kind(kind)] for kind in kinds},
         num_prefix_tokens=result.num_prefix_tokens,

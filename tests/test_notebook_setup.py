@@ -166,6 +166,15 @@ def test_a_file_goes_by_its_own_name_and_by_folders_that_tell_it_from_others(sho
     assert len(set(short)) == len(short)
 
 
+def test_the_weights_of_a_file_go_by_its_short_name_and_the_record_has_the_path(shown, monkeypatch):
+    source = WeightsSource("/long/path/w.safetensors", "a" * 64)
+    monkeypatch.setattr(notebook.models, "weights_source", lambda model: source)
+    start({"models": "vit@/long/path/w.safetensors", "device": "cpu"})
+    (bundle,) = shown
+    assert "Weights: w.safetensors (sha256 aaaaaaaaaaaa)." in bundle["text/plain"]
+    assert bundle[notebook.RUN_MIME]["weights"]["w.safetensors"]["file"] == "/long/path/w.safetensors"
+
+
 def test_groups_and_roles_go_by_short_names(shown):
     run = start({"models": "/long/path/vit_a.safetensors > /long/path/vit_b.safetensors"}, "G_finetuning")
     assert run.groups["finetuned"] == [["vit_a.safetensors", "vit_b.safetensors"]]
@@ -309,6 +318,12 @@ def test_what_the_user_asks_of_a_small_folder_is_kept_or_refused(shown, folder):
         start({"images": folder, "number_of_images": 13})
     with pytest.raises(ValueError, match=r"12.*minibatch of 13"):
         start({"images": folder, "batch_size": 13})
+
+
+def test_a_folder_goes_by_its_own_name_and_the_record_has_the_path(shown, folder):
+    assert start({"images": folder}).images.name == "my_<photos>"
+    assert str(folder.parent) not in shown[0]["text/plain"]
+    assert shown[0][notebook.RUN_MIME]["images"] == str(folder)
 
 
 def test_a_folders_name_is_not_read_as_markup(shown, folder):

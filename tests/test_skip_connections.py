@@ -78,3 +78,9 @@ def test_repeats_hold_what_one_call_each_gives(name):
 def test_architectures_whose_additions_are_not_known_are_refused():
     with pytest.raises(ValueError, match="no residual connections"):
         skip_connections.propagation(torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3)).eval(), [])
+
+
+def test_a_network_whose_branches_are_all_zero_has_no_ratio():
+    images = data.load("fashion-mnist/test").sample(4, seed=0)
+    with pytest.raises(ValueError, match=r"In all 4 residual additions.*give trained weights"):
+        skip_connections.propagation(load("test_resnet:random"), [images])

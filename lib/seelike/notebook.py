@@ -11,7 +11,7 @@ import random
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,7 +82,7 @@ class Run:
             "others" for those of no role that the user names.
         groups: Groups of names by role, such as "cls_and_gap"; the first of a group is what the others are
             compared with. A role that has none in this run has an empty list.
-        images: The images, of which each repeat draws its own.
+        images: The images, of which each repeat draws its own. A folder goes by its own name, as a file does.
         other_images: Names of image sets of other kinds.
         number_of_images: Images in each repeat.
         batch_size: Images in each minibatch.
@@ -252,6 +252,9 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         _images(given["images"], profile) if names else _GARMENTS, enough=wanted * repeats, seed=seed
     )
     number_of_images, batch_size, notes = _amounts(given, profile, images)
+    images_given = images.name
+    if Path(images.name).expanduser().is_dir():
+        images = replace(images, name=Path(images.name).name)
     if names:
         of_profile = profile.images_note if given["images"] is None else ""
         notes = [note for note in (of_profile, images.note, *notes) if note]
@@ -280,7 +283,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         device=device,
         precision=precision,
     )
-    show(_description(run, notes, {short[name]: name for name in names if short[name] != name}))
+    show(_description(run, notes, images_given, {short[name]: name for name in names if short[name] != name}))
     return run
 
 
@@ -457,7 +460,7 @@ def _amounts(given: Mapping[str, Any], profile: Profile, images: data.ImageSet) 
     return number, batch_size, notes
 
 
-def _description(run: Run, notes: list[str], given: Mapping[str, str]) -> dict[str, Any]:
+def _description(run: Run, notes: list[str], images: str, given_as: Mapping[str, str]) -> dict[str, Any]:
     versions = {
         "python": platform.python_version(),
         "seelike": seelike.__version__,
@@ -479,7 +482,11 @@ def _description(run: Run, notes: list[str], given: Mapping[str, str]) -> dict[s
     where = f"{run.device} ({gpu})" if gpu else run.device
     sources = {name: models.weights_source(model) for name, model in run.models.items()}
     # The tiny networks' weights are those of this version of the package.
-    named = [str(source) for name, source in sources.items() if source and not name.startswith("tiny/")]
+    named = [
+        str(source if source.repository else replace(source, file=name))
+        for name, source in sources.items()
+        if source and not name.startswith("tiny/")
+    ]
     if named:
         notes = [f"Weights: {', '.join(named)}.", *notes]
     with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -499,10 +506,10 @@ def _description(run: Run, notes: list[str], given: Mapping[str, str]) -> dict[s
         RUN_MIME: {
             "profile": run.profile,
             "models": list(run.models),
-            "given_as": dict(given),
+            "given_as": dict(given_as),
             "weights": {name: asdict(source) for name, source in sources.items() if source},
             "groups": run.groups,
-            "images": run.images.name,
+            "images": images,
             "number_of_images": run.number_of_images,
             "batch_size": run.batch_size,
             "repeats": run.repeats,

@@ -1,7 +1,6 @@
 """Where the weights of a network came from, so that results can name them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -28,8 +27,8 @@ class WeightsSource:
     revision: str | None = None
 
     def __str__(self) -> str:
-        """Name it in short, without folders, with the first digits of commit and hash."""
-        where = f"{self.repository} at {(self.revision or '')[:12]}" if self.repository else Path(self.file).name
+        """Name it in short, with the first digits of commit and hash."""
+        where = f"{self.repository} at {(self.revision or '')[:12]}" if self.repository else self.file
         return f"{where} (sha256 {self.sha256[:12]})"
 
 

@@ -84,7 +84,8 @@ def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int 
         batch_size: Images in a forward pass.
 
     Raises:
-        ValueError: The network's residual additions are not known.
+        ValueError: The network's residual additions are not known, or none has a ratio, as in a new network whose
+            branches are all zero.
 
     Example:
         >>> from seelike import data
@@ -114,11 +115,17 @@ def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int 
             rows = [[row[:fewest] for row in repeat] for repeat in rows]
         return np.array(rows)
 
+    ratio_of_spatial = stack("mean_ratio", spatial=True)
+    if not (np.isfinite(ratio_of_spatial) & (ratio_of_spatial > 0)).any():
+        raise ValueError(
+            f"In all {len(additions)} residual additions skip or branch is zero, so that there is no ratio. "
+            "The branches of many networks begin so: give trained weights."
+        )
     return Propagation(
         names=list(repeats[0]),
         kinds=[kinds[name] for name in repeats[0]],
         ratio=stack("mean_ratio"),
-        ratio_of_spatial=stack("mean_ratio", spatial=True),
+        ratio_of_spatial=ratio_of_spatial,
         cosine_with_branch=stack("cosine_with_branch"),
         cosine_with_output=stack("cosine_with_output"),
         cosine_of_spatial=stack("cosine_with_output", spatial=True),
