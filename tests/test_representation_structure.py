@@ -1,13 +1,12 @@
 """The statistics of Section 4 against loops written from their definitions. Tolerance 1e-12, in float64."""
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from seelike.models import layers, load
+from seelike.models import Layer, layers, load
 from seelike.sections import representation_structure as structure
 
 
@@ -197,7 +196,7 @@ def test_more_layers_than_there_are():
 
 
 def blocks(*numbers):
-    return [SimpleNamespace(block=number) for number in numbers]
+    return [Layer("", "", number, 0.0, "") for number in numbers]
 
 
 def test_two_parts_tries_every_edge_between_blocks(random):

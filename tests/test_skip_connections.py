@@ -1,21 +1,19 @@
 """Statistics of Section 6: halves of a network, and CKA across a cut."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from seelike import data
-from seelike.models import load
+from seelike.models import Layer, load
 from seelike.sections import skip_connections
 from seelike.skip import skip_ratios
 
 
 def network(blocks, in_each):
     """Layers of a network: an embedding, blocks, a final norm."""
-    inner = [SimpleNamespace(block=block) for block in range(1, blocks + 1) for _ in range(in_each)]
-    return [SimpleNamespace(block=None), *inner, SimpleNamespace(block=None)]
+    inner = [Layer("", "", block, 0.0, "") for block in range(1, blocks + 1) for _ in range(in_each)]
+    return [Layer("", "", None, 0.0, ""), *inner, Layer("", "", None, 0.0, "")]
 
 
 @pytest.mark.parametrize("additions", [2, 5, 16])

@@ -17,21 +17,11 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from seelike.models import Layer
-
-
-@runtime_checkable
-class HasBlock(Protocol):
-    """What `two_parts` needs of a layer; `seelike.models.Layer` has it."""
-
-    @property
-    def block(self) -> int | None:
-        """The number of the layer's block, counted from 1; None outside of blocks."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +198,7 @@ def evenly_spaced(layers: int, number: int) -> Int[np.ndarray, " number"]:
     return np.linspace(0, layers - 1, number).round().astype(int)
 
 
-def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock]) -> TwoParts | None:
+def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[Layer]) -> TwoParts | None:
     """Find the edge between two blocks at which a network falls into two parts most (Figure H.1).
 
     Every network has such an edge. How deep it cuts is `TwoParts.step`, and whether the parts have nothing to do
@@ -223,10 +213,9 @@ def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock])
         than two blocks, or blocks that are not known.
 
     Example:
-        >>> from types import SimpleNamespace as Layer
         >>> cka = np.full((1, 4, 4), 0.8)
         >>> cka[:, 0, 1:] = cka[:, 1:, 0] = 0.1
-        >>> parts = two_parts(cka, [Layer(block=number) for number in (1, 2, 3, 4)])
+        >>> parts = two_parts(cka, [Layer("", "", number, 0.0, "") for number in (1, 2, 3, 4)])
         >>> parts.after_block, parts.share, parts.step.round(6)
         (1, 0.25, array([0.7]))
     """
@@ -361,7 +350,7 @@ def stages_at(
     return np.searchsorted(cuts, depth, side="right")
 
 
-def _running_block(layers: Sequence[HasBlock]) -> Int[np.ndarray, " n"]:
+def _running_block(layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
     """The block of each layer; layers outside of blocks belong to the block before them, or else to the first."""
     numbers = [layer.block for layer in layers if layer.block is not None]
     current, result = (numbers[0] if numbers else 0), []

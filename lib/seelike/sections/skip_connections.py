@@ -11,24 +11,14 @@ CKA *across the cut*.
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 from torch import nn
 
 from seelike.data import ImageSet
-from seelike.models import residuals
+from seelike.models import Layer, residuals
 from seelike.skip import SkipEstimates, skip_ratios
-
-
-@runtime_checkable
-class HasBlock(Protocol):
-    """What is needed of a layer here; `seelike.models.Layer` has it."""
-
-    @property
-    def block(self) -> int | None:
-        """The number of the layer's block, counted from 1."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +148,7 @@ def first_half_minus_second(values: Float[np.ndarray, "repeats additions"]) -> F
 
 
 def mean_across_cut(
-    cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock], block: int
+    cka: Float[np.ndarray, "repeats n n"], layers: Sequence[Layer], block: int
 ) -> Float[np.ndarray, " repeats"]:
     """Average CKA of all layers before a block with all layers after it (Figure 8).
 
@@ -174,8 +164,7 @@ def mean_across_cut(
         ValueError: The network has no such block, or no layer before or after it.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> layers = [SimpleNamespace(block=block) for block in (None, 1, 2)]
+        >>> layers = [Layer("", "", block, 0.0, "") for block in (None, 1, 2)]
         >>> mean_across_cut(np.array([[[1.0, 0.6, 0.2], [0.6, 1.0, 0.7], [0.2, 0.7, 1.0]]]), layers, 1)
         array([0.2])
     """
