@@ -45,8 +45,8 @@ from registry import MEASUREMENTS
 from scale import Growth, Row, Size, Works, natural_like, network
 from side_by_side import ratio, surroundings
 
-from seelike.models import PRECISIONS, with_precision
-from seelike.models.loading import input_size
+from seelike.models import PRECISIONS, places, with_precision
+from seelike.models.measurable import input_size
 from seelike.streaming.memory import most_in_use
 
 NAME = "paper_scale"
@@ -110,6 +110,9 @@ def prepared(row: Row, size: Size, device: str, precision: str) -> Works:
     """Make networks and images, and what is timed."""
     models = [with_precision(network(name, device, size), precision) for name in size.networks]
     images = natural_like(size.images, size.side or input_size(models[0])[-1], device)
+    for model in models:
+        # What is where in a network is found once, and is no part of what is counted or timed.
+        places(model, [], images)
     return row.prepare(size, models, images)
 
 
