@@ -44,12 +44,21 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and add what it takes."""
         kwargs = kwargs or {}
+        if (made := self._in_parts(func, args, kwargs)) is not NotImplemented:
+            return made
         made = func(*args, **kwargs)
         if func.overloadpacket in flop_registry:
             first = next(leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor))
             count = flop_registry[func.overloadpacket](*args, **kwargs, out_val=made)
             self.by_type[_name(first.dtype)] += count
         return made
+
+    def _in_parts(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run what is made of other operations, as it comes from inside another mode, part by part."""
+        if func.overloadpacket in flop_registry:
+            return NotImplemented
+        with self:
+            return func.decompose(*args, **kwargs)
 
 
 class Costs(Operations):
@@ -67,6 +76,8 @@ class Costs(Operations):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and add what it takes."""
+        if (made := self._in_parts(func, args, kwargs or {})) is not NotImplemented:
+            return made
         made = super().__torch_dispatch__(func, types, args, kwargs)
         packet = func.overloadpacket
         if packet is torch.ops.aten.mkldnn_linear:
