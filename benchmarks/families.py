@@ -2,11 +2,11 @@
 
     python benchmarks/families.py [NAMES ...] [--threads 1] [--table]
 
-Without names it runs those of architectures.txt that have no result yet. Norms and scales that begin at zero are set
-to other numbers, so that no branch is closed, and running statistics are drawn. What comes out is compared with
+Without names it runs those of architectures.txt that have no result yet. Norms and scales that begin at zero are
+set to other numbers, so that no branch is closed, and running statistics are drawn. Results are compared with
 
-    blocks          what a plain hook on the block's module gives; output = skip + branch, both caught where PyTorch's
-                    own methods add; in autograd's graph, the branch comes from the skip or both from the block's input
+    blocks          what a plain hook on the block's module gives; output = skip + branch, both caught where
+                    PyTorch's own methods add; in autograd's graph, the branch comes from the skip or both from one
     places          timm's maps (`forward_intermediates`, NCHW), number by number; pixels, changed at one place
     skip ratios     NumPy, on the operands that were caught
     fields          autograd on timm's maps, or on what a plain hook gives, and on the caught branch
@@ -14,8 +14,8 @@ to other numbers, so that no branch is closed, and running statistics are drawn.
     attention       maps of a network that was built without fused attention, and a plain sum over distances
     probes          a probe of the mean of timm's maps
 
-A status is "right", "refused: why" or "wrong: what", or "crash: what" for an error that the library does not raise on
-purpose. No status is written by hand. The table is benchmarks/results/families.md, which the book shows.
+A status is "right", "refused: why", "wrong: what", or "crash: what" for an error that the library does not raise
+on purpose. No status is written by hand. The table is benchmarks/results/families.md, which the book shows.
 """
 
 import argparse
@@ -197,25 +197,29 @@ class Case:
 
     @cached_property
     def residuals(self) -> list:
+        """All residual additions."""
         return residuals(self.model)
 
     @property
     def residuals_or_none(self) -> list:
+        """The same; none for a network without."""
         return self.residuals if any(layer.kind == "block" for layer in self.blocks) else []
 
     @cached_property
     def blocks(self) -> list[Layer]:
-        found = [layer for layer in layers(self.model) if layer.kind == "block"]
-        return found or [
-            layer for layer in layers(self.model) if not list(self.model.get_submodule(layer.module).children())
-        ]
+        """The blocks; of a network without, the modules that have no parts."""
+        every = layers(self.model)
+        found = [layer for layer in every if layer.kind == "block"]
+        return found or [each for each in every if not [*self.model.get_submodule(each.module).children()]]
 
     @cached_property
     def where(self) -> dict:
+        """Where the library says the numbers of the blocks are."""
         return places(self.model, self.blocks, self.images)
 
     @cached_property
     def on_grid(self) -> list[Layer]:
+        """The blocks whose places are known."""
         found = [layer for layer in self.blocks if self.where[layer.name].grid is not None]
         if not found:
             raise Refused(next(iter(self.where.values())).why)
@@ -507,22 +511,11 @@ def check_attention(case: Case) -> str:
         return x
 
     def plain_attention(original: Any) -> Any:
-        def attend(
-            q: Any,
-            k: Any,
-            v: Any,
-            attn_mask: Any = None,
-            dropout_p: Any = 0.0,
-            is_causal: Any = False,
-            scale: Any = None,
-        ) -> Any:
-            scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
-            if attn_mask is not None:
-                scores = (
-                    scores.masked_fill(~attn_mask, -torch.inf)
-                    if attn_mask.dtype == torch.bool
-                    else scores + attn_mask
-                )
+        def attend(q: Tensor, k: Tensor, v: Tensor, mask: Any = None, *_: Any, **options: Any) -> Tensor:
+            mask = options.get("attn_mask", mask)
+            scores = q @ k.mT * (options.get("scale") or q.shape[-1] ** -0.5)
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
             return torch.softmax(scores, dim=-1) @ v
 
         return attend
@@ -626,10 +619,8 @@ def status(check: Callable[[Case], str], case: Case) -> dict[str, str]:
         return {"status": "crash", "why": f"{type(error).__name__}: {str(error)[:300]}"}
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return {
-            "status": "crash",
-            "why": f"{type(error).__name__}: {str(error)[:300]} ({Path(where.filename).name}:{where.lineno})",
-        }
+        told = f"{type(error).__name__} in {where.name}: {str(error)[:300]}"
+        return {"status": "crash", "why": told}
     result = {"status": "right", "why": told}
     left_out = [str(each.message) for each in warned if "left out" in str(each.message)]
     if left_out:
@@ -658,7 +649,7 @@ def table(rows: dict[str, dict]) -> str:
         f"{len(rows)} architectures.",
         "",
         "| Measurement | Right | Refused | Wrong | Crash |",
-        "|---|---|---|---|---|",
+        "|" + "---|" * 5,
     ]
     for what, count in counted.items():
         lines.append(f"| {what[0].upper()}{what[1:]} | " + " | ".join(str(count[kind]) for kind in kinds) + " |")

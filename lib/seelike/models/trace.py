@@ -204,6 +204,8 @@ class _Operations(TorchDispatchMode):
                     self.tokens[output] = each
             return made
         merges = _merges(name, before, self.codes_of)
+        if name in ("select", "slice") and outputs[0].numel() == args[0].numel():
+            name = "view"  # of all that there is
         for output, each in zip(outputs, codes, strict=False):
             if output.is_floating_point() or output.is_complex():
                 each = None if each is None else positions.collapsed(each)
