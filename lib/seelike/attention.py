@@ -703,7 +703,7 @@ class _AttentionReader(TorchDispatchMode):
         self._seen[module] += 1
         if block is not None:
             with as_given():
-                self._use(block, _scores_of(func, args, kwargs) if fused else made)
+                self._use(block, _scores_of(func, args, kwargs) if fused else made.flatten(1, -3))
         return made
 
 
