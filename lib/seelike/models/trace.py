@@ -12,6 +12,7 @@ From these `seelike.models.layers` finds blocks and residual connections, and `s
 tokens.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -107,7 +108,7 @@ class Attention:
         module: Path of the innermost module that runs it.
         call: Which of the module's softmaxes it is, from 0.
         inside: The modules that run.
-        weights: Shape of the softmax, `[images, heads, queries, keys]`.
+        weights: Shape of the softmax, `[images, heads, queries, keys]`, or `[images * heads, queries, keys]`.
         queries: Where the queries are, along their axis.
         keys: Where the keys are.
         output: What it gives, one vector for each head and query.
@@ -122,6 +123,19 @@ class Attention:
     keys: Codes | None
     output: Node
     plain: bool
+
+    @property
+    def images_apart(self) -> bool:
+        """Whether images have an axis of their own."""
+        return len(self.weights) > 3 and self.weights[0] == IMAGES
+
+    @property
+    def heads(self) -> int | None:
+        """How many heads there are; None where the first axes are something else, as windows."""
+        *before, _, _ = self.weights
+        together = math.prod(before)
+        one_axis = len(before) == 1 or before[0] == 1
+        return together // IMAGES if (self.images_apart or one_axis) and together % IMAGES == 0 else None
 
 
 @dataclass
