@@ -417,25 +417,35 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
             softmaxed[node] = (module, call, inside)
 
     def on_product(left: Tensor, right: Tensor, output: Tensor) -> None:
-        """A softmax times values: attention by hand, if nothing but a dropout comes between."""
-        node = operations.nodes.get(left)
-        if node is None or not softmaxed:
+        """A softmax times values, or values times its transpose: attention by hand."""
+        if (found := softmax_behind(left, _KEEPS)) is not None:
+            keys = operations.codes_of(right)
+        elif (found := softmax_behind(right, _KEEPS | {"transpose", "permute"})) is not None and found[1]:
+            keys = operations.codes_of(left)
+            keys = None if keys is None else keys.mT
+            codes = operations.codes_of(right)
+            if codes is None or codes.shape[-2] > 1:
+                return
+        else:
             return
-        plain = True
-        while node not in softmaxed:
-            if len(node.parents) != 1:
-                return
-            plain = plain and node.operation in _KEEPS
-            (node,) = node.parents
-            if node.number < min(each.number for each in softmaxed):
-                return
+        node, plain = found
         module, call, inside = softmaxed.pop(node)
-        keys = operations.codes_of(right)
         keys = None if keys is None else keys[..., :1]
         queries = None if node.codes is None else node.codes[..., :1]
         result.softmaxed.add(node)
         made = operations.nodes[output]
         result.attentions.append(Attention(module, call, inside, tuple(node.shape), queries, keys, made, plain))
+
+    def softmax_behind(tensor: Tensor, keeps: set[str]) -> tuple[Node, bool] | None:
+        """The softmax that a tensor comes from, and whether nothing but a dropout or a view comes between."""
+        node = operations.nodes.get(tensor) if softmaxed else None
+        plain = True
+        while node is not None and node not in softmaxed:
+            if len(node.parents) != 1 or node.number < min(each.number for each in softmaxed):
+                return None
+            plain = plain and node.operation in keeps
+            (node,) = node.parents
+        return None if node is None else (node, plain)
 
     softmaxed: dict[Node, tuple[str, int, tuple[tuple[str, int], ...]]] = {}
     operations = _Operations(on_attention, on_product)
