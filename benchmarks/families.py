@@ -173,7 +173,18 @@ def channels_last(model: nn.Module, x: Tensor) -> bool:
     if first == second != last:
         return True
     widths = {each["num_chs"] for each in getattr(model, "feature_info", [])}
-    return first not in widths and last in widths
+    return second != 4 and first not in widths and last in widths
+
+
+def channels_first(model: nn.Module, x: Tensor) -> Tensor:
+    """See `[b, rows, columns, channels]` as a map, and MobileViT's `[b, channels, 2 x 2, patches]`."""
+    if channels_last(model, x):
+        return x.permute(0, 3, 1, 2)
+    side = round(x.shape[3] ** 0.5)
+    if x.shape[2] == 4 and side**2 == x.shape[3] != 4:
+        folded = x.unflatten(3, (side, side)).unflatten(2, (2, 2))
+        return folded.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+    return x
 
 
 def close(ours: Any, theirs: Any, what: str, tolerance: float) -> None:
@@ -261,7 +272,7 @@ class Case:
             return x[:, prefix:].transpose(1, 2).unflatten(2, (side, -1))
         if x.ndim != 4:
             raise Wrong("nothing independent gives this map")
-        return x.permute(0, 3, 1, 2) if channels_last(self.model, x) else x
+        return channels_first(self.model, x)
 
 
 def agreement(ours: Tensor, theirs: Tensor) -> bool | None:
@@ -419,8 +430,8 @@ def check_skip(case: Case) -> str:
         if not np.isfinite(ours).all():
             raise Wrong(f"{each.name}: NaN")
         axes = [-1 if channels_last(case.model, skip) else 1]
-        if skip.ndim == 4 and len(set(skip.shape[1:])) == 1:
-            axes = [1, -1]  # as many channels as rows and columns
+        if skip.ndim == 4 and len(set(skip.shape[1:])) != 2:
+            axes = [1, -1]  # no two equal sides say where the channels are
         offs = []
         for axis in axes:
             norms = [np.linalg.norm(x.double(), axis=axis).reshape(len(images), -1) for x in (skip, branch)]
@@ -463,8 +474,10 @@ def check_fields(case: Case) -> str:
         raise Wrong("no such addition was caught")
     x = match.right if side == "left" else match.left
     grid = places_of[0].require_grid()
-    if x.ndim == 4 and channels_last(case.model, x):
-        x = x.flatten(1, 2)
+    if x.ndim == 4:
+        x = channels_first(case.model, x)
+        # Nest has windows and their tokens there.
+        x = x if x.shape[2:] == grid else x.flatten(2).mT
     if x.ndim == 3:
         order = places_of[0].order
         x = x if order is None else x[:, order]
@@ -500,11 +513,17 @@ def check_localization(case: Case) -> str:
 
 
 def check_attention(case: Case) -> str:
-    """Attention distances."""
+    """Attention distances; in float64 where a network makes more of float32's rounding than is asked for."""
     images = case.images[:2]
-    found = attention_distances(case.model, images)
-    model = build(case.name, fused=False)
-    model.load_state_dict(case.model.state_dict())
+    try:
+        return _attention(case, case.model, build(case.name, fused=False), images)
+    except Wrong:
+        models = (build(case.name, fused).double() for fused in (True, False))
+        return _attention(case, *models, images.double()) + " (float64)"
+
+
+def _attention(case: Case, model: nn.Module, unfused: nn.Module, images: Tensor) -> str:
+    found = attention_distances(model, images)
     maps: list[Tensor] = []
 
     def keep(x: Tensor) -> Tensor:
@@ -531,7 +550,7 @@ def check_attention(case: Case) -> str:
         replaced(torch, "softmax", softmax),
         replaced(Tensor, "softmax", softmax),
     ):
-        model(images)
+        unfused(images)
     left = iter(maps)
     for block, ours in found.items():
         offs = []
@@ -605,7 +624,7 @@ def reason(message: str) -> str:
     if message.startswith(" Expected attention"):
         return "no attention"
     message = re.sub(r"^The tokens of \w+ are not known: ", "", message)
-    message = re.sub(r"^(block \d+|features|network|[\w.]+): ", "", message)
+    message = re.sub(r"^(Layer '[^']+'|[\w.]+( \d+)?): ", "", message)
     message = re.sub(r"^.*for one image[:,] (and )?", "", message)
     message = re.split(r"\. |: |\.$", message.strip())[0]
     return message if len(message) < 120 else message[:117] + "..."
@@ -637,22 +656,25 @@ def status(check: Callable[[Case], str], case: Case) -> dict[str, str]:
     return result
 
 
-def run(name: str) -> dict[str, Any]:
-    """Run all checks on one network."""
+def run(name: str, checks: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Run some checks on one network, and keep what is known of the others."""
     model = build(name)
     channels, side, _ = model.pretrained_cfg["input_size"]
     images = torch.randn(8, channels, side, side, generator=torch.Generator().manual_seed(2))
     case = Case(name, model, images)
-    row: dict[str, Any] = {"class": type(model).__name__, "side": side}
+    row = {"class": type(model).__name__, "side": side, **known}
     begin = time.perf_counter()
-    for what, check in CHECKS.items():
-        row[what] = status(check, case)
-    return row | {"seconds": round(time.perf_counter() - begin, 1)}
+    for what in checks:
+        row[what] = status(CHECKS[what], case)
+    seconds = round(time.perf_counter() - begin, 1)
+    print(f"{name} ({seconds:.0f} s)", flush=True)
+    for what in checks:
+        print(f"    {what}: {row[what]['status']}: {row[what]['why']}", flush=True)
+    return {"class": row["class"], "side": side} | {what: row[what] for what in CHECKS}
 
 
 def table(rows: dict[str, dict]) -> str:
-    """Write the table of the book: how many are right, and what is refused and why."""
-    counted = {what: Counter(row[what]["status"] for row in rows.values()) for what in CHECKS}
+    """Write the tables of the book: how many are right, and what is refused of each network and why."""
     kinds = ["right", "refused", "wrong", "crash"]
     lines = [
         f"{len(rows)} architectures.",
@@ -660,18 +682,24 @@ def table(rows: dict[str, dict]) -> str:
         "| Measurement | Right | Refused | Wrong | Crash |",
         "|" + "---|" * 5,
     ]
-    for what, count in counted.items():
+    for what in CHECKS:
+        count = Counter(row[what]["status"] for row in rows.values())
         lines.append(f"| {what[0].upper()}{what[1:]} | " + " | ".join(str(count[kind]) for kind in kinds) + " |")
-    lines += ["", "<!-- networks -->", "", "| Network | Blocks | What is not right |", "|---|---|---|"]
+    lines += ["", "<!-- networks -->", "", "| Network | Found | Not measured, and why |", "|---|---|---|"]
     for name, row in rows.items():
         others: dict[str, list[str]] = {}
         for what in CHECKS:
             cell = row[what]
-            if cell["status"] != "right":
-                others.setdefault(f"{cell['status']}: {cell['why']}", []).append(what)
-        told = "; ".join(f"{', '.join(whats)} {why}" for why, whats in others.items())
-        blocks = row["blocks"]["why"] if row["blocks"]["status"] == "right" else "none"
-        lines.append(f"| {name.replace('_', ' ')} | {blocks} | {told} |")
+            if "message" in cell and cell["status"] == "right":
+                count, _, rest = cell["message"].partition("left out")
+                part = count.partition(" are ")[0].partition(" have ")[0]
+                others.setdefault(reason(rest.lstrip(".: ")), []).append(f"{what} ({part})")
+            elif cell["status"] != "right":
+                label = "" if cell["status"] == "refused" else f"{cell['status']}: "
+                others.setdefault(label + cell["why"], []).append(what)
+        told = "; ".join(f"{', '.join(whats)}: {why}" for why, whats in others.items())
+        found = row["blocks"]["why"] if row["blocks"]["status"] == "right" else ""
+        lines.append(f"| {name.replace('_', '_<wbr>')} | {found} | {told} |")
     return "\n".join(lines) + "\n"
 
 
@@ -679,6 +707,7 @@ def main() -> None:
     """Run what is asked for, and write results and table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="architectures of timm (those of the list without a result)")
+    parser.add_argument("--checks", nargs="+", choices=CHECKS, default=list(CHECKS), help="only these (all)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only make the table anew")
     parser.add_argument("--results", type=Path, default=RESULTS / f"{NAME}.json")
@@ -688,22 +717,17 @@ def main() -> None:
     listed = LIST.read_text().split()
     rows = json.loads(file.read_text())["rows"] if file.exists() else {}
     names = options.names or [name for name in listed if name not in rows]
-    options.device = "cpu"
+    how = argparse.Namespace(device="cpu", threads=options.threads)
     for name in [] if options.table else names:
         try:
-            rows[name] = run(name)
-        except Exception as error:
+            rows[name] = run(name, options.checks if name in rows else list(CHECKS), rows.get(name, {}))
+        except Exception:
             traceback.print_exc()
-            print(f"{name}: not built: {error}", flush=True)
+            print(f"{name}: not built", flush=True)
             continue
-        told = [f"{what} {rows[name][what]['status']}" for what in CHECKS]
-        print(f"{name} ({rows[name]['seconds']:.0f} s): {', '.join(told)}", flush=True)
-        for what in CHECKS:
-            if rows[name][what]["status"] != "right":
-                print(f"    {what}: {rows[name][what]['why']}", flush=True)
         order = {each: place for place, each in enumerate(listed)}
         rows = dict(sorted(rows.items(), key=lambda row: order.get(row[0], len(order))))
-        file.write_text(json.dumps({"rows": rows, **surroundings(NAME, options)}, indent=2) + "\n")
+        file.write_text(json.dumps({"rows": rows, **surroundings(NAME, how)}, indent=2) + "\n")
         gc.collect()
     file.with_suffix(".md").write_text(table(rows))
 

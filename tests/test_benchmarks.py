@@ -24,6 +24,7 @@ def test_every_benchmark_is_run():
         "hardware",
         "cka_peers",
         "few_shot_baseline",
+        "families",
     }
     tools |= {"paper_scale", "expected", "speed_page"}  # tests/test_paper_scale.py
     assert {path.stem for path in BENCHMARKS.glob("*.py")} - tools == set(run_all.BENCHMARKS)

@@ -654,7 +654,10 @@ def _attentions(model: nn.Module, image: Tensor) -> dict[str, tuple[Attention, P
     found: dict[str, tuple[Attention, Place]] = {}
     refused: dict[str, str] = {}
     seen = structure(model, (image.shape[2], image.shape[3]))
+    inside_blocks = {f"block {layer.block}" for layer in seen.layers}
     for block, attention in seen.attentions:
+        if block not in inside_blocks and any(name in inside_blocks for name, _ in seen.attentions):
+            continue  # in the head, or between blocks
         place = seen.place_of_attention(block, attention)
         if place.grid is None:
             refused.setdefault(block, place.why)

@@ -170,7 +170,7 @@ class Structure:
         elif attention.queries is None or attention.keys is None:
             why = "where its queries and keys are in the image could not be followed."
         elif attention.queries.numel() != shape[-2] or attention.keys.numel() != shape[-1]:
-            why = "its queries look at some of the tokens, as in windows, or are none with a place."
+            why = "its queries are some of the tokens, as in windows, or channels and no tokens."
         elif not torch.equal(attention.queries.flatten(), attention.keys.flatten()):
             why = "its queries and keys are different tokens."
         else:
