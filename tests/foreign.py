@@ -27,6 +27,7 @@ NETWORKS = {
     ),
     "BEiT, relative bias": partial(timm.create_model, "beit_base_patch16_224", depth=2, **_TOKENS),
     "DeiT, distilled": partial(timm.create_model, "deit_tiny_distilled_patch16_224", depth=2, **_TOKENS),
+    "SigLIP, pooled by attention": partial(timm.create_model, "vit_base_patch16_siglip_224", depth=2, **_TOKENS),
     "CaiT, talking heads": partial(timm.create_model, "cait_xxs24_224", depth=2, **_TOKENS),
     "ResMLP": partial(MlpMixer, **_MIXER, mlp_ratio=4, block_layer=ResBlock, norm_layer=Affine),
     "gMLP": partial(MlpMixer, **_MIXER, mlp_ratio=4, block_layer=SpatialGatingBlock, mlp_layer=GatedMlp),

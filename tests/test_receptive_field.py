@@ -135,6 +135,21 @@ def test_fields_of_one_layer_do_not_depend_on_the_others_nor_on_the_batch(name, 
         torch.testing.assert_close(alone.before[layer.name], together.before[layer.name], rtol=1e-9, atol=1e-12)
 
 
+def test_one_row_at_a_time_gives_the_field_that_many_give():
+    # Tokens of a BatchNorm's map: PyTorch differentiates them wrongly on a CPU where there is a single image.
+    class AsTokens(nn.Module):
+        def forward(self, x):
+            return x.flatten(2).transpose(1, 2)
+
+    model = nn.Sequential(nn.Conv2d(3, 6, 4, 4), nn.BatchNorm2d(6), AsTokens(), nn.GELU()).double()
+    nn.init.normal_(model[1].running_mean)
+    nn.init.uniform_(model[1].running_var, 0.5, 2)
+    model.eval().pretrained_cfg = {"input_size": (3, 12, 12)}
+    images, last = torch.randn(1, 3, 12, 12, dtype=torch.float64), layers(model, ["3"])
+    one, many = (effective_receptive_field(model, last, images, batch_size=rows).after["3"] for rows in (1, 5))
+    torch.testing.assert_close(one, many, rtol=1e-12, atol=1e-15)
+
+
 # What 16 bits leave: 2^-8 and 2^-11 for each rounding on the way down.
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2), (torch.float16, 1e-2)]

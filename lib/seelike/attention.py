@@ -579,7 +579,10 @@ def _attentions(model: nn.Module, image: Tensor) -> dict[str, tuple[Attention, P
     found: dict[str, tuple[Attention, Place]] = {}
     refused: dict[str, str] = {}
     seen = structure(model, (image.shape[2], image.shape[3]))
+    inside_blocks = {f"block {layer.block}" for layer in seen.layers}
     for block, attention in seen.attentions:
+        if block not in inside_blocks and any(name in inside_blocks for name, _ in seen.attentions):
+            continue  # in the head, or between blocks
         place = seen.place_of_attention(block, attention)
         if place.grid is None:
             refused.setdefault(block, place.why)
@@ -628,8 +631,13 @@ class _AttentionReader(TorchDispatchMode):
         self._seen[module] += 1
         if block is not None:
             with as_given():
-                self._use(block, _scores_of(func, args, kwargs) if fused else made)
+                self._use(block, _scores_of(func, args, kwargs) if fused else _with_heads(made))
         return made
+
+
+def _with_heads(x: Tensor) -> Tensor:
+    """Give `[images, heads, ...]` where heads are several axes, or share one with the one image that there is."""
+    return x[None] if x.ndim == 3 else x.flatten(1, -3)
 
 
 def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Scores:
@@ -644,6 +652,7 @@ def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Sc
     if given.get("is_causal"):
         bias = torch.full((1, 1, q.shape[2], k.shape[2]), -torch.inf, device=q.device, dtype=q.dtype).triu(1)
     scale = given.get("scale")
+    q, k = _with_heads(q), _with_heads(k)
     return _Scores(q, k, q.shape[-1] ** -0.5 if scale is None else scale, bias)
 
 
@@ -666,9 +675,12 @@ def _read_attention(
             raise ValueError(f"Attention of {block}: {error}") from error
 
     like = next(model.parameters(), batch)
-    running = Running()
-    with running.through(model), torch.no_grad(), _AttentionReader(wanted, running, use_in_order):
-        model(batch.to(like.device, like.dtype))
+    # Where images and heads share an axis, which of them comes first is not known: one image at a time.
+    apart = all(attention.images_apart for attention, _ in attentions.values())
+    for images in [batch] if apart else batch.split(1):
+        running = Running()
+        with running.through(model), torch.no_grad(), _AttentionReader(wanted, running, use_in_order):
+            model(images.to(like.device, like.dtype))
     if missing:
         raise RuntimeError(
             f"These attentions did not fire: {', '.join(sorted(missing))}. Was the network compiled?"

@@ -621,6 +621,9 @@ class _Graph:
     """
 
     def __init__(self, model: nn.Module, plan: _Plan, images: Tensor, copies: int) -> None:
+        # Never a single row: there PyTorch 2.15 gives a wrong gradient of BatchNorm on a CPU where what comes next
+        # takes its map as tokens.
+        copies = max(copies, 2) if len(images) == 1 else copies
         self.images, self.copies, self._plan = len(images), copies, plan
         self.pixels = images.detach().repeat_interleave(copies, dim=0).requires_grad_()
         self.centres: dict[str, Tensor] = {}

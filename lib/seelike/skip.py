@@ -343,7 +343,11 @@ def _places(model: nn.Module, additions: Sequence[Residual], image: Tensor) -> d
     """Where the tokens of each addition are. What cannot be told apart into tokens is left out, with a warning."""
     found = places(model, [residual.operands[0] for residual in additions], image)
     known = {residual: found[residual.operands[0].name] for residual in additions}
-    left_out = {residual.name: place for residual, place in known.items() if place.channels is None}
+    left_out = {
+        residual.name: place
+        for residual, place in known.items()
+        if place.channels is None or place.kind == "vector" or place.num_tokens == len(place.prefix)
+    }
     if left_out:
         name, place = next(iter(left_out.items()))
         told = f"at {name!r}, skip and branch are {list(place.shape)} for one image, and {place.why}"

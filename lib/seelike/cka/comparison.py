@@ -451,12 +451,12 @@ def _heads(vit: nn.Module, block: int) -> tuple[list[slice], Layer]:
         number = len({name for name, _ in seen.attentions})
         raise ValueError(f"block is {block}; {type(vit).__name__} has {number} blocks with attention heads.")
     layer = seen.after_attention(attentions[0])
-    if layer is None:
+    heads, width = attentions[0].heads, attentions[0].output.shape[-1]
+    if layer is None or heads is None:
         raise ValueError(
             f"The heads of block {block} of {type(vit).__name__} do not go on side by side into one module, where "
             "they could be told apart."
         )
-    heads, width = attentions[0].weights[1], attentions[0].output.shape[-1]
     slices = [slice(head * width, (head + 1) * width) for head in range(heads)]
     return slices, replace(layer, name=f"block {block}/heads", kind="heads", block=block)
 

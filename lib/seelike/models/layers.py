@@ -174,10 +174,12 @@ class Structure:
         shape = attention.weights
         if not attention.plain:
             why = "something else than a softmax of all keys goes to the values, as with heads that are mixed."
+        elif attention.heads is None:
+            why = "its first axes are not images and heads, as in windows."
         elif attention.queries is None or attention.keys is None:
             why = "where its queries and keys are in the image could not be followed."
         elif attention.queries.numel() != shape[-2] or attention.keys.numel() != shape[-1]:
-            why = "its queries look at some of the tokens, as in windows, or are none with a place."
+            why = "its queries are some of the tokens, as in windows, or channels and no tokens."
         elif not torch.equal(attention.queries.flatten(), attention.keys.flatten()):
             why = "its queries and keys are different tokens."
         else:
@@ -188,9 +190,9 @@ class Structure:
 
     def after_attention(self, attention: Attention) -> Layer | None:
         """Find where the outputs of all heads go side by side, head by head, into a module; None for nowhere."""
-        if len(attention.weights) != 4:
+        heads, width = attention.heads, attention.output.shape[-1]
+        if heads is None:
             return None
-        heads, width = attention.weights[1], attention.output.shape[-1]
         for event in self._trace.events:
             if (
                 event.side != "input"

@@ -75,6 +75,7 @@ _MOVES = set(
         "rot90",
         "reflection_pad2d",
         "replication_pad2d",
+        "im2col",
         "_reshape_alias",
         "repeat_interleave",
         "diagonal",
@@ -205,7 +206,9 @@ def _moved(name: str, args: Sequence[Any], options: dict[str, Any], codes_of: An
         return [given[0]]
     if name in ("view", "_unsafe_view", "_reshape_alias", "reshape"):
         return [given[0].reshape(given[1])]
-    if name in ("reflection_pad2d", "replication_pad2d", "pixel_shuffle", "pixel_unshuffle"):
+    if name == "im2col" and any(given[3]):  # Padding would look like a place.
+        return None
+    if name in ("reflection_pad2d", "replication_pad2d", "pixel_shuffle", "pixel_unshuffle", "im2col"):
         given[0] = given[0].double()  # exact for integers of this size
         return [operation(*given).long()]
     try:

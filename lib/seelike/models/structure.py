@@ -13,8 +13,9 @@ The **stream** of a block is what goes into it, and every residual sum in it. A 
 views, norms and activations, or be handed on as it is in the block's own `forward`.
 
 A **block** is the outermost module that adds so in its own `forward`, unless modules inside it do so twice or
-more, which then are the blocks. What lies beside a block in the same list of modules, and is built of as much, is
-a block without residual connections.
+more, which then are the blocks. What adds to vectors after the last block of tokens or maps is the head, and no
+block. What lies beside a block in the same list of modules, and is built of as much, is a block without residual
+connections.
 """
 
 import re
@@ -145,6 +146,8 @@ def blocks(trace: Trace, model: nn.Module) -> list[Block]:
             found.append(Block(*module, begin, end, owners[module], inputs.get(module), outputs.get(module)))
     found += _beside(found, trace, model, inputs, outputs)
     found.sort(key=lambda block: block.begin)
+    while found and _is_of_vectors(found[-1]) and not all(map(_is_of_vectors, found)):
+        found.pop()  # the head
     for block in found:
         for added in block.added:
             added.kind = _kind(added, block, trace)
@@ -207,6 +210,10 @@ def _candidate(addition: Addition, model: nn.Module) -> Added | None:
     # Handed on as it is counts more than a projection.
     found.sort(key=lambda added: not added.identity)
     return found[0] if found else None
+
+
+def _is_of_vectors(block: Block) -> bool:
+    return block.output is not None and len(block.output.node.shape) == 2
 
 
 def _multiplies(node: Node) -> bool:

@@ -12,6 +12,7 @@ From these `seelike.models.layers` finds blocks and residual connections, and `s
 tokens.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -107,7 +108,7 @@ class Attention:
         module: Path of the innermost module that runs it.
         call: Which of the module's softmaxes it is, from 0.
         inside: The modules that run.
-        weights: Shape of the softmax, `[images, heads, queries, keys]`.
+        weights: Shape of the softmax, `[images, heads, queries, keys]`, or `[images * heads, queries, keys]`.
         queries: Where the queries are, along their axis.
         keys: Where the keys are.
         output: What it gives, one vector for each head and query.
@@ -122,6 +123,19 @@ class Attention:
     keys: Codes | None
     output: Node
     plain: bool
+
+    @property
+    def images_apart(self) -> bool:
+        """Whether images have an axis of their own."""
+        return len(self.weights) > 3 and self.weights[0] == IMAGES
+
+    @property
+    def heads(self) -> int | None:
+        """How many heads there are; None where the first axes are something else, as windows."""
+        *before, _, _ = self.weights
+        together = math.prod(before)
+        one_axis = len(before) == 1 or before[0] == 1
+        return together // IMAGES if (self.images_apart or one_axis) and together % IMAGES == 0 else None
 
 
 @dataclass
@@ -204,6 +218,8 @@ class _Operations(TorchDispatchMode):
                     self.tokens[output] = each
             return made
         merges = _merges(name, before, self.codes_of)
+        if name in ("select", "slice") and outputs[0].numel() == args[0].numel():
+            name = "view"  # of all that there is
         for output, each in zip(outputs, codes, strict=False):
             if output.is_floating_point() or output.is_complex():
                 each = None if each is None else positions.collapsed(each)
@@ -401,25 +417,35 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
             softmaxed[node] = (module, call, inside)
 
     def on_product(left: Tensor, right: Tensor, output: Tensor) -> None:
-        """A softmax times values: attention by hand, if nothing but a dropout comes between."""
-        node = operations.nodes.get(left)
-        if node is None or not softmaxed:
+        """A softmax times values, or values times its transpose: attention by hand."""
+        if (found := softmax_behind(left, _KEEPS)) is not None:
+            keys = operations.codes_of(right)
+        elif (found := softmax_behind(right, _KEEPS | {"transpose", "permute"})) is not None and found[1]:
+            keys = operations.codes_of(left)
+            keys = None if keys is None else keys.mT
+            codes = operations.codes_of(right)
+            if codes is None or codes.shape[-2] > 1:
+                return
+        else:
             return
-        plain = True
-        while node not in softmaxed:
-            if len(node.parents) != 1:
-                return
-            plain = plain and node.operation in _KEEPS
-            (node,) = node.parents
-            if node.number < min(each.number for each in softmaxed):
-                return
+        node, plain = found
         module, call, inside = softmaxed.pop(node)
-        keys = operations.codes_of(right)
         keys = None if keys is None else keys[..., :1]
         queries = None if node.codes is None else node.codes[..., :1]
         result.softmaxed.add(node)
         made = operations.nodes[output]
         result.attentions.append(Attention(module, call, inside, tuple(node.shape), queries, keys, made, plain))
+
+    def softmax_behind(tensor: Tensor, keeps: set[str]) -> tuple[Node, bool] | None:
+        """The softmax that a tensor comes from, and whether nothing but a dropout or a view comes between."""
+        node = operations.nodes.get(tensor) if softmaxed else None
+        plain = True
+        while node is not None and node not in softmaxed:
+            if len(node.parents) != 1 or node.number < min(each.number for each in softmaxed):
+                return None
+            plain = plain and node.operation in keeps
+            (node,) = node.parents
+        return None if node is None else (node, plain)
 
     softmaxed: dict[Node, tuple[str, int, tuple[tuple[str, int], ...]]] = {}
     operations = _Operations(on_attention, on_product)
