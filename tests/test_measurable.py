@@ -146,7 +146,7 @@ def test_a_graph_of_modules_is_read_as_the_network_that_was_traced():
     model, images = timm.create_model("test_resnet").eval(), torch.randn(2, 3, 64, 64)
     graph = torch.fx.symbolic_trace(model).eval()
     paths = {layer.module for layer in layers(model, kinds=["hidden"])}
-    chosen = [layer for layer in layers(graph) if layer.module in paths]
+    chosen = layers(graph, sorted(paths))
     assert {layer.module for layer in chosen} == paths
     found = read(graph, chosen, images)
     given = {}
@@ -172,6 +172,20 @@ def test_norms_by_the_statistics_of_the_batch_are_refused(name):
     norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
     with pytest.raises(ValueError, match="Module '0' of Sequential normalises by the statistics of the batch"):
         require_measurable(nn.Sequential(norm).eval())
+
+
+def test_a_norm_by_the_batch_hides_no_layers_and_is_measured_by_nothing():
+    model = timm.create_model("test_resnet").eval()
+    expected = [layer.name for layer in layers(model)]
+    model = timm.create_model("test_resnet").eval()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+    found = layers(model)
+    assert [layer.name for layer in found] == expected
+    assert all(norm.running_mean is None and norm.running_var is None for norm in norms)
+    with pytest.raises(ValueError, match="normalises by the statistics of the batch"):
+        read(model, found, torch.randn(2, 3, 64, 64))
 
 
 @pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.BatchNorm2d(4), nn.LayerNorm(5)])

@@ -29,7 +29,7 @@ from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
 from seelike.errors import unknown_name
-from seelike.models.measurable import input_size, require_unwrapped
+from seelike.models.measurable import input_size, reads_the_batch, require_unwrapped
 from seelike.models.places import Place, place_of
 from seelike.models.structure import IDENTITY, Added, Block, blocks, chain, pointwise_back, same
 from seelike.models.trace import IMAGES, Attention, Event, Node, Side, Trace, trace
@@ -385,6 +385,10 @@ def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
+    # What a norm does to numbers says nothing of where they are. `require_measurable` refuses to measure these.
+    by_batch = {norm: (norm.running_mean, norm.running_var) for norm in model.modules() if reads_the_batch(norm)}
+    for norm in by_batch:
+        norm.running_mean, norm.running_var = like.new_zeros(norm.num_features), like.new_ones(norm.num_features)
     try:
         noise = noise.to(like.device, like.dtype)
         seen = trace(model, noise)
@@ -399,6 +403,8 @@ def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:
     finally:
         for module in training:
             module.training = True
+        for norm, statistics in by_batch.items():
+            norm.running_mean, norm.running_var = statistics
 
 
 def _require_images_apart(model: nn.Module, images: Tensor, output: Any) -> None:

@@ -49,12 +49,22 @@ def require_measurable(model: nn.Module) -> None:
             raise ValueError(
                 f"{part} is in training mode, where its activations are random. Call model.eval() first."
             )
-        if isinstance(module, _BatchNorm) and (module.running_mean is None or module.running_var is None):
+        if reads_the_batch(module):
             raise ValueError(
                 f"{part} normalises by the statistics of the batch, in evaluation mode too, so that what it gives "
                 "for an image depends on the images beside it. Give the network with running statistics "
                 "(track_running_stats=True), or with a norm that does not mix images."
             )
+
+
+def reads_the_batch(module: nn.Module) -> bool:
+    """Tell whether a module normalises by the statistics of the batch, also in evaluation mode.
+
+    Example:
+        >>> reads_the_batch(nn.BatchNorm2d(3, track_running_stats=False)), reads_the_batch(nn.BatchNorm2d(3))
+        (True, False)
+    """
+    return isinstance(module, _BatchNorm) and (module.running_mean is None or module.running_var is None)
 
 
 def require_unwrapped(model: nn.Module) -> None:
