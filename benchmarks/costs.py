@@ -9,6 +9,7 @@ result is benchmarks/results/costs.md, which the book shows, with the architectu
 only a run on the GPU measures.
 """
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -16,15 +17,17 @@ from dataclasses import dataclass
 
 import timm
 import torch
-from architectures import ARCHITECTURES, MEASUREMENTS, Operations
-from side_by_side import RESULTS, si
+from architectures import STATISTICS
+from hardware import Operations
+from scale import ARCHITECTURES
+from side_by_side import RESULTS, between_marks, si
 from timm.data import resolve_data_config
 
 from seelike.models import PRECISIONS
 from seelike.profiles import LISTS, Profile, profile_of
 
 DRAWS = None  # number_of_images in each repeat
-VITS, RESNETS, MIXERS, LATER = "vits", "resnets", "mixers", "later"
+VITS, CNNS, MIXERS, LATER = "vits", "cnns", "mixers", "later"
 
 
 @dataclass(frozen=True)
@@ -46,49 +49,57 @@ class Work:
     first: int | None = None
 
 
-# Small things are left out, and so are the tiny networks.
+# Small things are left out, and so are the tiny networks. tests/test_benchmarks.py holds this to the notebooks.
 PAGES = {
     "03_background": [Work("forward passes", (VITS,), 512, first=1)],
-    "04_representation_structure": [Work("CKA of all layers", (VITS, RESNETS))],
+    "04_representation_structure": [Work("CKA of all layers", (VITS, CNNS))],
     "05_local_global": [
         Work("attention distance", (VITS, "much_and_little_data")),
         Work("CKA of heads", (VITS,)),
-        Work("receptive fields", (VITS, RESNETS), 32, times=8),
+        Work("receptive fields", (VITS, CNNS), 32, times=8),
     ],
-    "06_skip_connections": [Work("skip ratios", (VITS, RESNETS))],
+    "06_skip_connections": [Work("skip ratios", (VITS, CNNS))],
     "07_spatial_localization": [
-        Work("localization", (VITS, RESNETS, "cls_and_gap")),
-        Work("probes", (RESNETS, "cls_and_gap"), 0),
+        Work("localization", (VITS, CNNS, "cls_and_gap")),
+        Work("probes", (CNNS, "cls_and_gap"), 0),
     ],
-    "08_scale_and_transfer": [Work("probes", (VITS, RESNETS, "much_and_little_data"), 0)],
-    "A_methods": [Work("CKA of all layers", (VITS, RESNETS), times=4.75, first=1)],
-    "B_representation_structure": [Work("CKA of all layers", (VITS, RESNETS))],
+    "08_scale_and_transfer": [Work("probes", (VITS, CNNS, "much_and_little_data"), 0)],
+    "A_methods": [Work("CKA of all layers", (VITS, CNNS), times=4.75, first=1)],
+    "B_representation_structure": [Work("CKA of all layers", (VITS, CNNS))],
     "C_local_global": [
-        Work("receptive fields", (VITS, RESNETS), 32, times=16, first=2),
+        Work("receptive fields", (VITS, CNNS), 32, times=16, first=2),
         Work("attention distance", (VITS, "much_and_little_data")),
     ],
     "D_localization": [
-        Work("localization", (VITS, RESNETS, "cls_and_gap"), times=8),
-        Work("probes", (RESNETS, "cls_and_gap"), 0),
+        Work("localization", (VITS, CNNS, "cls_and_gap"), times=8),
+        Work("probes", (CNNS, "cls_and_gap"), 0),
     ],
-    "E_propagation": [Work("skip ratios", (VITS, RESNETS))],
-    "F_linear_probes": [Work("probes", (VITS, RESNETS, "much_and_little_data", "cls_and_gap"), 0)],
+    "E_propagation": [Work("skip ratios", (VITS, CNNS))],
+    "F_linear_probes": [Work("probes", (VITS, CNNS, "much_and_little_data", "cls_and_gap"), 0)],
     "G_finetuning": [Work("CKA of blocks", ("finetuned",))],
-    "H_mixer": [Work("CKA of all layers", (MIXERS, VITS, RESNETS))],
+    "H_mixer": [Work("CKA of all layers", (MIXERS, VITS, CNNS))],
     "10_your_own_models": [
-        Work("CKA of all layers", (VITS, RESNETS)),
+        Work("CKA of all layers", (VITS, CNNS)),
         Work("attention distance", (VITS,)),
-        Work("skip ratios", (VITS, RESNETS)),
-        Work("localization", (VITS, RESNETS)),
-        Work("receptive fields", (VITS, RESNETS), 20, times=4),
+        Work("skip ratios", (VITS, CNNS)),
+        Work("localization", (VITS, CNNS)),
+        Work("receptive fields", (VITS, CNNS), 20, times=4),
+        Work("probes", (VITS, CNNS), 0),
     ],
     "11_what_came_later": [
-        Work("forward passes", (VITS, RESNETS, LATER), times=2),
+        Work("forward passes", (VITS, CNNS, LATER)),
+        Work("largest numbers", (VITS, CNNS, LATER)),
         # Broken images, directions, networks before training, planted numbers.
-        Work("forward passes", (VITS, RESNETS), times=4, first=1),
+        Work("forward passes", (VITS, CNNS), times=4, first=1),
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
     ],
+}
+# What notebooks measure of tiny networks alone.
+OF_TINY_NETWORKS = {
+    "06_skip_connections": {"CKA of all layers"},
+    "08_scale_and_transfer": {"CKA of blocks"},
+    "tiny_networks": {"attention distance"},
 }
 # Classes of the images; probes take ten training images of each, and 500 test images, in each repeat.
 CLASSES = {"colab": 100, "paper": 1000}
@@ -134,6 +145,7 @@ def base_name(network: str) -> str:
     return network.partition(".")[0]
 
 
+@functools.cache
 def forward_operations(network: str) -> float:
     """Count the operations of one image's forward pass, on a device that computes nothing."""
     with torch.device("meta"):
@@ -144,6 +156,7 @@ def forward_operations(network: str) -> float:
     return counted.by_type.total()
 
 
+@functools.cache
 def parameters(network: str) -> int:
     """Count the parameters of a network."""
     with torch.device("meta"):
@@ -242,7 +255,7 @@ def architectures_table(measured: dict) -> str:
 def precision_table(measured: dict) -> str:
     """Write how far mixed precision moves the statistic of each measurement."""
     # Of blocks with themselves CKA is 1 at any precision.
-    names = [name for name in MEASUREMENTS if name not in ("forward passes", "CKA of blocks")]
+    names = [name for name in STATISTICS if name not in ("forward passes", "CKA of blocks")]
     lines = [f"| Architecture | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for architecture, both in measured["rows"].items():
         full, mixed = (both[precision]["statistics"] for precision in PRECISIONS)
@@ -263,7 +276,7 @@ def main() -> None:
         "architectures": architectures_table(measured),
         "precision": precision_table(measured),
     }
-    text = "".join(f"<!-- {name} -->\n\n{part}\n\n<!-- end of {name} -->\n\n" for name, part in parts.items())
+    text = between_marks(parts)
     (RESULTS / "costs.md").write_text(text)
     print(text)
 

@@ -1,15 +1,16 @@
 """What a machine can do at best, and what a piece of work asks of it: operations, and bytes moved."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from architectures import Operations
 from side_by_side import synchronise
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
@@ -32,6 +33,34 @@ _NO_TRAFFIC = {
 _FORGET = Path("/proc/self/clear_refs")
 
 
+class Operations(TorchDispatchMode):
+    """Count floating-point operations by the type of their results, such as "bfloat16"."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        super().__init__()
+        self.by_type: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and add what it takes."""
+        kwargs = kwargs or {}
+        if (made := self._in_parts(func, args, kwargs)) is not NotImplemented:
+            return made
+        made = func(*args, **kwargs)
+        if func.overloadpacket in flop_registry:
+            first = next(leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor))
+            count = flop_registry[func.overloadpacket](*args, **kwargs, out_val=made)
+            self.by_type[_name(first.dtype)] += count
+        return made
+
+    def _in_parts(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run what is made of other operations, as it comes from inside another mode, part by part."""
+        if func.overloadpacket in flop_registry:
+            return NotImplemented
+        with self:
+            return func.decompose(*args, **kwargs)
+
+
 class Costs(Operations):
     """Count operations, as `Operations` does, and bytes moved.
 
@@ -47,6 +76,8 @@ class Costs(Operations):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and add what it takes."""
+        if (made := self._in_parts(func, args, kwargs or {})) is not NotImplemented:
+            return made
         made = super().__torch_dispatch__(func, types, args, kwargs)
         packet = func.overloadpacket
         if packet is torch.ops.aten.mkldnn_linear:

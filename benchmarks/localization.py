@@ -14,15 +14,89 @@ float32, and the product of all tokens with all patches. (The library makes 5/8 
 below.)
 """
 
+import math
+from collections.abc import Iterator, Sequence
+
+import expected
 import torch
+from errors import Draw, absolute, formulas, numpy
+from scale import VIT, Count, Growth, Limit, Row, Size, Works, beside_forward_passes
 from side_by_side import arguments, report, row, side_by_side
+from torch import Tensor, nn
 
 from seelike.cka import cka, gram, u_center
-from seelike.localization import PatchGrams, TokenPatchCKA, patches
+from seelike.data import ImageSet
+from seelike.localization import PatchGrams, TokenPatchCKA, patches, token_patch_cka
+from seelike.models import layers
+from seelike.sections.spatial_localization import localization_above_chance
 
 GRID = (14, 14)
 IMAGES = 512
 PAIRS = 8
+
+
+def errors(normal: Draw) -> Iterator[tuple[str, float]]:
+    """CKA of tokens with patches."""
+    grid = (2, 3)
+    similarity = TokenPatchCKA(grid)
+    minibatches = []
+    for n in (9, 8):
+        images = normal(n, 3, 8, 12)
+        squares = images.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(n, 6, -1)
+        tokens = torch.cat((squares, normal(n, 6, 20)), dim=2)
+        similarity.update(images, tokens)
+        minibatches.append((numpy(images), numpy(tokens)))
+    exact = formulas("references_tokens").token_patch_cka(minibatches, grid)
+    yield "CKA of tokens with patches", absolute(similarity.compute(), exact)
+
+
+def above_chance(model: nn.Module, images: ImageSet) -> float:
+    """Figures 9, 10 and D.1 to D.3: CKA of tokens of the last block with patches, at the place minus elsewhere."""
+    block = layers(model, kinds=["block"])[-1:]
+    (places,) = token_patch_cka(model, block, images, minibatch=len(images)).values()
+    return localization_above_chance(places.cka)
+
+
+STATISTICS = {"localization": above_chance}
+
+
+def of_localization(size: Size, models: Sequence[nn.Module], images: Tensor) -> Works:
+    """Figure 9: CKA of all tokens of the last blocks with all patches."""
+    (model,) = models
+    last = layers(model, kinds=["block"])[-(size.layers or 0) :]
+    return beside_forward_passes(
+        lambda n: token_patch_cka(model, last, images[:n], minibatch=size.minibatch, batch_size=size.passes),
+        size,
+        models,
+        images,
+        part=size.minibatch,
+        read=f"{len(last)} blocks, {model.patch_embed.num_patches} tokens and patches, "
+        f"minibatches of {size.minibatch}",
+    )
+
+
+def counts(size: Size, models: Sequence[nn.Module], side: int) -> tuple[Count, Count]:
+    """Grams of tokens and patches, and the products of all tokens with all patches."""
+    (model,) = models
+    parts = math.ceil(size.images / size.minibatch)
+    n, tokens = size.images / parts, model.patch_embed.num_patches
+    numbers = size.layers * tokens * model.embed_dim + 3 * side**2
+    grams = expected.OF_BLOCKS * 2 * n**2 * numbers
+    cross = size.layers * tokens**2 * n * (n - 1)
+    return expected.forward(size, models, side), {"float32": parts * (grams + cross)}
+
+
+ROWS = {
+    "figure_9": Row(
+        "Figure 9, ViT-B/16",
+        of_localization,
+        Size(("ViT-B/16",), 10_240, 256, minibatch=1024, layers=4),
+        Size((VIT,), 128, 16, minibatch=64, layers=4),
+        Limit(ratio=1.2),
+        counts=counts,
+    ),
+}
+GROWTH = Growth("localization", of_localization)
 
 
 def main() -> None:
@@ -77,7 +151,7 @@ def main() -> None:
         }
         seconds = side_by_side(works, options.rounds, options.device)
         scaled = {name: [each * 196 * 196 / PAIRS for each in seconds[name]] for name in ("loop", "sums")}
-        errors = [abs(float(ours()[i].flatten()[i]) - value) for i, value in zip(few, loop(), strict=True)]
+        differences = [abs(float(ours()[i].flatten()[i]) - value) for i, value in zip(few, loop(), strict=True)]
         setting = f"{setting}, {IMAGES} images"
         rows += [
             row(
@@ -86,7 +160,7 @@ def main() -> None:
                 ("TokenPatchCKA", seconds["ours"]),
                 (f"loop over pairs of seelike.cka.cka, {PAIRS} pairs scaled", scaled["loop"]),
                 asked="<= 0.02",
-                largest_difference=max(errors),
+                largest_difference=max(differences),
             ),
             row(
                 "localisation",

@@ -11,21 +11,148 @@ Then 1/16 of the channels of the trained vit_7x7 of this package, 32 images, aga
 many of the intervals of 95 % (Student's t) cover the exact field, over the brighter half of the pixels.
 """
 
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 import timm
 import torch
+from errors import Draw, formulas, relative
+from hardware import Operations
+from scale import SMALLER_RESNET, SMALLER_VIT, Count, Limit, Row, Size, Works, beside_forward_passes, evenly
 from scipy import stats
 from side_by_side import arguments, report, row, side_by_side
-from torch import nn
+from torch import Tensor, nn
 
+from seelike.data import ImageSet
 from seelike.data import load as load_images
-from seelike.models import Layer, layers, load
+from seelike.models import Layer, layers, load, read, residuals
 from seelike.receptive_field import ReceptiveFields, effective_receptive_field
+from seelike.sections.local_global import measure_fields, radii
 
 STREAM = ["embedding", "residual", "block"]
-ROWS = 32
+BATCH = 32
 
 
-def bare(model: nn.Module, places: list[Layer], images: torch.Tensor, rows: int = ROWS) -> None:
+def errors(normal: Draw) -> Iterator[tuple[str, float]]:
+    """Receptive fields of a network of the book, against one backward pass for each image and channel."""
+    if normal(1).dtype in (torch.bfloat16, torch.float16):
+        return  # The derivative itself is then that of a rounded network: there is no formula to compare with.
+    model = load("tiny/vit_7x7").to(normal(1).device, normal(1).dtype)
+    images = normal(2, 1, 28, 28)
+    chosen = layers(model, ["block 2/mlp", "block 2", "block 3/attention"])
+    fields = effective_receptive_field(model, chosen, images)
+    exact: nn.Module = load("tiny/vit_7x7").double()
+    by_loop = formulas("references_receptive_field").field_by_loop
+    for layer in chosen:
+        expected = by_loop(exact, layer, images.double().cpu(), 1, (7, 7))
+        yield "receptive field", relative(fields.after[layer.name], expected)
+
+
+def radius(model: nn.Module, images: ImageSet) -> float:
+    """Figures 6 and C.1 to C.5: receptive fields, of one channel on one image; radius at the last block."""
+    return float(radii(measure_fields(model, [images.select(np.arange(1))], channels=1))[0, -1])
+
+
+STATISTICS = {"receptive fields": radius}
+
+
+def of_fields(size: Size, models: Sequence[nn.Module], images: Tensor) -> Works:
+    """Figure 6: receptive fields of the embedding and every sublayer; as a peer, one channel at a time."""
+    (model,) = models
+    places = [layer for layer in layers(model) if layer.kind in STREAM]
+    some = evenly(places, 3)
+
+    def ours(n: int) -> None:
+        effective_receptive_field(model, places, images[:n], channels=size.channels, batch_size=size.passes)
+
+    said = f"{len(places)} layers, {size.channels} channels"
+    if size.channels != "all":
+        return beside_forward_passes(ours, size, models, images, read=said)
+    return Works(
+        ours,
+        lambda n: bare(model, places, images[:n], size.passes),
+        "bare backward passes",
+        {
+            "one backward pass a channel, of 3 layers": (
+                lambda n: bare(model, some, images[:n], rows=1),
+                len(places) / 3,
+            )
+        },
+        part=1,
+        read=said,
+    )
+
+
+def counts(size: Size, models: Sequence[nn.Module], side: int) -> tuple[Count, Count]:
+    """Backward passes: from a layer they take about what the forward pass to it takes, for each of its channels.
+
+    That is so of linear layers and convolutions; the backward pass of attention takes twice as much. The library
+    makes none from MLPs, but the output of one is differentiated by the centre of what goes into it, in place.
+    """
+    (model,) = models
+    places = [layer for layer in layers(model) if layer.kind in STREAM]
+    reached: list[tuple[int, float]] = []
+    image = torch.empty(1, 3, side, side, device="meta")
+    with Operations() as counted:
+        read(
+            model,
+            places,
+            image,
+            lambda _, x: reached.append(
+                (x.shape[1] if x.ndim == 4 else x.shape[2], sum(counted.by_type.values()))
+            ),
+        )
+    whole = sum(width * operations for width, operations in reached)
+    transformer = hasattr(model, "blocks")
+    mlps = [layer.kind == "block" and transformer for layer in places]
+    left_out = sum(width * operations for (width, operations), mlp in zip(reached, mlps, strict=True) if mlp)
+    products = sum(2 * width**2 * 3 * side**2 for (width, _), mlp in zip(reached, mlps, strict=True) if mlp)
+    # Where the skip is not a layer of its own, as where a ResNet changes its width, branch and output both have
+    # one.
+    names = [layer.name for layer in places]
+    again = sum(
+        math.prod(reached[names.index(each.output.name)])
+        for each in residuals(model)
+        if each.output.name in names and (each.activation or each.skip.name not in names)
+    )
+    return {"float32": size.images * whole}, {"float32": size.images * (products + again - left_out)}
+
+
+_FIELDS = {"images": 1, "passes": 128, "units": 32}
+_FIELDS_SMALL = {"images": 1, "passes": 32, "units": 32}
+_SUBSET = {"images": 32, "passes": 128, "channels": 8}
+_SUBSET_SMALL = {"images": 4, "passes": 16, "channels": 4}
+# The networks of Figure 6, and what stands for each on a CPU.
+_NETWORKS = {
+    "vit_b32": ("ViT-B/32", "ViT-B/32", {"networks": (SMALLER_VIT,)}),
+    "vit_l16": ("ViT-L/16", "ViT-L/16", {"networks": ("test_vit3",)}),
+    "resnet50": ("ResNet50", "ResNet50x1", {"networks": (SMALLER_RESNET,), "side": 64}),
+}
+ROWS = {
+    f"figure_6_{key}": Row(
+        f"Figure 6, {title}",
+        of_fields,
+        Size((network,), **_FIELDS),
+        Size(**small, **_FIELDS_SMALL),
+        Limit(ratio=1.3),
+        peer_rounds=1,
+        counts=counts,
+    )
+    for key, (title, network, small) in _NETWORKS.items()
+} | {
+    f"figure_6_subset_{key}": Row(
+        f"Figure 6, {title}, some channels",
+        of_fields,
+        Size((network,), **_SUBSET),
+        Size(**small, **_SUBSET_SMALL),
+        Limit(seconds=60),
+    )
+    for key, (title, network, small) in _NETWORKS.items()
+}
+
+
+def bare(model: nn.Module, places: list[Layer], images: torch.Tensor, rows: int = BATCH) -> None:
     """Run the backward passes of one image after the other from the centre of each layer, some channels a time."""
     modules = dict(model.named_modules())
     for image in images:
@@ -106,16 +233,16 @@ def main() -> None:
 
     timed = side_by_side(
         {
-            "fields": lambda: effective_receptive_field(model, places, images, batch_size=ROWS),
+            "fields": lambda: effective_receptive_field(model, places, images, batch_size=BATCH),
             "backward passes": lambda: bare(model, places, images),
             "remaining passes": lambda: bare(model, remaining, images),
-            "fields of 1/16": lambda: effective_receptive_field(model, places, images, 12, batch_size=ROWS),
+            "fields of 1/16": lambda: effective_receptive_field(model, places, images, 12, batch_size=BATCH),
         },
         options.rounds,
         options.device,
         warm_up=options.device.startswith("cuda"),
     )
-    found = effective_receptive_field(model, some, images, batch_size=ROWS)
+    found = effective_receptive_field(model, some, images, batch_size=BATCH)
     error = largest_error(found, effective_receptive_field(model.double(), some, images.double()))
     setting = f"ViT-Tiny, {len(places)} layers, {options.images} image(s) of 64 px"
     table = [

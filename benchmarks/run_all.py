@@ -3,8 +3,8 @@
     python benchmarks/run_all.py [--device cuda] [--rounds 5]
 
 Each runs in a process of its own and writes benchmarks/results/NAME.json; the tables are also written to
-benchmarks/results/README.md, which the book shows. With --table nothing is run: the tables are made of the
-results that are there.
+benchmarks/results/README.md, which the book shows, and beside it measurements.md, with the lists of what is
+measured. With --table nothing is run: the tables are made of the results that are there.
 """
 
 import argparse
@@ -13,17 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import registry
+from side_by_side import between_marks
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-BENCHMARKS = (
-    "cka",
-    "cka_memory",
-    "attention",
-    "receptive_field",
-    "skip",
-    "localization",
-    "probes",
-)
+BENCHMARKS = registry.benchmarks()
 HEAD = """\
 # Results
 
@@ -34,17 +29,24 @@ HEAD = """\
 
 def speed_table(results: dict[str, dict]) -> str:
     """Write the rows of all benchmarks as one Markdown table, and what they ran on as another."""
-    lines = ["| Measurement | Work | Against | Ratio | Asked |", "|---|---|---|---|---|"]
+    lines = ["| Measurement | Work | Against | Ratio | Asked | Largest errors |", "|---|---|---|---|---|---|"]
     for result in results.values():
         for row in result["rows"]:
-            spread = row["ratio"]
+            spread, errors = row["ratio"], row.get("errors", [])
+            both = " and ".join("NaN" if error is None else f"{error:.0e}" for error in errors)
             lines.append(
                 f"| {row['measurement']}: {row['setting']} "
                 f"| {row['work']}, {row['value']:.3g} {row['unit']} "
                 f"| {row['against']}, {row['against_value']:.3g} {row['unit']} "
-                f"| {spread['median']:.3g} ({spread['lowest']:.3g} to {spread['highest']:.3g}) | {row['asked']} |"
+                f"| {spread['median']:.3g} ({spread['lowest']:.3g} to {spread['highest']:.3g}) | {row['asked']} "
+                f"| {both} |"
             )
-    lines += ["", "The ratio is the median over the rounds, with the lowest and the highest in brackets.", ""]
+    lines += [
+        "",
+        "The ratio is the median over the rounds, with the lowest and the highest in brackets. Errors are those "
+        "of the work and of what it is held against, where they were measured.",
+        "",
+    ]
     return "\n".join(lines + surroundings(results))
 
 
@@ -70,7 +72,7 @@ def surroundings(results: dict[str, dict]) -> list[str]:
 
 
 def write_tables() -> str:
-    """Make the tables of the results that are there."""
+    """Make the tables of the results that are there, and the lists of what is measured; give the tables."""
     files = {name: RESULTS / f"{name}.json" for name in BENCHMARKS}
     speed = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
     parts = [HEAD, "<!-- speed -->\n\n", speed_table(speed), "\n"]
@@ -79,6 +81,8 @@ def write_tables() -> str:
         parts += ["\n<!-- accuracy -->\n\n", accuracy_table(accuracy), "\n"]
     text = "".join(parts)
     (RESULTS / "README.md").write_text(text)
+    lists = {"table": registry.table(), "reference": registry.reference()}
+    (RESULTS / "measurements.md").write_text(between_marks(lists))
     return text
 
 

@@ -160,6 +160,11 @@ def line(each: Mapping[str, Any]) -> str:
     )
 
 
+def between_marks(parts: Mapping[str, str]) -> str:
+    """Write parts of pages, each between two comments with its name, by which the book includes it."""
+    return "".join(f"<!-- {name} -->\n\n{part}\n\n<!-- end of {name} -->\n\n" for name, part in parts.items())
+
+
 def _processor() -> str:
     names = [text for text in _cpu_lines() if text.startswith("model name")]
     return names[0].partition(":")[2].strip() if names else platform.machine()

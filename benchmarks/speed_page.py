@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 from paper_scale import GROWING, NAME, ROWS
-from side_by_side import si
+from side_by_side import between_marks, si
 
 from seelike.plots import use_style
 from seelike.plots.style import DASHES
@@ -86,8 +86,8 @@ def expected_table() -> str:
     """Write how many operations the rows take at the paper's size, as `expected` works them out."""
     lines = ["| Measurement | Bare passes | The measurement adds | Of it in float64 | Both over the bare passes |"]
     lines += ["|---|---|---|---|---|"]
-    for name, row in ROWS.items():
-        if (counts := expected(name)) is not None:
+    for row in ROWS.values():
+        if (counts := expected(row)) is not None:
             bare, added = (sum(count.values()) for count in counts)
             lines.append(
                 f"| {row.title} | {si(bare)} | {si(added)} | {si(counts[1].get('float64', 0))} "
@@ -264,7 +264,7 @@ def write_page() -> str:
         "precision on a CPU": precision_table(records, "cpu"),
         "surroundings": surroundings(records),
     }
-    text = "".join(f"<!-- {name} -->\n\n{part}\n\n<!-- end of {name} -->\n\n" for name, part in parts.items())
+    text = between_marks(parts)
     (side_by_side.RESULTS / f"{NAME}.md").write_text(text)
     use_style()
     for name, figure in (("limits", limits_figure(records)), ("growth", growth_figure(records))):

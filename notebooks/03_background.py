@@ -71,11 +71,11 @@ run = seelike.start(globals(), "03_background")
 # architecture whose blocks are not known here, we take the first and the last layer.)
 
 # %%
-from seelike.models import family, layers
+from seelike.models import layers
 
 name, network = next(iter(run.models.items()))
-known = family(network) != "other"
-ends = layers(network, kinds=["embedding", "block"] if known else None)
+every = layers(network)
+ends = [layer for layer in every if layer.kind in ("embedding", "block")] or every
 first, last = ends[0], ends[-1]
 first.name, last.name
 
@@ -85,12 +85,11 @@ first.name, last.name
 # %%
 import torch
 
-from seelike.models import preprocessing, read
+from seelike.models import read
+from seelike.streaming import Images
 
 sample = run.images.sample(min(512, run.number_of_images), seed=run.seed)
-pixels = torch.cat(list(sample.batches(preprocessing(network), batch_size=64))).to(
-    run.device
-)
+pixels = Images(sample, network)[:]
 features = {
     layer: x.float().cpu()
     for layer, x in read(network, [first, last], pixels).items()

@@ -16,15 +16,16 @@
 # %% [markdown]
 # # Section 4: Representation structure
 #
-# **Question.** A ViT and a ResNet learn the same task from the same images. Do they build the same thing on the
+# **Question.** A ViT and a CNN learn the same task from the same images. Do they build the same thing on the
 # way, layer by layer?
 #
 # This page lays the ruler of [Section 3](03_background.ipynb), CKA, against every pair of layers: within one network
-# (the paper's Figure 1), and between a ViT and a ResNet (its Figures 2 and B.1).
+# (the paper's Figure 1), and between a ViT and a CNN (its Figures 2 and B.1). A *CNN* is any convolutional network; the paper's are ResNets, and so are
+# those of the profiles.
 #
 # | | |
 # |---|---|
-# | **You will learn** | to read a CKA map; what is uniform about a ViT and what falls into stages in a ResNet; which layers of the two correspond |
+# | **You will learn** | to read a CKA map; what is uniform about a ViT and what falls into stages in a CNN; which layers of the two correspond |
 # | **You need** | [Section 3](03_background.ipynb), or the idea that CKA is 1 for layers that arrange images alike and 0 for unrelated ones |
 # | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
 
@@ -66,7 +67,7 @@ run = seelike.start(globals(), "04_representation_structure")
 # ## The layers
 #
 # The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
-# attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a ResNet the
+# attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a CNN the
 # convolutions and norms of each bottleneck. Here is the first block of the first network. (Of an architecture whose blocks
 # are not known here, it is the first half.)
 
@@ -93,7 +94,7 @@ size_and_accuracy(run.models)
 #
 # Think of a square map: layers from first to last along both sides, the colour of each point the CKA of two layers. The
 # diagonal is 1, as each layer equals itself. **How fast does the colour fade away from the diagonal: in a ViT, and in
-# a ResNet? Are there edges?**
+# a CNN? Are there edges?**
 #
 # ## Measure
 #
@@ -153,7 +154,7 @@ print(f"by hand {by_hand:.6f}, in the map {in_the_map:.6f}")
 #
 # Each map compares a network with itself. The ticks mark the first layer of each block.
 
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The maps of ViTs show a grid of dark lines on a bright ground; those of ResNets fade with the distance from the bright diagonal, most of all towards the last blocks. The text below gives numbers."}}
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The maps of ViTs show a grid of dark lines on a bright ground; those of CNNs fade with the distance from the bright diagonal, most of all towards the last blocks. The text below gives numbers."}}
 from seelike import plots
 
 plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
@@ -175,19 +176,19 @@ for name, values in uniformity.items():
     print(f"{name}: {values.mean():.3f}")
 
 # %% [markdown]
-# The claim compares the mean over ViTs with the mean over ResNets, once for each repeat.
+# The claim compares the mean over ViTs with the mean over CNNs, once for each repeat.
 
 
 # %%
 def of(names, values):
-    """The values of some of the networks."""
-    return [values[name] for name in names]
+    """The values of some of the networks, where there are any."""
+    return [values[name] for name in names if name in values]
 
 
 claims.record_difference(
     "uniform_layers",
     of(run.vits, uniformity),
-    of(run.resnets, uniformity),
+    of(run.cnns, uniformity),
     figure_name="fig-within",
 )
 
@@ -196,15 +197,21 @@ claims.record_difference(
 # *residual stream*, the sum that is handed on. The next cell keeps the stream alone: the embedding, and the sums after
 # each branch.
 
+
 # %%
-for name in [*run.vits, *run.resnets, *run.mixers]:
+def of_stream(name):
+    """Mean CKA off the diagonal, of the residual stream alone."""
     kinds = [layer.kind for layer in comparison.layers[name]]
     stream = np.isin(kinds, ["embedding", "residual", "block"])
-    of_stream = comparison.between(name, name)[:, stream][:, :, stream]
-    stream_uniformity = structure.mean_off_diagonal(of_stream)
-    print(
-        f"{name}: all layers {uniformity[name].mean():.3f}, stream alone {stream_uniformity.mean():.3f}"
-    )
+    if stream.sum() < 2:
+        raise ValueError("Its blocks are not known: no stream apart from branches.")
+    cka = comparison.between(name, name)[:, stream][:, :, stream]
+    return structure.mean_off_diagonal(cka)
+
+
+for name, values in seelike.where_possible(run.names, of_stream).items():
+    whole = uniformity[name].mean()
+    print(f"{name}: all layers {whole:.3f}, stream alone {values.mean():.3f}")
 
 # %% [markdown]
 # ### Are low and high layers alike?
@@ -219,77 +226,90 @@ for name in run.models:
     print(f"{name}: {ends[name].mean():.3f}")
 
 # %% [markdown]
-# The claim compares ViTs with ResNets as before.
+# The claim compares ViTs with CNNs as before.
 
 # %%
 claims.record_difference(
     "lower_and_higher_layers_alike",
     of(run.vits, ends),
-    of(run.resnets, ends),
+    of(run.cnns, ends),
     figure_name="fig-within",
 )
 
 # %% [markdown]
 # ### Stages?
 #
-# A ResNet halves its resolution a few times; the blocks between are its *stages*. The third claim asks how much
+# A CNN halves its resolution a few times; the blocks between are its *stages*. The third claim asks how much
 # more alike layers of one stage are than layers of two. A ViT has no stages, so we cut it at the same relative depths as the
-# first ResNet: layers near each other are alike in any network, and equal cuts favour neither.
+# first CNN: layers near each other are alike in any network, and equal cuts favour neither.
 
 # %%
-steps = {}
-if run.resnets:
-    reference = comparison.layers[run.resnets[0]]
-    for name in [*run.vits, *run.resnets]:
-        stage = structure.stages_like(comparison.layers[name], reference)
-        steps[name] = structure.within_minus_between_stages(
-            comparison.between(name, name), stage
-        )
-for name, values in steps.items():
-    print(f"{name}: {values.mean():.3f}")
+stage = {}
+for name in run.names:
+    stage[name] = structure.stages(comparison.layers[name])
+staged = [name for name in run.cnns if stage[name].max() > 0]
+
+
+def step_between_stages(name):
+    """How much more alike layers of one stage are than layers of two, per repeat."""
+    first, depth = staged[0], comparison.depth
+    cut = structure.stages_like(
+        stage[name], depth(name), stage[first], depth(first)
+    )
+    cka = comparison.between(name, name)
+    return structure.within_minus_between_stages(cka, cut)
+
 
 # %% [markdown]
-# Here the claim says that the ResNets have the larger step.
+# One number for each network.
+
+# %%
+steps = {name: step_between_stages(name) for name in run.names if staged}
+for name, values in steps.items():
+    print(f"{name}: {values.mean():.3f}")
+if not staged:
+    print("No CNN here has several stages: add one to models, such as resnet50.")
+
+# %% [markdown]
+# Here the claim says that the CNNs have the larger step.
 
 # %%
 claims.record_difference(
     "resnet_stages",
-    of(run.resnets, steps),
-    of(run.vits if steps else [], steps),
+    of(run.cnns, steps),
+    of(run.vits, steps),
     figure_name="fig-within",
 )
 
 # %% [markdown]
 # ## Between the two: Figures 2 and B.1
 #
-# **Predict.** Take the layer in the middle of a ResNet. Which layer of a ViT is most like it: one in the middle, an
-# earlier one, or a later one? And is there a part of the ViT that is like nothing in the ResNet?
+# **Predict.** Take the layer in the middle of a CNN. Which layer of a ViT is most like it: one in the middle, an
+# earlier one, or a later one? And is there a part of the ViT that is like nothing in the CNN?
 #
-# Each map now has a ViT from bottom to top and a ResNet from left to right. If both built the same things at the same
+# Each map now has a ViT from bottom to top and a CNN from left to right. If both built the same things at the same
 # pace, a bright band would run along the diagonal.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each ResNet (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The brightest area lies at low layers of both; the text below says in numbers where each row is brightest."}}
-between = [(vit, resnet) for vit in run.vits for resnet in run.resnets]
-if between:
-    display(
-        plots.cka_maps([plots.map_between(comparison, *pair) for pair in between])
-    )
+# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The brightest area lies at low layers of both; the text below says in numbers where each row is brightest."}}
+between = [(vit, cnn) for vit in run.vits for cnn in run.cnns]
+maps = [plots.map_between(comparison, *pair) for pair in between]
+plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
 
 # %% [markdown]
-# ### Which ViT layer is like the middle of the ResNet?
+# ### Which ViT layer is like the middle of the CNN?
 #
 # For each pair of networks and each repeat we look up the ViT layer with the highest CKA, and ask how far it lies below the
 # middle.
 
 # %%
 best_match = []
-for vit, resnet in between:
-    similarity = comparison.between(vit, resnet)
+for vit, cnn in between:
+    similarity = comparison.between(vit, cnn)
     depth = structure.depth_of_best_match(
-        similarity, comparison.depth(vit), comparison.depth(resnet)
+        similarity, comparison.depth(vit), comparison.depth(cnn)
     )
     print(
-        f"the middle of {resnet} is most like depth {depth.mean():.2f} of {vit} "
+        f"the middle of {cnn} is most like depth {depth.mean():.2f} of {vit} "
         f"(from {depth.min():.2f} to {depth.max():.2f} over the repeats)"
     )
     best_match.append(depth)
@@ -308,30 +328,29 @@ claims.record_difference(
 # %% [markdown]
 # ### Does the last third of the ViT match anything?
 #
-# Every ViT layer is now given one number: its highest CKA with any layer of the ResNet. The shaded bands are 95 % intervals
+# Every ViT layer is now given one number: its highest CKA with any layer of the CNN. The shaded bands are 95 % intervals
 # over repeats.
 
-# %% mystnb={"figure": {"caption": "The highest CKA of each ViT layer with any layer of a ResNet, by the ViT layer's relative depth. Bands are 95 % intervals over repeats.", "name": "fig-best-match"}, "image": {"alt": "One line for each pair of a ViT and a ResNet. Horizontal axis: relative depth in the ViT. Vertical axis: highest CKA with any ResNet layer. The text below says how the last third compares with the middle third."}}
+# %% mystnb={"figure": {"caption": "The highest CKA of each ViT layer with any layer of a CNN, by the ViT layer's relative depth. Bands are 95 % intervals over repeats.", "name": "fig-best-match"}, "image": {"alt": "One line for each pair of a ViT and a CNN. Horizontal axis: relative depth in the ViT. Vertical axis: highest CKA with any CNN layer. The text below says how the last third compares with the middle third."}}
 highest = {}
-for vit, resnet in between:
-    row_maximum = comparison.between(vit, resnet).max(axis=2)
+for vit, cnn in between:
+    row_maximum = comparison.between(vit, cnn).max(axis=2)
     mean_and_band = claims.mean_and_uncertainty(row_maximum)
-    highest[f"{vit} in {resnet}"] = (comparison.depth(vit), *mean_and_band)
-if highest:
-    display(plots.depth_lines(highest, y_label="highest CKA"))
+    highest[f"{vit} in {cnn}"] = (comparison.depth(vit), *mean_and_band)
+plots.depth_lines(highest, y_label="highest CKA") if highest else run.say_missing(
+    "vits", "cnns"
+)
 
 # %% [markdown]
 # The claim compares the middle third of these lines with the last; beside it stands how alike the last third still is.
 
 # %%
 falls = []
-for vit, resnet in between:
-    similarity, depth = comparison.between(vit, resnet), comparison.depth(vit)
+for vit, cnn in between:
+    similarity, depth = comparison.between(vit, cnn), comparison.depth(vit)
     falls.append(structure.row_maximum_middle_minus_last_third(similarity, depth))
     last_third = similarity.max(axis=2)[:, depth > 2 / 3].mean()
-    print(
-        f"{vit} in {resnet}: {falls[-1].mean():+.3f}, last third {last_third:.3f}"
-    )
+    print(f"{vit} in {cnn}: {falls[-1].mean():+.3f}, last third {last_third:.3f}")
 claims.record_difference(
     "last_third_matches_no_resnet_layer",
     falls,
@@ -347,7 +366,7 @@ claims.record_difference(
 # A layer says of every two images how alike they are: that is its Gram matrix, centred as in Section 3. CKA asks whether two layers say the same. So
 # each point of a map is a cloud: a dot for each pair of images, and CKA is the correlation of the dots.
 #
-# Five blocks of the first ViT and five of the first ResNet, on forty images.
+# Five blocks of the first ViT and five of the first CNN, on forty images.
 
 # %%
 from seelike.cka import gram, u_center
@@ -367,7 +386,7 @@ def gram_matrices(name, images):
 
 
 few = run.images.sample(min(40, len(run.images)), seed=run.seed)
-up, across = [*run.vits, *run.models][0], [*run.resnets, *run.models][0]
+up, across = [*run.vits, *run.models][0], [*run.cnns, *run.models][0]
 rows, columns = gram_matrices(up, few), gram_matrices(across, few)
 
 # %% [markdown]

@@ -17,7 +17,7 @@
 # # Section 5: Local and global information
 #
 # **Question.** A convolution sees three pixels across, and the next one five. Attention may look at the whole image from the first layer on. Does
-# it? And do local heads learn what a ResNet learns?
+# it? And do local heads learn what a CNN learns?
 #
 # | | |
 # |---|---|
@@ -91,7 +91,7 @@ print(measure.compute().distance, uniform_distance((1, 3), 10))
 # **Predict.** The two lowest and the two highest blocks of a ViT: which of them have heads that look nearby, and which have heads that look far?
 #
 # One call measures all heads of a network, without storing any map. CLS tokens and registers are left out, as they have no place in the
-# image. What is no ViT has no heads, and is named.
+# image. A network whose attention cannot be read is named.
 
 # %%
 from seelike.sections.local_global import measure_heads
@@ -105,8 +105,10 @@ def all_of(name):
     return measure_heads(run.models[name], run.draws(), batch_size=run.batch_size)
 
 
-heads = seelike.where_possible(dict.fromkeys([*run.vits, *of_pairs]), all_of)
+with_heads = dict.fromkeys([*run.vits, *run.others, *of_pairs])
+heads = seelike.where_possible(with_heads, all_of)
 vits = {name: heads[name] for name in run.vits if name in heads}
+shown = vits or {name: heads[name] for name in run.others if name in heads}
 
 # %% [markdown]
 # Each row of the figure is a ViT. On the left are the heads of the two lowest and the two highest blocks, sorted; on the right those of all blocks.
@@ -114,7 +116,7 @@ vits = {name: heads[name] for name in run.vits if name in heads}
 # %% mystnb={"figure": {"caption": "Attention distance of the heads of each ViT (the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks. The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images; many are smaller than their mark.", "name": "fig-heads"}, "image": {"alt": "A row for each ViT. Left: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks. Right: the same heads against the number of their block. A dashed line is uniform attention. The claims below give the nearest and the farthest head in numbers."}}
 from seelike import plots
 
-plots.all_heads(vits) if vits else None
+plots.all_heads(shown) if shown else run.say_missing("vits")
 
 # %% [markdown]
 # ### Local and global at once?
@@ -142,7 +144,7 @@ def record_of_vits(claim, values, figure_name):
     if values:
         claims.record(claim, np.mean(values, axis=0), figure_name=figure_name)
     else:
-        why = "This run has no ViT that can be measured."
+        why = "This run has no ViT that can be measured: add one to models."
         claims.not_testable(claim, why, figure_name=figure_name)
 
 
@@ -168,7 +170,9 @@ record_of_vits("high_layers_are_global", higher, "fig-heads")
 # %% mystnb={"figure": {"caption": "Sorted attention distances of networks that were trained on much data, left, and of the same networks on little data, right (the paper's Figure 4). Marks, bars and the dashed line are those of Figure 3.", "name": "fig-heads-data"}, "image": {"alt": "A row for each pair of networks, the one on much data left and the one on little data right: mean attention distance of the heads of the two lowest and highest blocks, and a dashed line for uniform attention. The claim below compares the nearest low heads."}}
 read = [pair for pair in pairs if all(name in heads for name in pair)]
 compared = {name: heads[name] for pair in read for name in pair}
-plots.sorted_heads(compared) if compared else None
+plots.sorted_heads(compared) if compared else run.say_missing(
+    "much_and_little_data"
+)
 
 # %% [markdown]
 # The claim compares the nearest head of the two lowest blocks. Read it together with the first card: the left side can look nearer than the right though no head of
@@ -184,10 +188,10 @@ claims.record_difference(
 )
 
 # %% [markdown]
-# ## Do local heads see what a ResNet sees? Figure 5
+# ## Do local heads see what a CNN sees? Figure 5
 #
 # Take the heads of the first block in the order of their distance, a quarter of them at a time, and compare what each such subset gives with the low
-# layers of a ResNet.
+# layers of a CNN.
 #
 # What a subset gives is the outputs of its heads, side by side. Here by hand: CKA of two toy heads together with a toy layer.
 
@@ -210,25 +214,29 @@ of_both = HeadComparison(2, a_layer, hsics).between([[0, 1]])
 print(f"from the HSICs of single heads {of_both.item():.6f}")
 
 # %% [markdown]
-# **Predict.** Which subset is most like the ResNet, and does likeness fall with distance?
+# **Predict.** Which subset is most like the CNN, and does likeness fall with distance?
+
 
 # %%
-of_heads = {}
-for name in vits if run.resnets else ():
-    resnet = run.models[run.resnets[0]]
-    of_heads[name] = compare_heads(
+def with_low_layers(name):
+    """CKA of the heads of a ViT's first block with the low layers of the first CNN."""
+    cnn = run.models[run.cnns[0]]
+    return compare_heads(
         run.models[name],
-        resnet,
+        cnn,
         run.images,
-        layers=[layer for layer in layers(resnet) if layer.depth < 1 / 3],
+        layers=[layer for layer in layers(cnn) if layer.depth < 1 / 3],
         batch_size=run.batch_size,
         repeats=run.repeats,
         number_of_images=run.number_of_images,
         seed=run.seed,
     )
 
+
+of_heads = seelike.where_possible(vits if run.cnns else (), with_low_layers)
+
 # %% [markdown]
-# The subsets come afterwards: of each, the mean distance of its heads and its CKA with the low ResNet layers, on average over these layers.
+# The subsets come afterwards: of each, the mean distance of its heads and its CKA with the low CNN layers, on average over these layers.
 
 # %%
 from seelike.sections.local_global import rank_correlation, subsets_of_heads
@@ -244,8 +252,8 @@ for name, comparison in of_heads.items():
 # %% [markdown]
 # Each dotted line is a ViT, from its most local heads to its most global ones.
 
-# %% mystnb={"figure": {"caption": "CKA of subsets of the heads of the first block with the lowest third of the layers of a ResNet, against the mean attention distance of the subset (the paper's Figure 5). Bars are 95 % intervals over draws of images.", "name": "fig-subsets"}, "image": {"alt": "A dotted line for each ViT: CKA with low ResNet layers against mean attention distance of the subset of heads. The claim below gives the rank correlation."}}
-plots.subsets_of_heads(subsets) if subsets else None
+# %% mystnb={"figure": {"caption": "CKA of subsets of the heads of the first block with the lowest third of the layers of a CNN, against the mean attention distance of the subset (the paper's Figure 5). Bars are 95 % intervals over draws of images.", "name": "fig-subsets"}, "image": {"alt": "A dotted line for each ViT: CKA with low CNN layers against mean attention distance of the subset of heads. The claim below gives the rank correlation."}}
+plots.subsets_of_heads(subsets) if subsets else run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # The claim is about the order only: minus the rank correlation is 1 where likeness falls with every step. The card has the mean over ViTs, and its uncertainty is that of the
@@ -265,7 +273,7 @@ else:
         [-correlation for correlation in correlations],
         [np.zeros(run.repeats)] if correlations else [],
         figure_name="fig-subsets",
-        compares="heads of ViTs with ResNets",
+        compares="heads of ViTs with CNNs",
     )
 
 # %% [markdown]
@@ -283,7 +291,7 @@ twice = torch.nn.Sequential(blur, blur).eval()
 print((9 * field).round().flatten().tolist(), "ninths")
 
 # %% [markdown]
-# Five pixels, the middle one most: that is how the fields of a ResNet grow. The library gives the same.
+# Five pixels, the middle one most: that is how the fields of a CNN grow. The library gives the same.
 
 # %%
 from seelike.receptive_field import effective_receptive_field
@@ -297,7 +305,7 @@ print((9 * measured).round().flatten().tolist(), "ninths")
 # The paper differentiates every channel, for 32 images. So do we, but for a sample of 8 channels for each image in place of all: an unbiased estimate at a small
 # part of the cost. The images come in four draws of eight, so that there is an uncertainty.
 #
-# **Predict.** How far does the first block of a ViT see, and how far the last block of a ResNet?
+# **Predict.** How far does the first block of a ViT see, and how far the last block of a CNN?
 
 # %%
 from seelike.sections.local_global import measure_fields
@@ -313,7 +321,7 @@ def fields_of(name):
     return measure_fields(run.models[name], few, channels=8, seed=run.seed)
 
 
-fields = seelike.where_possible([*run.vits, *run.resnets, *run.mixers], fields_of)
+fields = seelike.where_possible(run.names, fields_of)
 
 # %% [markdown]
 # Five blocks of each network, from low to high.
@@ -329,7 +337,8 @@ def some_blocks(name, count=5):
     return {blocks[i]: mean[blocks[i]] for i in evenly_spaced(len(blocks), count)}
 
 
-plots.field_maps({name: some_blocks(name) for name in fields}) if fields else None
+maps = {name: some_blocks(name) for name in fields}
+plots.field_maps(maps) if maps else run.say_missing()
 
 # %% [markdown]
 # ### How large, and how does it grow?
@@ -351,7 +360,9 @@ from seelike.sections.local_global import radii
 
 radius = {name: radii(each) for name, each in fields.items()}
 lines = {name: plots.over_depth(each) for name, each in radius.items()}
-plots.depth_lines(lines, y_label="radius / side of the image") if lines else None
+plots.depth_lines(
+    lines, y_label="radius / side of the image"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # The first claim: in the lowest third of the blocks the fields of ViTs are the larger ones.
@@ -368,16 +379,16 @@ def of(names, statistic):
 claims.record_difference(
     "vit_fields_are_larger_early",
     of(run.vits, mean_of_first_third),
-    of(run.resnets, mean_of_first_third),
+    of(run.cnns, mean_of_first_third),
     figure_name="fig-radii",
 )
 
 # %% [markdown]
-# The second: fields of ViTs grow in a jump, those of ResNets step by step. How much of all the growth is in the largest step between two blocks? A network of
+# The second: fields of ViTs grow in a jump, those of CNNs step by step. How much of all the growth is in the largest step between two blocks? A network of
 # n blocks that grew evenly would have 1 / (n - 1).
 
 # %%
-steps = of(run.vits, largest_step), of(run.resnets, largest_step)
+steps = of(run.vits, largest_step), of(run.cnns, largest_step)
 for name in radius:
     print(f"{name}: {np.mean(largest_step(radius[name])):.2f} in the largest step")
 if any(np.isnan(each).any() for side in steps for each in side):
@@ -418,7 +429,7 @@ from seelike.attention import mean_attention
 
 sample = run.images.sample(min(64, len(run.images)), seed=run.seed)
 figures, alt = {}, {}
-for name, each in list(vits.items())[:1]:
+for name, each in list(shown.items())[:1]:
     mean = each.distance.mean(axis=0)
     for block in evenly_spaced(len(mean), 8):
         maps = mean_attention(run.models[name], sample, block + 1).numpy()
@@ -428,7 +439,7 @@ for name, each in list(vits.items())[:1]:
             figures[label] = plots.head_map(each, block + 1, head + 1, maps[head])
             share = mean[block, head] / each.uniform
             alt[label] = f"Attention distance {share:.2f} of uniform."
-plots.states(figures, "Head", alt) if figures else None
+plots.states(figures, "Head", alt) if figures else run.say_missing("vits")
 
 # %% [markdown]
 # With a kernel, the heads of any ViT of this run.
@@ -444,12 +455,12 @@ def one_head(network, block, head):
     return plots.head_map(each, block, head, attention[head - 1])
 
 
-if vits:
+if shown:
     numbers = [
-        max(each.distance.shape[i] for each in vits.values()) for i in (1, 2)
+        max(each.distance.shape[i] for each in shown.values()) for i in (1, 2)
     ]
     block, head = (range(1, number + 1) for number in numbers)
-    display(plots.live(one_head, network=list(vits), block=block, head=head))
+    display(plots.live(one_head, network=list(shown), block=block, head=head))
 
 # %% [markdown]
 # ## What we take with us

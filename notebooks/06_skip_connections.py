@@ -93,16 +93,20 @@ print("cosine", tokens.cosine_with_output)
 # ## Measure
 #
 # One call reads skip and branch at every residual addition, for each draw of images, and keeps only their lengths and angles.
-# Mixers have residual additions as well; networks whose architecture is not known here are left out. Where skip or branch is exactly zero, as a ResNet's
+# Mixers have residual additions as well; a network in which none can be found is named. Where skip or branch is exactly zero, as a CNN's
 # are at the black border of an image, there is no ratio, and the place does not count.
 
 # %%
 from seelike.sections.skip_connections import propagation
 
-measured = {
-    name: propagation(run.models[name], run.draws(), batch_size=run.batch_size)
-    for name in [*run.vits, *run.resnets, *run.mixers]
-}
+
+def propagation_of(name):
+    """Skip against branch in one network."""
+    return propagation(run.models[name], run.draws(), batch_size=run.batch_size)
+
+
+measured = seelike.where_possible(run.names, propagation_of)
+vits = [name for name in run.vits if name in measured]
 
 # %% [markdown]
 # ## Token by token: Figure 7, left
@@ -115,15 +119,14 @@ measured = {
 # %% mystnb={"figure": {"caption": "Skip ratio of the first ten tokens at each block of the first ViT, for the attention branch and the MLP branch (the paper's Figure 7, left). Bright: handed on by the skip connection. Dark: made by the branch.", "name": "fig-skip-tokens"}, "image": {"alt": "Two heat maps, attention and MLP. Horizontal axis: block. Vertical axis: token, with CLS on top. Colour is the skip ratio on a logarithmic scale. The claims below say in numbers where the CLS token and the others are bright."}}
 from seelike import plots
 
-if run.vits:
-    first = measured[run.vits[0]]
-    mean_ratio = first.ratio.mean(axis=0)
-    panels = {
-        kind: mean_ratio[first.of_kind(kind), :10] for kind in ("attention", "mlp")
-    }
-    display(
-        plots.skip_ratio_maps(panels, num_prefix_tokens=first.num_prefix_tokens)
-    )
+panels = {}
+for first in [measured[name] for name in vits[:1]]:
+    mean_ratio, prefix = first.ratio.mean(axis=0), first.num_prefix_tokens
+    for kind in dict.fromkeys(first.kinds):
+        panels[kind] = mean_ratio[first.of_kind(kind), :10]
+plots.skip_ratio_maps(
+    panels, num_prefix_tokens=prefix
+) if panels else run.say_missing("vits")
 
 # %% [markdown]
 # ### Do CLS token and spatial tokens change places?
@@ -143,9 +146,9 @@ def halves(ratio):
     return first_half_minus_second(np.log10(ratio))
 
 
-vits = [measured[name] for name in run.vits]
-of_cls = [halves(vit.ratio_of_cls) for vit in vits if vit.num_prefix_tokens]
-of_spatial = [-halves(vit.ratio_of_spatial) for vit in vits]
+of_cls = [measured[name].ratio_of_cls for name in vits]
+of_cls = [halves(ratio) for ratio in of_cls if ratio is not None]
+of_spatial = [-halves(measured[name].ratio_of_spatial) for name in vits]
 
 # %% [markdown]
 # Both are arranged so that the paper's finding is above zero.
@@ -168,21 +171,22 @@ claims.record_difference(
 )
 
 # %% [markdown]
-# ## Against ResNets: Figure 7, right
+# ## Against CNNs: Figure 7, right
 #
-# **Predict.** A ResNet has skip connections, too. Is its ratio larger or smaller than a ViT's?
+# **Predict.** A CNN has skip connections, too. Is its ratio larger or smaller than a ViT's?
 #
-# The lines are means over tokens; bands are 95 % intervals over the draws of images. For ResNets the branch is all the convolutions of
+# The lines are means over tokens; bands are 95 % intervals over the draws of images. For CNNs the branch is all the convolutions of
 # a block.
 
-# %% mystnb={"figure": {"caption": "Skip ratio by relative depth: CLS token and mean of the spatial tokens of each ViT, and mean over locations of each ResNet (the paper's Figure 7, right). Bands are 95 % intervals.", "name": "fig-skip-lines"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each ResNet one. The claim below gives the difference of their means."}}
+# %% mystnb={"figure": {"caption": "Skip ratio by relative depth: CLS token and mean of the spatial tokens of each ViT, and mean over locations of each CNN (the paper's Figure 7, right). Bands are 95 % intervals.", "name": "fig-skip-lines"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each CNN one. The claim below gives the difference of their means."}}
 lines = {}
 for name, result in measured.items():
     if result.ratio_of_cls is not None:
         lines[f"{name}, CLS"] = plots.over_depth(result.ratio_of_cls)
     lines[f"{name}, spatial"] = plots.over_depth(result.ratio_of_spatial)
-if lines:
-    display(plots.depth_lines(lines, y_label="skip ratio", y_scale="log"))
+plots.depth_lines(
+    lines, y_label="skip ratio", y_scale="log"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # The zigzag of a ViT is that of its two branches: attention and MLP take turns. The claim takes the mean of the logarithm over all of them.
@@ -193,14 +197,16 @@ if lines:
 def mean_logarithm(names):
     """Mean over residual additions of the logarithm of the skip ratio, per repeat, for each network."""
     return [
-        np.log10(measured[name].ratio_of_spatial).mean(axis=1) for name in names
+        np.log10(measured[name].ratio_of_spatial).mean(axis=1)
+        for name in names
+        if name in measured
     ]
 
 
 claims.record_difference(
     "skips_matter_more_in_vits",
     mean_logarithm(run.vits),
-    mean_logarithm(run.resnets),
+    mean_logarithm(run.cnns),
     figure_name="fig-skip-lines",
 )
 
@@ -247,19 +253,30 @@ for intact, *cut in run.groups["without_skips"]:
 # Which block was cut is read off the network: it is the one whose additions are missing.
 
 # %%
-from seelike.models import residuals
+from seelike.models import layers, residuals
 
 
-def blocks_with_skips(name):
-    """Numbers of the blocks that add to what they get."""
-    return {addition.block for addition in residuals(run.models[name])}
+def blocks_of(name):
+    """Numbers of all blocks, and of those that add to what they get."""
+    every = {layer.block for layer in layers(run.models[name])} - {None}
+    return every, {addition.block for addition in residuals(run.models[name])}
 
 
-cut_block = {
-    name: min(blocks_with_skips(intact) - blocks_with_skips(name), default=None)
-    for intact, name in without
-}
-print(cut_block)
+blocks = seelike.where_possible(similarity, blocks_of)
+cut_block = {}
+for intact, name in without:
+    if {intact, name} <= blocks.keys():
+        adds, (every, still_adds) = blocks[intact][1], blocks[name]
+        cut_block[name] = min(adds & every - still_adds, default=None)
+
+# %% [markdown]
+# These are the blocks.
+
+# %%
+for name, block in cut_block.items():
+    print(f"{name}: block {block}" if block else f"{name}: no block was cut")
+if not cut_block:
+    run.say_missing("without_skips")
 
 # %% mystnb={"figure": {"caption": "CKA maps of the intact ViT and of ViTs that were trained without the skip connections of one block, which dashed lines mark (the paper's Figure 8).", "name": "fig-without-skips"}, "image": {"alt": "A square heat map for each network, the intact one first. Dashed lines mark the block without skip connections. Colour is CKA from 0, dark, to 1, bright. The table below says how bright the corners are that compare layers before the block with layers after it."}}
 from dataclasses import replace
@@ -268,12 +285,12 @@ from dataclasses import replace
 def drawn(name):
     """The CKA map of a network, with the block that was cut marked."""
     whole = plots.map_between(similarity[name], name, name)
-    title = name.removeprefix("tiny/vit_7x7_").replace("_", " ")
+    title = name.removeprefix("tiny/vit_7x7_")
     return replace(whole, title=title, marked_block=cut_block.get(name))
 
 
-if similarity:
-    display(plots.cka_maps([drawn(name) for name in similarity]))
+maps = [drawn(name) for name in similarity]
+plots.cka_maps(maps) if maps else run.say_missing("without_skips")
 
 # %% [markdown]
 # ### Is the map in two parts?
@@ -286,12 +303,12 @@ from seelike.sections.skip_connections import mean_across_cut
 
 lost = []
 for intact, name in without:
-    if cut_block[name] is not None:
+    if cut_block.get(name):
         across = {}
         for each in (intact, name):
             network = similarity[each]
-            cka, layers = network.between(each, each), network.layers[each]
-            across[each] = mean_across_cut(cka, layers, cut_block[name])
+            cka, places = network.between(each, each), network.layers[each]
+            across[each] = mean_across_cut(cka, places, cut_block[name])
         lost.append(across[intact] - across[name])
         means = (across[each].mean() for each in (intact, name))
         print("block {}: intact {:.2f}, cut {:.2f}".format(cut_block[name], *means))
@@ -321,15 +338,13 @@ figures, alt = {}, {}
 for name, result in measured.items():
     ratio = result.ratio.mean(axis=0)
     kinds = dict.fromkeys(result.kinds)
-    if not (np.isfinite(ratio) & (ratio > 0)).any():
-        continue  # a new network, whose branches are all zero
     figures[name] = plots.skip_ratio_maps(
         {kind: ratio[result.of_kind(kind)] for kind in kinds},
         num_prefix_tokens=result.num_prefix_tokens,
     )
     low, high = np.nanpercentile(ratio, [5, 95])
     alt[name] = f"Skip ratios of {name}, most of them from {low:.2g} to {high:.2g}."
-plots.states(figures, "Network", alt) if figures else None
+plots.states(figures, "Network", alt) if figures else run.say_missing()
 
 # %% [markdown]
 # With a kernel, you can look at any single token.

@@ -104,7 +104,7 @@ print(similarity.compute()[:2].flatten(1))
 # %% [markdown]
 # ## Measure
 #
-# The last block of every network, once for each draw of images. A location of a ResNet's feature map counts as a token, and the image is cut
+# The last block of every network, once for each draw of images. A location of a CNN's feature map counts as a token, and the image is cut
 # into as many patches as the map has locations. A warning names patches that are the same in all images of a draw, such as black corners:
 # they have no CKA.
 
@@ -113,23 +113,27 @@ from seelike.localization import token_patch_cka
 from seelike.sections.spatial_localization import mapped_blocks
 
 pairs = run.groups["cls_and_gap"]
-shown = [*run.vits, *run.resnets, *run.mixers]
-maps = {}
-for name in dict.fromkeys([*shown, *(name for pair in pairs for name in pair)]):
+grouped = [name for pair in pairs for name in pair]
+
+
+def maps_of(name):
+    """CKA of all tokens of the last block with all patches, for each draw of images."""
     network = run.models[name]
     last = mapped_blocks(network, run.images, number=1)
-    for images in run.draws() if last else ():
-        found = token_patch_cka(network, last, images, minibatch=run.batch_size)
-        maps.setdefault(name, []).append(found[last[0].name].cka)
+    if not last:
+        raise ValueError(
+            "It has no last block with a grid of 4 x 4 places or more."
+        )
+    size = {"minibatch": run.batch_size}
+    found = [token_patch_cka(network, last, each, **size) for each in run.draws()]
+    return [each[last[0].name].cka for each in found]
+
 
 # %% [markdown]
-# Networks whose blocks are not known here, or whose last block has a grid coarser than 4 x 4, have no maps. Figures show the mean over
-# draws.
+# A network without such a grid is named. Figures show the mean over draws.
 
 # %%
-without_maps = [name for name in run.models if name not in maps]
-if without_maps:
-    print("no maps of:", ", ".join(without_maps))
+maps = seelike.where_possible(dict.fromkeys([*run.names, *grouped]), maps_of)
 mean_maps = {
     name: torch.stack(draws).mean(dim=0).numpy() for name, draws in maps.items()
 }
@@ -138,14 +142,13 @@ mean_maps = {
 # ## Tokens on the image: Figure 9
 #
 # **Predict.** The paper shows a token at the corner, one at an edge and some of the interior. For which of them will the map of a ViT have a single
-# bright spot? And where will a ResNet's tokens be bright?
+# bright spot? And where will a CNN's tokens be bright?
 
 # %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The numbers below say how often the brightest patch is there."}}
 from seelike import plots
 
-shown_maps = {name: mean_maps[name] for name in shown if name in maps}
-if shown_maps:
-    display(plots.token_maps(shown_maps))
+shown = {name: mean_maps[name] for name in run.names if name in maps}
+plots.token_maps(shown) if shown else run.say_missing()
 
 # %% [markdown]
 # ### How many tokens know their place?
@@ -187,7 +190,7 @@ for name, values in knows_place.items():
     print(f"{name}: {values.mean():.2f}")
 
 # %% [markdown]
-# The claim compares ViTs with ResNets.
+# The claim compares ViTs with CNNs.
 
 # %%
 from seelike import claims
@@ -201,14 +204,14 @@ def of(names, values):
 claims.record_difference(
     "vit_tokens_stay_at_their_place",
     of(run.vits, knows_place),
-    of(run.resnets, knows_place),
+    of(run.cnns, knows_place),
     figure_name="fig-token-maps",
 )
 
 # %% [markdown]
 # ## Another way to read out: Figure 10
 #
-# A ViT has a CLS token for the classifier, a ResNet gives it the mean of all locations. A ViT can be trained like that, too: global
+# A ViT has a CLS token for the classifier, a CNN gives it the mean of all locations. A ViT can be trained like that, too: global
 # average pooling, GAP.
 #
 # **Predict.** The classifier of a GAP ViT reads every token. Will its tokens know their place better than those of a ViT with a CLS token, or
@@ -218,8 +221,7 @@ claims.record_difference(
 pair_maps = {
     name: mean_maps[name] for pair in pairs for name in pair if name in maps
 }
-if pair_maps:
-    display(plots.token_maps(pair_maps))
+plots.token_maps(pair_maps) if pair_maps else run.say_missing("cls_and_gap")
 
 # %% [markdown]
 # The claim takes the first network of the pair as the one with the CLS token.
@@ -263,7 +265,7 @@ print(f"slope {probe.coef_[1, 0]:.3f}, at 3: {of_three[0]:.3f}")
 # %% [markdown]
 # **Predict.** In the last block: which network's single tokens classify best, and which worst?
 #
-# As in the paper, these are the ViT with CLS token, the one with GAP, and ResNets. A ResNet's lower blocks are finer and have fewer
+# As in the paper, these are the ViT with CLS token, the one with GAP, and CNNs. A CNN's lower blocks are finer and have fewer
 # channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Training and test images share none.
 
 # %%
@@ -271,16 +273,18 @@ from seelike.sections.linear_probes import accuracy_by_block, why_no_probes
 
 why_not = why_no_probes(run.images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
-grouped = [name for pair in pairs for name in pair]
-probed = dict.fromkeys([*grouped, *run.resnets])
-accuracy = accuracy_by_block(
-    {name: run.models[name] for name in probed if name in maps},
-    run.images,
-    tokens=["each", "first", "mean", "mean but first"],
-    repeats=run.repeats,
-    seed=run.seed,
-    batch_size=run.batch_size,
-)
+amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_size}
+
+
+def probes(name):
+    """Accuracy of the probes of one network, by what they see."""
+    tokens = ["each", "first", "mean", "mean but first"]
+    network = {name: run.models[name]}
+    return accuracy_by_block(network, run.images, tokens=tokens, **amounts)[name]
+
+
+probed = dict.fromkeys([*grouped, *run.cnns]) or run.names
+accuracy = seelike.where_possible([] if why_not else probed, probes)
 
 # %% [markdown]
 # For each network and each kind of token that is the accuracy by repeat and block. For single tokens it is the mean over the
@@ -298,8 +302,9 @@ def line(name, kind):
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on single spatial tokens, mean over tokens, by relative depth (the paper's Figure 11, left). Bands are 95 % intervals over draws of images.", "name": "fig-probes-each"}, "image": {"alt": "A line for each network: accuracy of probes on single tokens against relative depth. The claims below compare their right ends."}}
 lines = {name: line(name, "each") for name in accuracy}
-if lines:
-    display(plots.depth_lines(lines, y_label="accuracy, single token"))
+plots.depth_lines(
+    lines, y_label="accuracy, single token"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # The claims compare the last block. The ViT with CLS token is the first of the pair. Where there are no probes, the cards say why.
@@ -322,7 +327,7 @@ def record(claim_id, larger, smaller, compares):
 
 
 # %% [markdown]
-# First against the ViT with GAP, then against the ResNets.
+# First against the ViT with GAP, then against the CNNs.
 
 # %%
 cls_vits, gap_vits = ([pair[place] for pair in pairs] for place in (0, 1))
@@ -334,9 +339,9 @@ record(
 )
 record(
     "spatial_tokens_of_cls_classify_worse_than_resnet",
-    of(run.resnets, top),
+    of(run.cnns, top),
     of(cls_vits, top),
-    "single tokens of ResNets and of a ViT with CLS token",
+    "single tokens of CNNs and of a ViT with CLS token",
 )
 
 # %% [markdown]
@@ -353,8 +358,9 @@ panels = {
     for name in grouped
     if name in accuracy
 }
-if panels:
-    display(plots.depth_panels(panels, y_label="accuracy"))
+plots.depth_panels(panels, y_label="accuracy") if panels else run.say_missing(
+    "cls_and_gap"
+)
 
 # %% [markdown]
 # "As well as all" cannot be shown as such. The claim says that the corner token of the GAP network is at most five points of accuracy
@@ -376,10 +382,11 @@ record(
 # ## Look around
 #
 # The slider goes over the image, row by row. Beside each other are the tokens at the same place of the first ViT, of its twin with GAP and of the
-# first ResNet. Follow one network from the corner to the middle: does the bright spot go along with the frame?
+# first CNN. Follow one network from the corner to the middle: does the bright spot go along with the frame?
 
 # %%
-beside = [*run.vits[:1], *gap_vits[:1], *run.resnets[:1], *run.mixers[:1]]
+beside = [*run.vits[:1], *gap_vits[:1]]
+beside += [*run.cnns[:1], *run.mixers[:1], *run.others[:1]]
 beside_maps = {name: mean_maps[name] for name in beside if name in maps}
 figures, alt = {}, {}
 for row in range(7 if beside_maps else 0):
@@ -388,8 +395,7 @@ for row in range(7 if beside_maps else 0):
         down, across = (row + 0.5) / 7, (column + 0.5) / 7
         figures[label] = plots.same_place(beside_maps, down, across)
         alt[label] = plots.same_place_alt(beside_maps, down, across)
-if figures:
-    display(plots.states(figures, "Place", alt))
+plots.states(figures, "Place", alt) if figures else run.say_missing()
 
 # %% [markdown]
 # With a kernel, any token of any network.

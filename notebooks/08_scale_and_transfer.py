@@ -90,19 +90,29 @@ print("second layers", round(cka(images_by_hand, torch.randn(8, 5)), 3))
 # %%
 from seelike.cka import compare_pairs
 
-similarity = {}
-for full, *fewer in run.groups["shares_of_data"]:
-    images = run.images_for([full, *fewer])
-    for name in fewer:
-        similarity[name] = compare_pairs(
-            run.models[full],
-            run.models[name],
-            images,
-            batch_size=run.batch_size,
-            repeats=run.repeats,
-            number_of_images=min(run.number_of_images, len(images) // 2),
-            seed=run.seed,
-        ).cka
+groups = run.groups["shares_of_data"]
+group_of = {name: group for group in groups for name in group[1:]}
+
+
+def with_full_data(name):
+    """CKA of each block with the same block of the network on all data."""
+    images = run.images_for(group_of[name])
+    return compare_pairs(
+        run.models[group_of[name][0]],
+        run.models[name],
+        images,
+        batch_size=run.batch_size,
+        repeats=run.repeats,
+        number_of_images=min(run.number_of_images, len(images) // 2),
+        seed=run.seed,
+    ).cka
+
+
+# %% [markdown]
+# Networks without partners for all of their blocks are named.
+
+# %%
+similarity = seelike.where_possible(group_of, with_full_data)
 
 # %% [markdown]
 # The share of the data is in the records of training.
@@ -129,8 +139,9 @@ from seelike import claims, plots
 lines = {
     label(name): plots.over_depth(values) for name, values in similarity.items()
 }
-if lines:
-    display(plots.depth_lines(lines, y_label="CKA with full data"))
+plots.depth_lines(
+    lines, y_label="CKA with full data"
+) if lines else run.say_missing("shares_of_data")
 
 # %% [markdown]
 # ### Which layers need the data?
@@ -140,10 +151,8 @@ if lines:
 # %%
 from seelike.sections.scale_and_transfer import first_minus_last_block
 
-tenth = [
-    similarity[group[min(2, len(group) - 1)]]
-    for group in run.groups["shares_of_data"]
-]
+tenths = [group[min(2, len(group) - 1)] for group in groups]
+tenth = [similarity[name] for name in tenths if name in similarity]
 zero = [np.zeros(run.repeats)]
 claims.record_difference(
     "low_layers_need_little_data",
@@ -181,31 +190,29 @@ claims.record_difference(
 from seelike.sections.linear_probes import accuracy_by_block
 
 pairs = run.groups["much_and_little_data"]
-names = dict.fromkeys(
-    [*(name for pair in pairs for name in pair), *run.vits, *run.resnets]
-)
-accuracy = accuracy_by_block(
-    {name: run.models[name] for name in names},
-    run.images,
-    tokens=["mean"],
-    repeats=run.repeats,
-    seed=run.seed,
-    batch_size=run.batch_size,
-)
+of_pairs = [name for pair in pairs for name in pair]
+amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_size}
+
+
+def probes(name):
+    """Accuracy of the probes of each block of one network."""
+    network = {name: run.models[name]}
+    found = accuracy_by_block(network, run.images, tokens=["mean"], **amounts)
+    return found[name]["mean"]
+
+
+tested = seelike.where_possible(dict.fromkeys([*of_pairs, *run.names]), probes)
 
 # %% [markdown]
 # For each network that gives a table: a row for each repeat, a column for each block.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for networks trained on much and on little data (the paper's Figure 13, left). Bands are 95 % intervals over draws of images.", "name": "fig-much-and-little"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth. Networks on much and on little data come in pairs. The claim below compares them at half depth."}}
-tested = {name: kinds["mean"] for name, kinds in accuracy.items()}
 lines = {
-    name: plots.over_depth(tested[name])
-    for pair in pairs
-    for name in pair
-    if name in tested
+    name: plots.over_depth(tested[name]) for name in of_pairs if name in tested
 }
-if lines:
-    display(plots.depth_lines(lines, y_label="accuracy of probes"))
+plots.depth_lines(
+    lines, y_label="accuracy of probes"
+) if lines else run.say_missing("much_and_little_data")
 
 # %% [markdown]
 # The claim compares the two of each pair half-way up.
@@ -228,16 +235,15 @@ claims.record_difference(
 )
 
 # %% [markdown]
-# Last, all ViTs and ResNets on full data.
+# Last, all ViTs and CNNs on full data.
 
-# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for ViTs and ResNets (the paper's Figure 13, right). Bands are 95 % intervals over draws of images.", "name": "fig-vits-and-resnets"}, "image": {"alt": "A line for each ViT and each ResNet: accuracy of probes against relative depth. The claim below compares the largest ViT with the ResNets at half depth."}}
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for ViTs and CNNs (the paper's Figure 13, right). Bands are 95 % intervals over draws of images.", "name": "fig-vits-and-cnns"}, "image": {"alt": "A line for each ViT and each CNN: accuracy of probes against relative depth. The claim below compares the largest ViT with the CNNs at half depth."}}
 lines = {
-    name: plots.over_depth(tested[name])
-    for name in [*run.vits, *run.resnets]
-    if name in tested
+    name: plots.over_depth(tested[name]) for name in run.names if name in tested
 }
-if lines:
-    display(plots.depth_lines(lines, y_label="accuracy of probes"))
+plots.depth_lines(
+    lines, y_label="accuracy of probes"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # The claim takes the largest ViT, the last of the list.
@@ -246,9 +252,9 @@ if lines:
 claims.record_difference(
     "larger_vits_have_stronger_middle_layers",
     halfway(run.vits[-1:]),
-    halfway(run.resnets),
-    figure_name="fig-vits-and-resnets",
-    compares="the largest ViT with ResNets, on images with classes",
+    halfway(run.cnns),
+    figure_name="fig-vits-and-cnns",
+    compares="the largest ViT with CNNs, on images with classes",
 )
 
 # %% [markdown]
@@ -266,7 +272,7 @@ for name, values in similarity.items():
     alt[label(name)] = (
         f"From {ends[0]:.2f} at the first block to {ends[-1]:.2f} at the last."
     )
-plots.states(figures, "Data", alt) if figures else None
+plots.states(figures, "Data", alt) if figures else run.say_missing("shares_of_data")
 
 # %% [markdown]
 # With a kernel, any two of the networks' probes side by side.

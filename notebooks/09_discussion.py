@@ -78,8 +78,9 @@ print(f"{len(results)} of {len(claims.CLAIMS)} claims have been put to the test.
 # %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval. Right of zero the claim holds. The axis is linear below 0.05 and logarithmic beyond.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic: blue circles right of zero hold, orange crosses left of zero do not, grey squares are undecided. The lists below give the same in words."}}
 from seelike import plots
 
-if results:
-    display(plots.forest(results))
+plots.forest(results) if results else print(
+    "Nothing to show here: run the other pages first, with make book."
+)
 
 # %% [markdown]
 # The same in words, verdict by verdict.

@@ -70,7 +70,7 @@ run = seelike.start(globals(), "10_your_own_models")
 # %% [markdown]
 # ## What they are
 #
-# Of some architectures the library knows the blocks and what is added to what: timm's ViT, Mixer, ResNet and ResNetV2. Of any other it reads the modules, and some of
+# Of most architectures the library finds the blocks and what is added to what. Of any other it reads the modules, and some of
 # what follows is left out.
 
 # %%
@@ -128,7 +128,7 @@ from seelike.sections.local_global import measure_heads
 heads = seelike.where_possible(
     names, lambda name: measure_heads(run.models[name], run.draws())
 )
-plots.all_heads(heads) if heads else None
+plots.all_heads(heads) if heads else run.say_missing("vits")
 
 # %% [markdown]
 # ## What units see
@@ -163,14 +163,15 @@ def five_of(name):
     }
 
 
-plots.field_maps({name: five_of(name) for name in fields}) if fields else None
+maps = {name: five_of(name) for name in fields}
+plots.field_maps(maps) if maps else run.say_missing()
 
 # %% [markdown]
 # ## What skip connections carry
 #
 # Skip ratios, as in [Section 6](06_skip_connections.ipynb).
 
-# %% mystnb={"figure": {"caption": "Skip ratio by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-own-skips"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth, for CLS and spatial tokens of each network."}}
+# %%
 from seelike.sections.skip_connections import propagation
 
 skips = seelike.where_possible(
@@ -185,20 +186,29 @@ lines |= {
     for name, each in skips.items()
     if each.ratio_of_cls is not None
 }
-plots.depth_lines(lines, y_label="skip ratio", y_scale="log") if lines else None
+
+# %% mystnb={"figure": {"caption": "Skip ratio by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-own-skips"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth, for CLS and spatial tokens of each network."}}
+plots.depth_lines(
+    lines, y_label="skip ratio", y_scale="log"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # ## Whether tokens know their place
 #
 # CKA of tokens of the last block with patches of the image, as in [Section 7](07_spatial_localization.ipynb).
 
-# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches. A frame marks the token's own place.", "name": "fig-own-places"}, "image": {"alt": "A row of heat maps for each network: tokens at a corner, at an edge and inside, with a frame at the token's own place."}}
+# %%
 from seelike.localization import token_patch_cka
+from seelike.sections.spatial_localization import mapped_blocks
 
 
 def last_block(name):
     """CKA of all tokens with all patches, for each draw."""
-    block = layers(run.models[name], kinds=["block"])[-1:]
+    block = mapped_blocks(run.models[name], run.images, number=1)
+    if not block:
+        raise ValueError(
+            "It has no last block with a grid of 4 x 4 places or more."
+        )
     maps = [
         token_patch_cka(run.models[name], block, images, minibatch=run.batch_size)
         for images in run.draws()
@@ -207,11 +217,13 @@ def last_block(name):
 
 
 places = seelike.where_possible(names, last_block)
+
+# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches. A frame marks the token's own place.", "name": "fig-own-places"}, "image": {"alt": "A row of heat maps for each network: tokens at a corner, at an edge and inside, with a frame at the token's own place."}}
 mean = {
     name: np.mean([m.numpy() for m in maps], axis=0)
     for name, maps in places.items()
 }
-plots.token_maps(mean) if mean else None
+plots.token_maps(mean) if mean else run.say_missing()
 
 # %% [markdown]
 # ## What can be read from each block
@@ -223,15 +235,17 @@ from seelike.sections.linear_probes import accuracy_by_block
 
 
 def probes(name):
-    """Accuracy of the probes of each block, per repeat; nothing where images have no classes."""
+    """Accuracy of the probes of each block, per repeat."""
     options = {"tokens": ["mean"], "repeats": run.repeats, "seed": run.seed}
-    return accuracy_by_block({name: run.models[name]}, run.images, **options)
+    found = accuracy_by_block({name: run.models[name]}, run.images, **options)
+    return found[name]["mean"]
 
 
-probed = seelike.where_possible(names, probes)
-accuracy = {name: found[name]["mean"] for name, found in probed.items() if found}
+accuracy = seelike.where_possible(names, probes)
 lines = {name: plots.over_depth(values) for name, values in accuracy.items()}
-plots.depth_lines(lines, y_label="accuracy of probes") if lines else None
+plots.depth_lines(
+    lines, y_label="accuracy of probes"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # ## All numbers

@@ -109,13 +109,13 @@ clouds = seelike.where_possible(
 )
 
 # %% [markdown]
-# Most of this page looks at two networks, *one* and the *other*: the first ViT of this run and its last ResNet. (Where it has none of a kind, another network stands for it.)
+# Most of this page looks at two networks, *one* and the *other*: the first ViT of this run and its last CNN. (Where it has none of a kind, another network stands for it.)
 
 # %%
 one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
 rest = [name for name in clouds if name != one] or [one]
-resnets = [name for name in run.resnets if name in rest]
-other = (resnets or rest)[-1]
+cnns = [name for name in run.cnns if name in rest]
+other = (cnns or rest)[-1]
 print(f"one: {one}, the other: {other}")
 
 # %% [markdown]
@@ -337,7 +337,9 @@ for name, values in measured.items():
     each = zip(titles, mean.T, band.T, strict=True)
     panels[name] = {title: (kept, *line) for title, *line in each}
 label = "with the whole layer"
-plots.line_panels(panels, x_label="directions", y_label=label) if panels else None
+plots.line_panels(
+    panels, x_label="directions", y_label=label
+) if panels else run.say_missing()
 
 # %% [markdown]
 # How few directions reach a CKA of 0.9 with the whole? And how much of the variance do all others have, and what CKA?
@@ -563,19 +565,29 @@ pd.DataFrame(table).T.round(3)
 from seelike.sections import representation_structure as structure
 
 
+def stages_of(name):
+    """The stage of each block of a network."""
+    return structure.stages(blocks_of(run.models[name]))
+
+
+# %% [markdown]
+# First those of the maps within networks.
+
+
+# %%
 def within_networks(name):
-    """Section 4's statistics of maps within networks, by a measure: ViT against ResNet."""
+    """Section 4's statistics of maps within networks, by a measure: ViT against CNN."""
     maps = [of_all[name, one, one], of_all[name, other, other]]
     depths = [np.linspace(0, 1, each.shape[1]) for each in maps]
-    blocks = [blocks_of(run.models[each]) for each in (one, other)]
-    stages = [structure.stages_like(each, blocks[1]) for each in blocks]
+    stages = [stages_of(each) for each in (one, other)]
+    stages[0] = structure.stages_like(stages[0], depths[0], stages[1], depths[1])
     mean = [structure.mean_off_diagonal(each) for each in maps]
     ends = list(map(structure.first_third_with_last_third, maps, depths))
     step = list(map(structure.within_minus_between_stages, maps, stages))
     return {
         "ViT more uniform": mean[0] - mean[1],
         "low and high blocks alike in the ViT": ends[0] - ends[1],
-        "ResNet falls into stages": step[1] - step[0],
+        "CNN falls into stages": step[1] - step[0],
     }
 
 
@@ -587,11 +599,11 @@ def within_networks(name):
 def between_networks(name):
     """Section 4's statistics of the map between networks, by a measure."""
     both = of_all[name, one, other]
-    vit, resnet = (np.linspace(0, 1, size) for size in both.shape[1:])
-    low = structure.depth_of_best_match(both, vit, resnet)
+    vit, cnn = (np.linspace(0, 1, size) for size in both.shape[1:])
+    low = structure.depth_of_best_match(both, vit, cnn)
     last = structure.row_maximum_middle_minus_last_third(both, vit)
     return {
-        "middle of ResNet matches low ViT": 0.5 - low,
+        "middle of CNN matches low ViT": 0.5 - low,
         "last third of ViT matches less": last,
     }
 
@@ -606,12 +618,9 @@ def claims_of(name):
 # A row for each claim, a column for each measure. Where a row has one sign throughout, the claim does not hang on the measure.
 
 # %%
-found = {}
-if one in run.vits and other in run.resnets:
-    found = seelike.where_possible(compared, claims_of)
-else:
-    print("These claims compare a ViT with a ResNet, and this run has not both.")
-pd.DataFrame(found) if found else None
+both = one in run.vits and other in run.cnns
+found = seelike.where_possible(compared if both else (), claims_of)
+pd.DataFrame(found) if found else run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # ## Massive activations and registers
@@ -659,7 +668,7 @@ for name in dict.fromkeys([one, other]):
         print(f"{name}: number up to {largest:.1f}, token up to {longest:.1f}")
 plots.depth_lines(
     lines, y_label="largest / median", y_scale="log"
-) if lines else None
+) if lines else run.say_missing()
 
 # %% [markdown]
 # ### What would they do to CKA?
@@ -669,6 +678,7 @@ plots.depth_lines(
 
 # %%
 from seelike.massive_activations import with_massive_activation
+from seelike.models import read_tokens
 
 tokens = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [2.0, 1.0]]])
 planted = tokens.clone()
@@ -688,10 +698,10 @@ anywhere = torch.rand(
 powers = np.array([1.0, 1.5, 2.0, 2.5, 3.0])
 
 
-def planted_clouds(activation, places):
+def planted_clouds(tokens, places):
     """A layer's coordinates with numbers of each size in it."""
     sizes = 10**powers
-    planted = (with_massive_activation(activation, s, places) for s in sizes)
+    planted = (with_massive_activation(tokens, s, places) for s in sizes)
     return [coordinates(each) for each in planted]
 
 
@@ -705,10 +715,8 @@ def when_planted(places):
     network = run.models[one]
     first, *_, last = blocks_of(network)
     pixels = [pixels_of(network, images) for images in draws]
-    found = [
-        read(network, [first, last], each, lambda _, x: planted_clouds(x, places))
-        for each in pixels
-    ]
+    of_layer = lambda _, tokens: planted_clouds(tokens, places)  # noqa: E731
+    found = [read_tokens(network, [first, last], each, of_layer) for each in pixels]
     return [list(zip(*blocks.values(), strict=True)) for blocks in found]
 
 
@@ -726,7 +734,9 @@ for title, of_draws in planted.items():
         line = powers, *claims.mean_and_uncertainty(np.array(values))
         panels[title][name] = line
 label = "size, as a power of ten"
-plots.line_panels(panels, x_label=label, y_label="likeness") if panels else None
+plots.line_panels(
+    panels, x_label=label, y_label="likeness"
+) if panels else run.say_missing()
 
 # %% [markdown]
 # In numbers: ten times the median, and a thousand times.
@@ -754,7 +764,7 @@ def lowest_without_channel(name):
     network = run.models[name]
     pixels, blocks = pixels_of(network, draws[0]), blocks_of(network)
     of_block = lambda _, x: cka(x, without_largest_channel(x))  # noqa: E731
-    found = read(network, blocks, pixels, of_block)
+    found = read_tokens(network, blocks, pixels, of_block)
     return min(found.items(), key=lambda each: each[1])
 
 
@@ -784,6 +794,7 @@ for name, found in seelike.where_possible(massive, lowest_without_channel).items
 
 # %%
 later = list(run.models) if models else run.lists.get("later", [])
+missing = () if later else ("later",)
 print("Networks of after the paper:", ", ".join(later) or "none in this run.")
 if not later:
     print(
@@ -800,7 +811,7 @@ from seelike.sections.local_global import measure_heads
 heads = seelike.where_possible(
     later, lambda name: measure_heads(run.models[name], draws)
 )
-plots.all_heads(heads) if heads else None
+plots.all_heads(heads) if heads else run.say_missing(*missing)
 
 # %% [markdown]
 # Their skip ratios, as in [Section 6](06_skip_connections.ipynb).
@@ -814,7 +825,9 @@ skips = seelike.where_possible(
 lines = {
     name: plots.over_depth(each.ratio_of_spatial) for name, each in skips.items()
 }
-plots.depth_lines(lines, y_label="skip ratio", y_scale="log") if lines else None
+plots.depth_lines(
+    lines, y_label="skip ratio", y_scale="log"
+) if lines else run.say_missing(*missing)
 
 # %% [markdown]
 # Their largest numbers and longest tokens, as above. Has DINOv2 long tokens, and with registers shorter ones? (The registers themselves are tokens, too.)
@@ -829,7 +842,7 @@ for name in later:
         panels["longest token"][name] = tokens
 plots.depth_panels(panels, y_label="over the median", y_scale="log") if all(
     panels.values()
-) else None
+) else run.say_missing(*missing)
 
 # %% [markdown]
 # And their layer maps, as in [Section 4](04_representation_structure.ipynb), on the first draw of images. Does a ConvNeXt fall into stages like a ResNet?
@@ -843,7 +856,7 @@ for name in (each for each in later if each in clouds):
     if len(blocks) > 1:
         mean = structure.mean_off_diagonal(matrix[None]).item()
         print(f"{name}: mean CKA of different blocks {mean:.3f}")
-plots.cka_maps(maps) if maps else None
+plots.cka_maps(maps) if maps else run.say_missing(*missing)
 
 # %% [markdown]
 # ## Look around

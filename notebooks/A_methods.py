@@ -149,7 +149,9 @@ boxes = {
     f"{number:,} images,\nminibatches of {size}": difference.mean(axis=0)
     for (number, size), difference in differences.items()
 }
-plots.boxes(boxes, label="difference of CKA") if boxes else None
+plots.boxes(boxes, label="difference of CKA") if boxes else print(
+    "No smaller amounts to compare with: give more images."
+)
 
 # %% [markdown]
 # "No noticeable effect" is not a number. We take 0.02, which no eye sees in a map, and ask whether the mean absolute difference over all pairs of layers is below it, in the setting where it is

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Appendix B: More on representation structure
 #
-# **Question.** [Section 4](04_representation_structure.ipynb) compared two small ViTs with two ResNets. Does what it saw
-# depend on the size of the networks? And if many low layers of a ResNet match a few low layers of a ViT: how many, and what
+# **Question.** [Section 4](04_representation_structure.ipynb) compared two small ViTs with two CNNs. Does what it saw
+# depend on the size of the networks? And if many low layers of a CNN match a few low layers of a ViT: how many, and what
 # do the other layers match?
 #
 # The paper's Figure B.1 adds three CKA maps: ViT-B/32 with itself, ViT-B/32 with ResNet50, and its largest pair, ViT-H/14 with
@@ -76,7 +76,7 @@ size_and_accuracy(run.models)
 # %% [markdown]
 # ## The measure: best matches
 #
-# Take a map between a ViT, in rows, and a ResNet, in columns. The *best match* of a ResNet layer is the row in which its column is
+# Take a map between a ViT, in rows, and a CNN, in columns. The *best match* of a CNN layer is the row in which its column is
 # largest. Section 4 looked for the match of one layer, the middle one. Here we look for the matches of all.
 #
 # By hand, on a map of three by four layers that is easily read: the first two columns are largest in the first row, the third in the
@@ -102,8 +102,8 @@ print("library", library[0].tolist())
 # %% [markdown]
 # ## Predict
 #
-# Draw the depth of the ResNet layer from left to right, and the depth of its best match in the ViT upwards. If both networks
-# did the same at the same pace, the line would be the diagonal. **Where does it run if a ResNet needs half of its layers for what a ViT has
+# Draw the depth of the CNN layer from left to right, and the depth of its best match in the ViT upwards. If both networks
+# did the same at the same pace, the line would be the diagonal. **Where does it run if a CNN needs half of its layers for what a ViT has
 # after a quarter? And what does the line of the largest pair look like?**
 #
 # ## Measure
@@ -137,83 +137,90 @@ plots.cka_maps([plots.map_between(comparison, name, name) for name in shown])
 
 # %% [markdown]
 # The three statistics of Section 4 that speak of one network, for all networks of this page, with 95 % intervals over repeats. They record no
-# claim a second time. A network without stages is cut where the first ResNet's stages end, as in Section 4.
+# claim a second time. A network without stages is cut where the first CNN's stages end, as in Section 4.
+
+# %%
+stage = {name: structure.stages(comparison.layers[name]) for name in run.names}
+staged = [name for name in run.cnns if stage[name].max() > 0][:1]
+
+# %% [markdown]
+# A row for each network.
 
 # %%
 import pandas as pd
 
 from seelike.claims import mean_and_uncertainty, summary
 
-stages_of = comparison.layers[run.resnets[0]] if run.resnets else None
 rows = {}
-for name in [*run.vits, *run.resnets]:
-    cka, depth = comparison.between(name, name), comparison.depth(name)
-    ends = structure.first_third_with_last_third(cka, depth)
+for name in run.names:
+    cka, depth = comparison.between(name, name), comparison.depth
+    ends = structure.first_third_with_last_third(cka, depth(name))
     rows[name] = {"all pairs": summary(structure.mean_off_diagonal(cka))}
     rows[name]["first with last third"] = summary(ends)
-    if stages_of:
-        stage = structure.stages_like(comparison.layers[name], stages_of)
-        step = structure.within_minus_between_stages(cka, stage)
+    for cnn in staged:
+        cut = structure.stages_like(
+            stage[name], depth(name), stage[cnn], depth(cnn)
+        )
+        step = structure.within_minus_between_stages(cka, cut)
         rows[name]["within minus between stages"] = summary(step)
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
 # ## Between: Figure B.1, bottom
 #
-# The smallest ViT beside the smallest ResNet, and every larger ViT beside the largest ResNet: the paper's two pairs, and what lies
+# The smallest ViT beside the smallest CNN, and every larger ViT beside the largest CNN: the paper's two pairs, and what lies
 # between.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a ResNet (rightwards): the smallest of both, then each larger ViT with the largest ResNet (the paper's Figure B.1, bottom).", "name": "fig-between-sizes"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a ResNet, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The next figure says where each column is brightest."}}
-pairs = structure.pairs_by_size(run.vits, run.resnets)
-if pairs:
-    display(
-        plots.cka_maps([plots.map_between(comparison, *pair) for pair in pairs])
-    )
-else:
-    print("This run does not have both ViTs and ResNets.")
+# %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a CNN (rightwards): the smallest of both, then each larger ViT with the largest CNN (the paper's Figure B.1, bottom).", "name": "fig-between-sizes"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The next figure says where each column is brightest."}}
+pairs = structure.pairs_by_size(run.vits, run.cnns)
+maps = [plots.map_between(comparison, *pair) for pair in pairs]
+plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # ### Which layer matches which?
 #
-# The same maps as lines: for each ResNet layer, the depth of the ViT layer that is most like it. The dotted diagonal is what equal pace
-# would give. Where several ViT layers are nearly equally like a ResNet layer, the match jumps from one draw of images to the next: there
+# The same maps as lines: for each CNN layer, the depth of the ViT layer that is most like it. The dotted diagonal is what equal pace
+# would give. Where several ViT layers are nearly equally like a CNN layer, the match jumps from one draw of images to the next: there
 # the band is wide.
 
-# %% mystnb={"figure": {"caption": "The depth of the ViT layer that is most like each ResNet layer. Below the diagonal, the ViT is ahead. Bands are 95 % intervals over repeats.", "name": "fig-best-match-depth"}, "image": {"alt": "One line for each pair. Horizontal axis: relative depth of the ResNet layer. Vertical axis: relative depth of its best match in the ViT. A dotted diagonal marks equal pace. The table below gives the means of the lower and of the upper half."}}
+# %% mystnb={"figure": {"caption": "The depth of the ViT layer that is most like each CNN layer. Below the diagonal, the ViT is ahead. Bands are 95 % intervals over repeats.", "name": "fig-best-match-depth"}, "image": {"alt": "One line for each pair. Horizontal axis: relative depth of the CNN layer. Vertical axis: relative depth of its best match in the ViT. A dotted diagonal marks equal pace. The table below gives the means of the lower and of the upper half."}}
 matches, lines = {}, {}
-for vit, resnet in pairs:
-    similarity = comparison.between(vit, resnet)
+for vit, cnn in pairs:
+    similarity = comparison.between(vit, cnn)
     found = structure.depth_of_best_matches(similarity, comparison.depth(vit))
-    matches[vit, resnet] = found
-    depth = comparison.depth(resnet)
-    lines[f"{resnet} in {vit}"] = (depth, *mean_and_uncertainty(found))
+    matches[vit, cnn] = found
+    depth = comparison.depth(cnn)
+    lines[f"{cnn} in {vit}"] = (depth, *mean_and_uncertainty(found))
 if lines:
     ends = np.array([0.0, 1.0])
     lines["equal pace"] = (ends, ends, 0 * ends)
     figure = plots.depth_lines(lines, y_label="depth of the best match in the ViT")
     figure.axes[0].set_ylim(0, 1)
     display(figure)
+else:
+    run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # In numbers, beside the two statistics of Section 4 that speak of pairs. The first two columns are the mean of the line over the lower and
-# over the upper half of the ResNet. The third is the share of ResNet layers whose match lies in the lowest quarter of the ViT: the paper counts
+# over the upper half of the CNN. The third is the share of CNN layers whose match lies in the lowest quarter of the ViT: the paper counts
 # 60 layers of ResNet50 that are like the lowest 25 or so of ViT-B/32.
 
 # %%
 rows = {}
-for vit, resnet in pairs:
-    found, similarity = matches[vit, resnet], comparison.between(vit, resnet)
-    depths = comparison.depth(vit), comparison.depth(resnet)
+for vit, cnn in pairs:
+    found, similarity = matches[vit, cnn], comparison.between(vit, cnn)
+    depths = comparison.depth(vit), comparison.depth(cnn)
     last = structure.row_maximum_middle_minus_last_third(similarity, depths[0])
     middle = structure.depth_of_best_match(similarity, *depths)
-    rows[f"{resnet} in {vit}"] = {
+    rows[f"{cnn} in {vit}"] = {
         "lower half": summary(found[:, depths[1] < 0.5].mean(axis=1)),
         "upper half": summary(found[:, depths[1] >= 0.5].mean(axis=1)),
         "share in lowest quarter": summary((found <= 0.25).mean(axis=1)),
         "0.5 minus match of the middle": summary(0.5 - middle),
         "middle minus last third of the ViT": summary(last),
     }
-pd.DataFrame.from_dict(rows, orient="index").T
+table = pd.DataFrame.from_dict(rows, orient="index").T
+table if rows else run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # ## Look around

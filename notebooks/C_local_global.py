@@ -108,7 +108,7 @@ print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
 # %% [markdown]
 # ## Measure
 #
-# All sums of a ViT, after attention and after the MLP, and all blocks of a ResNet. As in Section 5, a sample of 8 channels stands for all, and the images come in
+# All sums of a ViT, after attention and after the MLP, and all blocks of a CNN. As in Section 5, a sample of 8 channels stands for all, and the images come in
 # four draws of eight.
 
 # %%
@@ -128,8 +128,8 @@ def fields_of(name):
     )
 
 
-with_tokens = [*run.vits, *run.mixers]
-fields = seelike.where_possible([*with_tokens[:2], *run.resnets[:1]], fields_of)
+with_tokens = [*run.vits, *run.mixers, *run.others]
+fields = seelike.where_possible([*with_tokens[:2], *run.cnns[:1]], fields_of)
 
 # %% [markdown]
 # ## After the addition: Figures C.1, C.2 and C.3
@@ -152,30 +152,33 @@ def rows_of(names, side):
 
 
 rows = rows_of(with_tokens[:1], "after")
-plots.field_maps(rows) if rows else None
+plots.field_maps(rows) if rows else run.say_missing("vits")
 
 # %% [markdown]
-# The ResNet has one sum in a block.
+# The CNN has one sum in a block.
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields of all blocks of a ResNet, after the residual addition (the paper's Figure C.2).", "name": "fig-after-resnet"}, "image": {"alt": "A small square image for each block of a ResNet: the field of the location in the middle, from black, none, to bright, the largest value. The lines further below say in numbers how large the fields are."}}
-rows = rows_of(run.resnets[:1], "after")
-plots.field_maps(rows) if rows else None
+# %% mystnb={"figure": {"caption": "Effective receptive fields of all blocks of a CNN, after the residual addition (the paper's Figure C.2).", "name": "fig-after-cnn"}, "image": {"alt": "A small square image for each block of a CNN: the field of the location in the middle, from black, none, to bright, the largest value. The lines further below say in numbers how large the fields are."}}
+rows = rows_of(run.cnns[:1], "after")
+plots.field_maps(rows) if rows else run.say_missing("cnns")
 
 # %% [markdown]
 # And a larger ViT, as the first.
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of a larger ViT after the residual addition, all sublayers (the paper's Figure C.3).", "name": "fig-after-large"}, "image": {"alt": "As for the first ViT: two rows of small square images, a column for each block, for a larger network."}}
 rows = rows_of(with_tokens[1:2], "after")
-plots.field_maps(rows) if rows else None
+if rows:
+    display(plots.field_maps(rows))
+else:
+    print("Nothing to show here. Add a second, larger ViT to models.")
 
 # %% [markdown]
 # ## Before the addition: Figure C.4
 #
-# **Predict.** And the branches alone: is the bright patch in the middle made by attention, or only handed on? Will a ResNet's fields change as much?
+# **Predict.** And the branches alone: is the bright patch in the middle made by attention, or only handed on? Will a CNN's fields change as much?
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields before the residual addition, all sublayers of a ViT and all blocks of a ResNet (the paper's Figure C.4): what the branch alone sees.", "name": "fig-before"}, "image": {"alt": "Rows of small square images of the branches alone, for attention and MLP of a ViT and for the blocks of a ResNet, a column for each block. The claim below compares the own patch before and after the addition, for attention."}}
-rows = rows_of([*with_tokens[:1], *run.resnets[:1]], "before")
-plots.field_maps(rows) if rows else None
+# %% mystnb={"figure": {"caption": "Effective receptive fields before the residual addition, all sublayers of a ViT and all blocks of a CNN (the paper's Figure C.4): what the branch alone sees.", "name": "fig-before"}, "image": {"alt": "Rows of small square images of the branches alone, for attention and MLP of a ViT and for the blocks of a CNN, a column for each block. The claim below compares the own patch before and after the addition, for attention."}}
+rows = rows_of([*with_tokens[:1], *run.cnns[:1]], "before")
+plots.field_maps(rows) if rows else run.say_missing()
 
 # %% [markdown]
 # ### How much lies in the middle?
@@ -198,7 +201,8 @@ for name in run.vits:
         print(
             f"{name}: after {after.mean():.3f}, before {before.mean():.3f}, even {1 / tokens:.3f}"
         )
-        tied[name] = after - before
+        if np.isfinite(after - before).all():
+            tied[name] = after - before
 
 # %% [markdown]
 # The claim: attention's own field is less tied to the patch.
@@ -214,17 +218,17 @@ if tied:
 else:
     claims.not_testable(
         "attention_fields_are_less_tied",
-        "This run has no ViT that can be measured.",
+        "This run has no ViT whose attention can be measured: add one to models.",
         figure_name="fig-before",
     )
 
 # %% [markdown]
 # ### Do fields shrink?
 #
-# The paper notes that a ResNet's field seems to shrink in the first block of each stage, but only before the addition. There the long branch is drawn without the
-# shortcut. So here is the radius on both sides: of attention for a ViT, of whole blocks for a ResNet.
+# The paper notes that a CNN's field seems to shrink in the first block of each stage, but only before the addition. There the long branch is drawn without the
+# shortcut. So here is the radius on both sides: of attention for a ViT, of whole blocks for a CNN.
 
-# %% mystnb={"figure": {"caption": "Radius that holds half of the receptive field, as a share of the side of the image, after and before the residual addition, by relative depth: attention of ViTs, blocks of ResNets. Bands are 95 % intervals over draws of images.", "name": "fig-radii-sides"}, "image": {"alt": "A panel for each network with two lines over relative depth: the radius of the receptive field after and before the residual addition."}}
+# %% mystnb={"figure": {"caption": "Radius that holds half of the receptive field, as a share of the side of the image, after and before the residual addition, by relative depth: attention of ViTs, blocks of CNNs. Bands are 95 % intervals over draws of images.", "name": "fig-radii-sides"}, "image": {"alt": "A panel for each network with two lines over relative depth: the radius of the receptive field after and before the residual addition."}}
 from seelike.sections.local_global import radii
 
 
@@ -241,7 +245,7 @@ def both_sides(name):
 
 
 panels = {name: both_sides(name) for name in fields}
-plots.depth_panels(panels, y_label="radius / side") if fields else None
+plots.depth_panels(panels, y_label="radius / side") if panels else run.say_missing()
 
 # %% [markdown]
 # ## With less data: Figure C.5
@@ -271,7 +275,9 @@ heads = seelike.where_possible(dict.fromkeys([*of_pairs, *run.vits[-1:]]), all_o
 # %% mystnb={"figure": {"caption": "Sorted attention distances of the smallest ViT on much data, left, and on little, right (the paper's Figure C.5). The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images.", "name": "fig-heads-smallest"}, "image": {"alt": "Two panels, a network on much data left and on little right: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks, and a dashed line for uniform attention. The list below has the nearest low head of each network."}}
 read = [pair for pair in pairs if all(name in heads for name in pair)]
 smallest = {name: heads[name] for pair in read[:1] for name in pair}
-plots.sorted_heads(smallest) if smallest else None
+plots.sorted_heads(smallest) if smallest else run.say_missing(
+    "much_and_little_data"
+)
 
 # %% [markdown]
 # And in numbers, for all pairs from small to large: how many of the test images each gets right, and its nearest head in the two lowest blocks, as a share of uniform. 0
@@ -292,7 +298,7 @@ for name in (name for pair in read for name in pair):
 
 # %% mystnb={"figure": {"caption": "Attention distance of the heads of the largest ViT (the paper's Figure C.6): the two lowest and the two highest blocks, sorted, and beside them all blocks. The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images.", "name": "fig-heads-largest"}, "image": {"alt": "Left: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks. Right: the same heads against the number of their block. A dashed line is uniform attention."}}
 largest = {name: heads[name] for name in run.vits[-1:] if name in heads}
-plots.all_heads(largest) if largest else None
+plots.all_heads(largest) if largest else run.say_missing("vits")
 
 # %% [markdown]
 # ## Look around
@@ -315,7 +321,7 @@ for name, each in fields.items():
         alt[label] = (
             f"Own patch: {times[0][place]:.1f} times its share after, {times[1][place]:.1f} before."
         )
-plots.states(figures, "Layer", alt) if figures else None
+plots.states(figures, "Layer", alt) if figures else run.say_missing()
 
 # %% [markdown]
 # With a kernel, any block of any of these networks, after and before.

@@ -19,7 +19,7 @@
 # **Question.** In [Section 7](07_spatial_localization.ipynb), tokens of the last block were mapped onto the image. Where on the way to
 # it do tokens keep their place, and where do they lose it? And from which places of the image can a class be read?
 #
-# This page shows what Section 7 measured, for more blocks, larger ViTs and lower layers of ResNets (the paper's Figures D.1, D.2 and D.3), and
+# This page shows what Section 7 measured, for more blocks, larger ViTs and lower layers of CNNs (the paper's Figures D.1, D.2 and D.3), and
 # the accuracy of the probes of single tokens as maps (Figure D.4). The claims that these figures carry are tested in Section 7.
 #
 # | | |
@@ -100,7 +100,7 @@ print([round(localization_above_chance(each), 4) for each in toy_layers])
 # %% [markdown]
 # ## Measure
 #
-# Up to eight blocks of every network, at equal steps of depth and always the last two, on every draw of images. Blocks of a ResNet with more than
+# Up to eight blocks of every network, at equal steps of depth and always the last two, on every draw of images. Blocks of a CNN with more than
 # 256 locations are left out: their patches are of few pixels, and their maps would take most of the time.
 
 # %%
@@ -110,10 +110,20 @@ from seelike.localization import token_patch_cka
 from seelike.sections.spatial_localization import mapped_blocks
 
 pairs = run.groups["cls_and_gap"]
-named = [*run.vits, *(name for pair in pairs for name in pair)]
-named = dict.fromkeys([*named, *run.resnets, *run.mixers])
-blocks = {name: mapped_blocks(run.models[name], run.images) for name in named}
-maps = {name: {} for name in named if blocks[name]}
+of_pairs = [name for pair in pairs for name in pair]
+
+
+def blocks_of(name):
+    """The blocks of a network that are mapped."""
+    found = mapped_blocks(run.models[name], run.images)
+    if not found:
+        raise ValueError(
+            "It has no last block with a grid of 4 x 4 places or more."
+        )
+    return found
+
+
+blocks = seelike.where_possible(dict.fromkeys([*run.names, *of_pairs]), blocks_of)
 
 # %% [markdown]
 # Patches that are the same in all images of a draw, such as black corners, have no CKA. The library warns of them each time; here they are
@@ -121,24 +131,28 @@ maps = {name: {} for name in named if blocks[name]}
 
 # %%
 warnings.filterwarnings("ignore", "Dead", RuntimeWarning)
-for name, of_network in maps.items():
+
+
+def maps_of(name):
+    """CKA of all tokens with all patches: by block, for each draw of images."""
+    of_network = {}
     for images in run.draws():
         found = token_patch_cka(
             run.models[name], blocks[name], images, minibatch=run.batch_size
         )
         for block, of_block in found.items():
             of_network.setdefault(block, []).append(of_block.cka)
+    return of_network
+
+
+maps = seelike.where_possible(blocks, maps_of)
 
 # %% [markdown]
-# Networks whose blocks are not known here, or whose last block has a grid coarser than 4 x 4, have no maps. Figures show the mean over
-# draws.
+# A network without such a grid is named above. Figures show the mean over draws.
 
 # %%
 import numpy as np
 
-without_maps = [name for name in run.models if name not in maps]
-if without_maps:
-    print("no maps of:", ", ".join(without_maps))
 mean_maps = {
     name: {
         block: torch.stack(draws).mean(dim=0).numpy()
@@ -154,7 +168,7 @@ for name, of_network in mean_maps.items():
 # %% [markdown]
 # ## Place by depth
 #
-# **Predict.** Draw a line for a ViT: how many interior tokens know their place, from the first block to the last? Then one for a ResNet, whose
+# **Predict.** Draw a line for a ViT: how many interior tokens know their place, from the first block to the last? Then one for a CNN, whose
 # tokens see more of the image with every block.
 
 # %%
@@ -174,16 +188,17 @@ def line(name):
 # %% [markdown]
 # Above the ViTs, below what they are compared with.
 
-# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: 1 for all, 0 for none. Bands are 95 % intervals over draws of images.", "name": "fig-place-by-depth"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth. Above the ViTs, below the ViT with GAP and the ResNets. The numbers are printed below."}}
+# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: 1 for all, 0 for none. Bands are 95 % intervals over draws of images.", "name": "fig-place-by-depth"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth. Above the ViTs, below the ViT with GAP and the CNNs. The numbers are printed below."}}
 gap_vits = [pair[1] for pair in pairs if pair[1] in maps]
-others = dict.fromkeys([*gap_vits, *run.resnets, *run.mixers])
+others = dict.fromkeys([*gap_vits, *run.cnns, *run.mixers, *run.others])
 panels = {
     title: {name: line(name) for name in names if name in maps}
     for title, names in {"ViTs": run.vits, "others": others}.items()
 }
 panels = {title: lines for title, lines in panels.items() if lines}
-if panels:
-    display(plots.depth_panels(panels, y_label="knows its place"))
+plots.depth_panels(
+    panels, y_label="knows its place"
+) if panels else run.say_missing()
 
 # %% [markdown]
 # The ends of the lines in numbers.
@@ -215,8 +230,7 @@ def rows(name, chosen):
 largest = {}
 for name in run.vits[-1:]:
     largest = rows(name, blocks[name][-2:])
-if largest:
-    display(plots.token_maps(largest))
+plots.token_maps(largest) if largest else run.say_missing("vits")
 
 # %% [markdown]
 # ## Earlier blocks of the other ViTs: Figure D.2
@@ -227,21 +241,19 @@ if largest:
 earlier = {}
 for name in run.vits[:-1] or run.vits:
     earlier |= rows(name, blocks[name][-3:-1])
-if earlier:
-    display(plots.token_maps(earlier))
+plots.token_maps(earlier) if earlier else run.say_missing("vits")
 
 # %% [markdown]
-# ## Lower layers of ResNets: Figure D.3
+# ## Lower layers of CNNs: Figure D.3
 #
-# **Predict.** A convolution looks at few pixels around its place. So which blocks of a ResNet should know their place best: low ones or high
+# **Predict.** A convolution looks at few pixels around its place. So which blocks of a CNN should know their place best: low ones or high
 # ones? Will they do better than a ViT?
 
-# %% mystnb={"figure": {"caption": "The same for lower blocks of the ResNets: the lowest that is mapped here, and the one before the last (the paper's Figure D.3).", "name": "fig-lower-resnet"}, "image": {"alt": "Two rows of four heat maps for each ResNet, a low block and the one before the last: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place."}}
+# %% mystnb={"figure": {"caption": "The same for lower blocks of the CNNs: the lowest that is mapped here, and the one before the last (the paper's Figure D.3).", "name": "fig-lower-cnn"}, "image": {"alt": "Two rows of four heat maps for each CNN, a low block and the one before the last: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place."}}
 lower = {}
-for name in run.resnets:
+for name in run.cnns:
     lower |= rows(name, [*blocks[name][:1], *blocks[name][-2:-1]])
-if lower:
-    display(plots.token_maps(lower))
+plots.token_maps(lower) if lower else run.say_missing("cnns")
 
 # %% [markdown]
 # ## Is it the network or the images?
@@ -268,7 +280,7 @@ def on_draw(name, images):
 textures = {}
 if "textures/test" in run.other_images:
     images = seelike.data.load("textures/test")
-    for name in [*run.vits[:1], *(pair[1] for pair in pairs[:1]), *run.resnets[:1]]:
+    for name in [*run.vits[:1], *(pair[1] for pair in pairs[:1]), *run.cnns[:1]]:
         if name in maps:
             of_draws = [on_draw(name, draw) for draw in run.draws(images)]
             textures[name] = np.array(of_draws)
@@ -283,7 +295,10 @@ if textures:
     both["textures/test"] = on_textures
     display(plots.depth_panels(both, y_label="knows its place"))
 else:
-    print("This run has no other images to compare with.")
+    print(
+        "Nothing to show here. Textures are shown where maps can be made and images"
+    )
+    print("are those of the tiny profile: leave images as None.")
 
 # %% [markdown]
 # ## Where can a class be read? Figure D.4
@@ -312,7 +327,7 @@ print(
 # **Predict.** Garments are in the middle of the image. In the first block, which tokens know most about the class? And in the last block of a
 # network whose classifier reads the mean of all tokens?
 #
-# The first, a middle and the last block of the pair of ViTs and of the first ResNet.
+# The first, a middle and the last block of the pair of ViTs and of the first CNN.
 
 # %%
 from seelike.models import layers
@@ -321,8 +336,7 @@ from seelike.sections.linear_probes import why_no_probes
 why_not = why_no_probes(run.images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
 probed = {}
-of_pairs = [name for pair in pairs for name in pair]
-for name in dict.fromkeys([*of_pairs, *run.resnets[:1]]):
+for name in dict.fromkeys([*of_pairs, *run.cnns[:1]]) or run.names[:1]:
     if name in maps and not why_not:
         every = layers(run.models[name], kinds=["block"])
         three = {every[0], every[len(every) // 2], every[-1]}
@@ -352,8 +366,7 @@ accuracy = {
     name: dict(zip(probed[name], np.mean(draws, axis=0), strict=True))
     for name, draws in accuracies.items()
 }
-if accuracy:
-    display(plots.accuracy_maps(accuracy))
+plots.accuracy_maps(accuracy) if accuracy else run.say_missing()
 
 # %% [markdown]
 # Each map has its own scale, so look at the numbers, too. After "±": how far the mean over tokens moves with the draw.
@@ -372,19 +385,18 @@ for name, draws in accuracies.items():
 # %% [markdown]
 # ## Look around
 #
-# The slider goes up through the blocks: of the first ViT, of the one with GAP, and of the first ResNet.
+# The slider goes up through the blocks: of the first ViT, of the one with GAP, and of the first CNN.
 
 # %%
 figures, alt = {}, {}
-for name in dict.fromkeys(
-    [*run.vits[:1], *gap_vits[:1], *run.resnets[:1], *run.mixers[:1]]
-):
+roles = [run.vits, gap_vits, run.cnns, run.mixers, run.others]
+firsts = dict.fromkeys(names[0] for names in roles if names)
+for name in (name for name in firsts if name in maps):
     for block, value in zip(blocks[name], line(name)[1], strict=True):
         label = f"{name} {block.name}"
         figures[label] = plots.token_maps(rows(name, [block]))
         alt[label] = f"Maps of four tokens; localization of the block {value:.2f}."
-if figures:
-    display(plots.states(figures, "Block", alt))
+plots.states(figures, "Block", alt) if figures else run.say_missing()
 
 # %% [markdown]
 # With a kernel, any token of any network and block.

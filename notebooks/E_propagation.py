@@ -66,10 +66,14 @@ run = seelike.start(globals(), "E_propagation")
 # %%
 from seelike.sections.skip_connections import propagation
 
-measured = {
-    name: propagation(run.models[name], run.draws(), batch_size=run.batch_size)
-    for name in [*run.vits, *run.resnets, *run.mixers]
-}
+
+def propagation_of(name):
+    """Skip against branch in one network."""
+    return propagation(run.models[name], run.draws(), batch_size=run.batch_size)
+
+
+measured = seelike.where_possible(run.names, propagation_of)
+vits = [name for name in run.vits if name in measured]
 
 # %% [markdown]
 # ## All tokens: Figure E.1
@@ -81,15 +85,14 @@ measured = {
 # %% mystnb={"figure": {"caption": "Skip ratio of every token at each block of the first ViT, for attention and MLP (the paper's Figure E.1). Token 0 is the CLS token.", "name": "fig-all-tokens"}, "image": {"alt": "Two heat maps, attention and MLP. Horizontal axis: block. Vertical axis: all tokens, with CLS on top. Colour is the skip ratio on a logarithmic scale."}}
 from seelike import plots
 
-if run.vits:
-    first = measured[run.vits[0]]
-    mean_ratio = first.ratio.mean(axis=0)
-    panels = {
-        kind: mean_ratio[first.of_kind(kind)] for kind in dict.fromkeys(first.kinds)
-    }
-    display(
-        plots.skip_ratio_maps(panels, num_prefix_tokens=first.num_prefix_tokens)
-    )
+panels = {}
+for first in [measured[name] for name in vits[:1]]:
+    mean_ratio, prefix = first.ratio.mean(axis=0), first.num_prefix_tokens
+    for kind in dict.fromkeys(first.kinds):
+        panels[kind] = mean_ratio[first.of_kind(kind)]
+plots.skip_ratio_maps(
+    panels, num_prefix_tokens=prefix
+) if panels else run.say_missing("vits")
 
 # %% [markdown]
 # ## Two cosines
@@ -121,7 +124,7 @@ print(tokens.cosine_with_branch, tokens.cosine_with_output)
 #
 # **Predict.** At which depth does the CLS token turn most, at which do the spatial tokens?
 
-# %% mystnb={"figure": {"caption": "Cosine of each token before with after a residual addition, by relative depth: CLS token and mean of the spatial tokens (the paper's Figure E.2). Bands are 95 % intervals over draws of images.", "name": "fig-cosines"}, "image": {"alt": "Lines of the cosine of skip and output against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each ResNet one. The claim below compares their halves."}}
+# %% mystnb={"figure": {"caption": "Cosine of each token before with after a residual addition, by relative depth: CLS token and mean of the spatial tokens (the paper's Figure E.2). Bands are 95 % intervals over draws of images.", "name": "fig-cosines"}, "image": {"alt": "Lines of the cosine of skip and output against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each CNN one. The claim below compares their halves."}}
 import numpy as np
 
 from seelike import claims
@@ -131,8 +134,9 @@ for name, result in measured.items():
     if result.cosine_of_cls is not None:
         lines[f"{name}, CLS"] = plots.over_depth(result.cosine_of_cls)
     lines[f"{name}, spatial"] = plots.over_depth(result.cosine_of_spatial)
-if lines:
-    display(plots.depth_lines(lines, y_label="cosine of skip and output"))
+plots.depth_lines(
+    lines, y_label="cosine of skip and output"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # The claim adds up two differences: the CLS token keeps its direction better in the first half than in the second, the spatial tokens better in the
@@ -141,11 +145,11 @@ if lines:
 # %%
 from seelike.sections.skip_connections import first_half_minus_second
 
-with_cls = [measured[name] for name in run.vits if measured[name].num_prefix_tokens]
 both = [
-    first_half_minus_second(vit.cosine_of_cls)
-    - first_half_minus_second(vit.cosine_of_spatial)
-    for vit in with_cls
+    first_half_minus_second(measured[name].cosine_of_cls)
+    - first_half_minus_second(measured[name].cosine_of_spatial)
+    for name in vits
+    if measured[name].cosine_of_cls is not None
 ]
 claims.record_difference(
     "class_token_turns_late",
@@ -163,8 +167,9 @@ lines = {
     name: plots.over_depth(np.nanmean(result.cosine_with_branch, axis=2))
     for name, result in measured.items()
 }
-if lines:
-    display(plots.depth_lines(lines, y_label="cosine of skip and branch"))
+plots.depth_lines(
+    lines, y_label="cosine of skip and branch"
+) if lines else run.say_missing()
 
 # %% [markdown]
 # ## Look around
@@ -184,7 +189,7 @@ for name, result in measured.items():
     alt[name] = (
         f"How much tokens of {name} turn: on average {np.nanmean(turned):.2f}."
     )
-plots.states(figures, "Network", alt) if figures else None
+plots.states(figures, "Network", alt) if figures else run.say_missing()
 
 # %% [markdown]
 # With a kernel, one token of one network.

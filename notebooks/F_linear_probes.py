@@ -108,19 +108,22 @@ print(by_hand.numpy(), probe.coef_.numpy().round(4))
 from seelike.sections.linear_probes import accuracy_by_block
 
 
-def probes(names, kind):
-    """For each image set that can be probed: accuracy by network, repeat and block."""
-    networks = {name: run.models[name] for name in dict.fromkeys(names)}
+def on(images, names, kind):
+    """On one image set: accuracy by network, repeat and block."""
     amounts = {"repeats": run.repeats, "number_of_test_images": 300}
+    options = {"tokens": [kind], "seed": run.seed, **amounts}
 
-    def on(image_set):
-        found = accuracy_by_block(
-            networks, sets[image_set], tokens=[kind], seed=run.seed, **amounts
-        )
-        return {name: kinds[kind] for name, kinds in found.items()}
+    def of(name):
+        network = {name: run.models[name]}
+        return accuracy_by_block(network, images, **options)[name][kind]
 
-    measured = seelike.where_possible(sets, on)
-    return {image_set: found for image_set, found in measured.items() if found}
+    return seelike.where_possible(dict.fromkeys(names), of)
+
+
+def probes(names, kind):
+    """The same for each image set that can be probed."""
+    measured = {name: on(images, names, kind) for name, images in sets.items()}
+    return {name: found for name, found in measured.items() if found}
 
 
 # %% [markdown]
@@ -129,7 +132,7 @@ def probes(names, kind):
 # %%
 data_pairs = run.groups["much_and_little_data"]
 of_data = [name for pair in data_pairs for name in pair]
-accuracy = probes([*run.vits, *run.resnets, *of_data], "mean")
+accuracy = probes([*run.names, *of_data], "mean")
 
 # %% [markdown]
 # **Predict.** On digits, that no network has seen: will features of the last block be better than those of the middle, as they are on garments?
@@ -145,13 +148,16 @@ from seelike import claims, plots
 def panels(measured, names):
     """For each image set the lines of some networks."""
     return {
-        image_set: {name: plots.over_depth(found[name]) for name in names}
+        image_set: lines
         for image_set, found in measured.items()
+        if (lines := {n: plots.over_depth(found[n]) for n in names if n in found})
     }
 
 
-if accuracy and of_data:
-    display(plots.depth_panels(panels(accuracy, of_data), y_label="accuracy"))
+shown = panels(accuracy, of_data)
+plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing(
+    "much_and_little_data"
+)
 
 # %% [markdown]
 # The claims of this page are those of Sections 7 and 8, as the mean over the *other* image sets.
@@ -164,11 +170,13 @@ others = [image_set for image_set in accuracy if image_set != run.images.name]
 
 def elsewhere(measured, names, statistic):
     """A statistic of the probes of some networks, mean over the other image sets."""
-
-    def of(name):
-        return np.mean([statistic(measured[each][name]) for each in others], axis=0)
-
-    return [of(name) for name in names] if others else []
+    found = [measured.get(each, {}) for each in others]
+    known = [
+        name for name in names if found and all(name in each for each in found)
+    ]
+    return [
+        np.mean([statistic(each[name]) for each in found], axis=0) for name in known
+    ]
 
 
 # %% [markdown]
@@ -185,12 +193,11 @@ claims.record_difference(
 )
 
 # %% [markdown]
-# ## ViTs and ResNets: Figure F.2
+# ## ViTs and CNNs: Figure F.2
 
-# %% mystnb={"figure": {"caption": "The same for ViTs and ResNets (the paper's Figure F.2).", "name": "fig-networks-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each ViT and each ResNet: accuracy of probes against relative depth. The claim below compares the largest ViT with the ResNets at half depth."}}
-alone = [*run.vits, *run.resnets]
-if accuracy and alone:
-    display(plots.depth_panels(panels(accuracy, alone), y_label="accuracy"))
+# %% mystnb={"figure": {"caption": "The same for ViTs and CNNs (the paper's Figure F.2).", "name": "fig-networks-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each ViT and each CNN: accuracy of probes against relative depth. The claim below compares the largest ViT with the CNNs at half depth."}}
+shown = panels(accuracy, run.names)
+plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing()
 
 # %% [markdown]
 # The claim takes the largest ViT, the last of the list.
@@ -199,9 +206,9 @@ if accuracy and alone:
 claims.record_difference(
     "larger_vits_have_stronger_middle_layers_elsewhere",
     elsewhere(accuracy, run.vits[-1:], at_half_depth),
-    elsewhere(accuracy, run.resnets, at_half_depth),
+    elsewhere(accuracy, run.cnns, at_half_depth),
     figure_name="fig-networks-elsewhere",
-    compares="the largest ViT with ResNets, on other images with classes",
+    compares="the largest ViT with CNNs, on other images with classes",
 )
 
 # %% [markdown]
@@ -209,17 +216,15 @@ claims.record_difference(
 #
 # **Predict.** Will the spatial tokens of the ViT with CLS token be as far behind on other images?
 
-# %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens, mean over tokens, for a ViT with CLS token, one with GAP, and ResNets (the paper's Figure F.3). Bands are 95 % intervals.", "name": "fig-tokens-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes on single tokens against relative depth. The claim below compares the last block of GAP and CLS."}}
+# %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens, mean over tokens, for a ViT with CLS token, one with GAP, and CNNs (the paper's Figure F.3). Bands are 95 % intervals.", "name": "fig-tokens-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes on single tokens against relative depth. The claim below compares the last block of GAP and CLS."}}
 gap_pairs = run.groups["cls_and_gap"]
 of_gap = [name for pair in gap_pairs for name in pair]
-compared = list(dict.fromkeys([*of_gap, *run.resnets]))
+compared = [*of_gap, *run.cnns] or run.names
 single = probes(compared, "each")
-if single and compared:
-    display(
-        plots.depth_panels(
-            panels(single, compared), y_label="accuracy, single token"
-        )
-    )
+shown = panels(single, compared)
+plots.depth_panels(
+    shown, y_label="accuracy, single token"
+) if shown else run.say_missing()
 
 # %% [markdown]
 # The claim compares the last blocks.
@@ -255,7 +260,7 @@ for image_set, found in accuracy.items():
         figures[label] = plots.depth_lines(lines, y_label="accuracy", title=label)
         top = ", ".join(f"{kind} {line[1][-1]:.2f}" for kind, line in lines.items())
         alt[label] = f"Accuracy at the last block: {top}."
-plots.states(figures, "Network", alt) if figures else None
+plots.states(figures, "Network", alt) if figures else run.say_missing()
 
 # %% [markdown]
 # With a kernel, any two networks on any set.

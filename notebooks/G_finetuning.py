@@ -74,7 +74,7 @@ steps = finetunings(run.groups["finetuned"])
 for step in steps:
     print(f"{step.before} -> {step.after}: {step.target}")
 if not steps:
-    print("No network before and after finetuning. Set models to 'before>after'.")
+    run.say_missing("finetuned")
 
 # %% [markdown]
 # The targets go from near to far, an order that we chose before measuring: garments turned by 90 degrees; garments with black and
@@ -96,15 +96,8 @@ from seelike import plots
 
 rows = {images.name: images for images in shown.values()}
 number = min([8, *map(len, rows.values())])
-if rows:
-    display(
-        plots.image_rows(
-            {
-                name: [images[i] for i in range(number)]
-                for name, images in rows.items()
-            }
-        )
-    )
+rows = {name: [images[i] for i in range(number)] for name, images in rows.items()}
+plots.image_rows(rows) if rows else run.say_missing("finetuned")
 
 # %% [markdown]
 # How they were trained, and how well they do on the images of their target.
@@ -114,7 +107,9 @@ from seelike.models import model_card, training_record
 
 names = dict.fromkeys(name for step in steps for name in (step.before, step.after))
 records = [record for name in names if (record := training_record(name))]
-model_card(records) if records else None
+model_card(records) if records else print(
+    "No records of training: the tiny networks have them."
+)
 
 # %% [markdown]
 # ## The measure
@@ -234,11 +229,10 @@ for (step, where), values in cka.items():
         block = range(1, values.shape[1] + 1)
         lines = panels.setdefault(f"images of {where}", {})
         lines[step.target] = (list(block), *mean_and_uncertainty(values))
-if panels:
-    panels = dict(sorted(panels.items(), reverse=True))
-    display(
-        plots.line_panels(panels, x_label="block", y_label="CKA before / after")
-    )
+panels = dict(sorted(panels.items(), reverse=True))
+plots.line_panels(
+    panels, x_label="block", y_label="CKA before / after"
+) if panels else run.say_missing("finetuned")
 
 # %% [markdown]
 # ## Several sizes: Figures G.1, bottom, and G.2
@@ -254,11 +248,10 @@ for step in steps:
     values = cka[step, CLAIMED[step]]
     line = (depth_of_blocks(values.shape[1]), *mean_and_uncertainty(values))
     panels.setdefault(step.target, {})[step.before] = line
-if panels:
-    x_label = "relative depth of the block"
-    display(
-        plots.line_panels(panels, x_label=x_label, y_label="CKA before / after")
-    )
+x_label = "relative depth of the block"
+plots.line_panels(
+    panels, x_label=x_label, y_label="CKA before / after"
+) if panels else run.say_missing("finetuned")
 
 # %% [markdown]
 # ### Are low blocks kept?
@@ -288,7 +281,8 @@ for (step, where), values in cka.items():
         first_minus_last_third(values)
     )
     row[f"last block, {where}"] = summary(values[:, -1])
-pd.DataFrame.from_dict(rows, orient="index").sort_index(axis=1)
+table = pd.DataFrame.from_dict(rows, orient="index").sort_index(axis=1)
+table if rows else run.say_missing("finetuned")
 
 # %% [markdown]
 # The claim averages the difference over all networks and targets.
@@ -365,7 +359,7 @@ for target in dict.fromkeys(step.target for step in steps):
     alt[target] = (
         f"CKA of each block before with after {target}, lowest {lowest:.2f}."
     )
-plots.states(figures, "Target", alt) if figures else None
+plots.states(figures, "Target", alt) if figures else run.say_missing("finetuned")
 
 # %% [markdown]
 # With a kernel, you can compare any two of the networks, also two that were finetuned on different targets, on any of the images.

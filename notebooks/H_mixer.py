@@ -16,11 +16,11 @@
 # %% [markdown]
 # # Appendix H: MLP-Mixer
 #
-# **Question.** A ViT differs from a ResNet in two things: it cuts the image into patches, and it has attention. A Mixer, by
+# **Question.** A ViT differs from a CNN in two things: it cuts the image into patches, and it has attention. A Mixer, by
 # [Tolstikhin et al. (2021)](https://arxiv.org/abs/2105.01601), has the patches and no attention. Which of the two does it see like?
 #
 # The paper closes with two figures about Mixers: the CKA maps of several of them (H.1), and the maps of a Mixer with a ViT and with a
-# ResNet (H.2). This page draws both, and puts a number to each of the two things that the paper reads from them.
+# CNN (H.2). This page draws both, and puts a number to each of the two things that the paper reads from them.
 #
 # | | |
 # |---|---|
@@ -71,7 +71,8 @@ run = seelike.start(globals(), "H_mixer")
 # %%
 from seelike.models import layers, size_and_accuracy
 
-groups = {"Mixer": run.mixers, "ViT": run.vits, "ResNet": run.resnets}
+groups = {"Mixer": run.mixers, "ViT": run.vits, "CNN": run.cnns}
+groups["of no role"] = run.others
 for kind, names in groups.items():
     if names:
         first = [layer.name for layer in layers(run.models[names[0]])][:8]
@@ -86,7 +87,7 @@ size_and_accuracy(run.models)
 # %% [markdown]
 # ## Predict
 #
-# The maps of ViTs are nearly uniform, those of ResNets fade from stage to stage. **What will a Mixer's map look like? And with which network will a
+# The maps of ViTs are nearly uniform, those of CNNs fade from stage to stage. **What will a Mixer's map look like? And with which network will a
 # map of a Mixer be brighter?**
 #
 # ## Measure
@@ -155,7 +156,7 @@ found = structure.two_parts(toy[None], one_each)
 print(f"library {found.step[0]:.3f}, after block {found.after_block}")
 
 # %% [markdown]
-# Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table has the ViTs and ResNets as
+# Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table has the ViTs and CNNs as
 # well. A *small* first part has a share below one half. Parts that are *distinct* have a large step, parts that are *uncorrelated* a CKA across
 # near zero.
 
@@ -165,7 +166,7 @@ import pandas as pd
 from seelike import claims
 
 rows = {}
-for name in [*run.mixers, *run.vits, *run.resnets]:
+for name in dict.fromkeys([*run.mixers, *run.names]):
     cka = comparison.between(name, name)
     found = structure.two_parts(cka, comparison.layers[name])
     if found is not None:
@@ -176,22 +177,24 @@ for name in [*run.mixers, *run.vits, *run.resnets]:
             "across": claims.summary(found.across),
             "step": claims.summary(found.step),
         }
-pd.DataFrame.from_dict(rows, orient="index")
+table = pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# ## With a ViT and with a ResNet: Figure H.2
-#
-# Each Mixer from bottom to top, and from left to right first the smallest ViT, then the smallest ResNet. The other pairs are under *Look around*.
+# Networks with fewer than two known blocks are not among them.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of each Mixer (upwards) with all layers of the smallest ViT and of the smallest ResNet (rightwards): the paper's Figure H.2.", "name": "fig-mixer-with-others"}, "image": {"alt": "For each Mixer, on the vertical axis, two heat maps: with a ViT and with a ResNet on the horizontal axis. Colour is CKA from 0, dark, to 1, bright. The claim below says which of the two holds the better matches."}}
-others = [*run.vits[:1], *run.resnets[:1]]
+# %%
+table if rows else print("No network here has two blocks: give others as models.")
+
+# %% [markdown]
+# ## With a ViT and with a CNN: Figure H.2
+#
+# Each Mixer from bottom to top, and from left to right first the smallest ViT, then the smallest CNN. The other pairs are under *Look around*.
+
+# %% mystnb={"figure": {"caption": "CKA of all layers of each Mixer (upwards) with all layers of the smallest ViT and of the smallest CNN (rightwards): the paper's Figure H.2.", "name": "fig-mixer-with-others"}, "image": {"alt": "For each Mixer, on the vertical axis, two heat maps: with a ViT and with a CNN on the horizontal axis. Colour is CKA from 0, dark, to 1, bright. The claim below says which of the two holds the better matches."}}
+others = [*run.vits[:1], *run.cnns[:1]]
 pairs = [(mixer, other) for mixer in run.mixers for other in others]
-if pairs:
-    display(
-        plots.cka_maps([plots.map_between(comparison, *pair) for pair in pairs])
-    )
-else:
-    print("This run has no Mixer beside another network.")
+maps = [plots.map_between(comparison, *pair) for pair in pairs]
+plots.cka_maps(maps) if maps else run.say_missing("mixers", "vits", "cnns")
 
 # %% [markdown]
 # ### Nearer to which?
@@ -206,15 +209,16 @@ print("by hand", (0.9 + 0.6) / 2, "library", structure.mean_highest(toy)[0])
 # %% [markdown]
 # The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. Bands are 95 % intervals over repeats.
 
-# %% mystnb={"figure": {"caption": "The highest CKA of each layer of the smallest Mixer with any layer of each ViT and ResNet, by relative depth in the Mixer. Bands are 95 % intervals over repeats.", "name": "fig-mixer-best-match"}, "image": {"alt": "One line for each ViT and ResNet. Horizontal axis: relative depth in the Mixer. Vertical axis: the highest CKA with any layer of that network. The table below gives the mean of each line."}}
+# %% mystnb={"figure": {"caption": "The highest CKA of each layer of the smallest Mixer with any layer of each ViT and CNN, by relative depth in the Mixer. Bands are 95 % intervals over repeats.", "name": "fig-mixer-best-match"}, "image": {"alt": "One line for each ViT and CNN. Horizontal axis: relative depth in the Mixer. Vertical axis: the highest CKA with any layer of that network. The table below gives the mean of each line."}}
 lines = {}
 for mixer in run.mixers[:1]:
-    for other in [*run.vits, *run.resnets]:
+    for other in [*run.vits, *run.cnns]:
         highest = comparison.between(mixer, other).max(axis=2)
         band = claims.mean_and_uncertainty(highest)
         lines[f"{mixer} in {other}"] = (comparison.depth(mixer), *band)
-if lines:
-    display(plots.depth_lines(lines, y_label="highest CKA"))
+plots.depth_lines(lines, y_label="highest CKA") if lines else run.say_missing(
+    "mixers", "vits", "cnns"
+)
 
 # %% [markdown]
 # The means, for every Mixer with every other network. A maximum over more layers is larger, so a second column looks only at equally many layers of each
@@ -224,7 +228,7 @@ if lines:
 fewest = min(map(len, comparison.layers.values()))
 nearness, rows = {}, {}
 for mixer in run.mixers:
-    for other in [*run.vits, *run.resnets]:
+    for other in [*run.vits, *run.cnns]:
         cka = comparison.between(mixer, other)
         nearness[mixer, other] = structure.mean_highest(cka)
         some = structure.evenly_spaced(cka.shape[2], fewest)
@@ -235,10 +239,16 @@ for mixer in run.mixers:
             ),
             "mean CKA of all pairs": claims.summary(cka.mean(axis=(1, 2))),
         }
-pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# The claim takes the first column, ViTs minus ResNets.
+# A row for each pair.
+
+# %%
+table = pd.DataFrame.from_dict(rows, orient="index")
+table if rows else run.say_missing("mixers", "vits", "cnns")
+
+# %% [markdown]
+# The claim takes the first column, ViTs minus CNNs.
 
 
 # %%
@@ -250,9 +260,9 @@ def nearness_to(names):
 claims.record_difference(
     "mixer_is_nearer_to_vit",
     nearness_to(run.vits),
-    nearness_to(run.resnets),
+    nearness_to(run.cnns),
     figure_name="fig-mixer-with-others",
-    compares="a Mixer with a ViT and with a ResNet",
+    compares="a Mixer with a ViT and with a CNN",
 )
 
 # %% [markdown]

@@ -18,15 +18,51 @@ def ridge(x, labels, num_classes, alpha):
     return solution[:-1], solution[-1]
 
 
-def leave_one_out_error(x, labels, num_classes, alpha):
-    """Sum of squared residuals of each image under the regression of all the others, one regression for each."""
-    total = 0.0
+def leave_one_out_outputs(x, labels, num_classes, alpha):
+    """Outputs for each image under the regression of all the others, one regression for each."""
+    outputs = []
     for i in range(len(x)):
         others = np.arange(len(x)) != i
         weights, intercept = ridge(x[others], labels[others], num_classes, alpha)
-        residual = targets(labels[i : i + 1], num_classes) - x[i] @ weights - intercept
-        total += (residual**2).sum()
-    return total
+        outputs.append(x[i] @ weights + intercept)
+    return np.array(outputs)
+
+
+def agreement(outputs, labels):
+    """Mean cosine of the angle between outputs and targets, both less their mean over classes."""
+    cosines = []
+    for p, y in zip(outputs, targets(labels, outputs.shape[1]), strict=True):
+        p, y = p - p.mean(), y - y.mean()
+        cosines.append(p @ y / np.sqrt((p @ p) * (y @ y)))
+    return np.mean(cosines)
+
+
+def squared_error(outputs, labels):
+    return ((outputs - targets(labels, outputs.shape[1])) ** 2).sum(axis=1).mean()
+
+
+def best_strength(scores):
+    """Of (agreement, error) by strength, that of the largest agreement; of equal ones the least error."""
+    largest = max(agreement for agreement, _ in scores.values())
+    best = {alpha: error for alpha, (agreement, error) in scores.items() if agreement > largest - 1e-9}
+    return min(best, key=best.get)
+
+
+def leave_one_out_strength(x, labels, num_classes, alphas):
+    scores = {}
+    for alpha in alphas:
+        outputs = leave_one_out_outputs(x, labels, num_classes, alpha)
+        scores[alpha] = agreement(outputs, labels), squared_error(outputs, labels)
+    return best_strength(scores)
+
+
+def held_out_strength(x, labels, x_held_out, labels_held_out, num_classes, alphas):
+    scores = {}
+    for alpha in alphas:
+        weights, intercept = ridge(x, labels, num_classes, alpha)
+        outputs = np.asarray(x_held_out, dtype=np.float64) @ weights + intercept
+        scores[alpha] = agreement(outputs, labels_held_out), squared_error(outputs, labels_held_out)
+    return best_strength(scores)
 
 
 def predict(x, weights, intercept):

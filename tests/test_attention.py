@@ -3,11 +3,13 @@
 import copy
 import math
 
+import foreign
 import numpy as np
 import pytest
 import references_attention as references
 import timm
 import torch
+from calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models import vision_transformer
@@ -16,6 +18,8 @@ from torch import nn
 
 from seelike import attention as attention_module
 from seelike.attention import AttentionDistance, attention_distances, mean_attention, uniform_distance
+from seelike.models import Place
+from seelike.models.measurable import input_size
 
 few_examples = settings(max_examples=25, deadline=None)
 
@@ -236,8 +240,8 @@ def test_no_tile_is_larger_than_stated_and_none_changes_the_result(monkeypatch, 
     sizes = []
     exponentials = attention_module._exponentials
 
-    def spy(q, k):
-        weights, largest = exponentials(q, k)
+    def spy(scores):
+        weights, largest = exponentials(scores)
         sizes.append(weights.numel())
         return weights, largest
 
@@ -250,7 +254,8 @@ def test_no_tile_is_larger_than_stated_and_none_changes_the_result(monkeypatch, 
     assert sum(sizes) == 4 * 3 * 35**2
     for heads in (by_map, by_queries):
         assert_is(heads.compute(), attention.numpy(), (5, 7), (16, 16), 2, rtol=1e-12)
-    offsets = attention_module._by_offset(q[:, :, 2:], k[:, :, 2:], 0.3, (5, 7)).mean(dim=0)
+    place = Place("tokens", (37, 8), "tokens", 2, prefix=("cls", "register"), grid=(5, 7))
+    offsets = attention_module._by_offset(attention_module._Scores(q, k, 0.3), place).mean(dim=0)
     np.testing.assert_allclose(offsets, references.by_offset(attention, (5, 7), 2), rtol=1e-10)
 
 
@@ -258,9 +263,9 @@ def test_large_grids_have_no_map(monkeypatch):
     largest = 0
     exponentials = attention_module._exponentials
 
-    def spy(q, k):
+    def spy(scores):
         nonlocal largest
-        weights, most = exponentials(q, k)
+        weights, most = exponentials(scores)
         largest = max(largest, weights.numel())
         return weights, most
 
@@ -308,61 +313,6 @@ def test_bounds_and_invariances(rows, columns, prefix, seed, scale):
 # --- the accumulator -----------------------------------------------------------------------------------------
 
 
-def measured_in_parts(q, k, sizes, renormalize=True):
-    whole = AttentionDistance((2, 3), 16, 1, renormalize)
-    for part_q, part_k in zip(q.split(sizes), k.split(sizes), strict=True):
-        part = AttentionDistance((2, 3), 16, 1, renormalize)
-        part.update_qk(part_q, part_k, 0.5)
-        whole.merge(part)
-    return whole
-
-
-@few_examples
-@given(st.lists(st.integers(0, 4), max_size=5), st.booleans(), st.integers(0, 2**31))
-def test_any_split_merges_to_the_whole(sizes, renormalize, seed):
-    sizes = [*sizes, 2]
-    q, k = queries_and_keys(sum(sizes), 2, 7, seed=seed)
-    whole = AttentionDistance((2, 3), 16, 1, renormalize)
-    whole.update_qk(q, k, 0.5)
-    merged = measured_in_parts(q, k, sizes, renormalize).compute()
-    for name, value in vars(whole.compute()).items():
-        torch.testing.assert_close(vars(merged)[name], value, rtol=1e-6, atol=1e-6, equal_nan=True)
-
-
-def test_a_loaded_state_goes_on_as_if_never_stopped(tmp_path):
-    q, k = queries_and_keys(5, 2, 7)
-    straight, stopped = (measured_in_parts(q[:2], k[:2], [2], renormalize=False) for _ in range(2))
-    torch.save(stopped.state_dict(), tmp_path / "state.pt")
-    # The state says what it is of, whatever the accumulator was made for.
-    resumed = AttentionDistance(9, 9, 9)
-    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    for heads in (straight, resumed):
-        heads.update_qk(q[2:], k[2:], 0.5)
-    assert resumed.state_dict().keys() == straight.state_dict().keys()
-    for name, value in vars(straight.compute()).items():
-        torch.testing.assert_close(vars(resumed.compute())[name], value, rtol=0, atol=0)
-
-
-def test_reset_and_empty_updates():
-    heads = AttentionDistance((2, 3), 16, 1)
-    q, k = queries_and_keys(2, 2, 7)
-    heads.update_qk(q[:0], k[:0], 0.5)
-    with pytest.raises(RuntimeError, match="nothing to compute"):
-        heads.compute()
-    heads.update_qk(q, k, 0.5)
-    heads.reset()
-    assert heads.images == 0
-    with pytest.raises(RuntimeError, match="nothing to compute"):
-        heads.compute()
-
-
-def test_queries_that_need_gradients():
-    q, k = queries_and_keys(2, 2, 7)
-    heads = AttentionDistance((2, 3), 16, 1)
-    heads.update_qk(q.requires_grad_(), k.requires_grad_(), 0.5)
-    assert not heads.compute().distance.requires_grad
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -396,10 +346,7 @@ def test_wrong_input_is_refused_and_changes_nothing():
         ("keys along the last axis", lambda: heads.update(attention.mT.contiguous())),
         ("nothing to renormalise", lambda: heads.update(of_prefix_alone)),
         ("NaN or infinite", lambda: heads.update_qk(bad_q, k, 0.5)),
-        ("got 1 heads, but 2 before", lambda: heads.update(attention[:, :1])),
-        ("one block", lambda: heads.merge(AttentionDistance((3, 2), 16, 1))),
-        ("one block", lambda: heads.merge(AttentionDistance((2, 3), 16, 1, renormalize=False))),
-        ("not the state", lambda: heads.load_state_dict({"count": 1})),
+        ("got 1 heads, but 2 heads before", lambda: heads.update(attention[:, :1])),
     ]:
         with pytest.raises(ValueError, match=message):
             wrong()
@@ -436,6 +383,7 @@ VITS = {
 @pytest.mark.parametrize("name", VITS)
 def test_fused_vit_agrees_with_the_maps_of_its_unfused_copy(name, monkeypatch):
     model, images = tiny_vit(**VITS[name]), tiny_images()
+    attention_distances(model, images[:1])  # finds what is where
     fused = []
     function = torch.nn.functional.scaled_dot_product_attention
 
@@ -497,7 +445,8 @@ def test_16_bit_networks(dtype):
     for norm in (model.blocks[1].attn.q_norm, model.blocks[1].attn.k_norm):
         norm.register_forward_hook(lambda _, inputs, output: seen.append(output.clone()))
     result = attention_distances(model, images)["block 2"]
-    assert_is(result, reference_map(*seen, scale=8**-0.5), (3, 5), (8, 8), 1)
+    # The last pass is the measured one.
+    assert_is(result, reference_map(*seen[-2:], scale=8**-0.5), (3, 5), (8, 8), 1)
 
 
 def test_images_of_another_size_than_the_network_was_made_for():
@@ -534,10 +483,10 @@ def test_the_batch_does_not_matter():
     )
 
 
-def test_a_cached_call_is_not_measured_again(tmp_path):
+def test_a_cached_call_is_not_measured_again(tmp_path, monkeypatch):
     model, images = tiny_vit(), tiny_images()
-    passes = []
-    model.patch_embed.register_forward_hook(lambda *_: passes.append(1))
+    attention_distances(model, images)  # finds what is where
+    passes = calls_of(model.patch_embed, monkeypatch)
     first = attention_distances(model, images, cache=tmp_path)
     pictures = [mean_attention(model, images, block, cache=tmp_path) for block in (1, 2)]
     assert len(passes) == 3
@@ -555,6 +504,8 @@ def test_other_hooks_stay_and_are_not_called_twice():
     model.blocks[0].attn.q_norm.register_forward_hook(lambda *_: calls.append("q_norm"))
     model.blocks[0].attn.register_forward_pre_hook(lambda *_: calls.append("attn"))
     before = hooks_of(model)
+    attention_distances(model, images)
+    calls.clear()  # what is where has been found
     attention_distances(model, images)
     assert calls == ["attn", "q_norm"]
     assert hooks_of(model) == before
@@ -579,12 +530,8 @@ def test_the_network_gives_what_it_gave():
 # --- refusals ------------------------------------------------------------------------------------------------
 
 
-class Relative(vision_transformer.Attention):
-    """Stands for any attention that adds a bias to its scores."""
-
-
 class Masking(vision_transformer.Block):
-    """A block that masks its attention."""
+    """A block that masks its attention: each token looks at itself and those before it."""
 
     def forward(self, x, **_):
         mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
@@ -599,64 +546,103 @@ class Leaving(vision_transformer.VisionTransformer):
         return self.norm(self.blocks[2](self.blocks[0](x)))
 
 
-def test_networks_that_are_no_vits_are_refused():
-    others = [
-        MlpMixer(img_size=24, patch_size=8, embed_dim=16, num_blocks=1),
-        timm.create_model("resnet10t"),
-        timm.create_model("vit_relpos_small_patch16_224", depth=1),  # relative position bias
-        timm.create_model("eva02_tiny_patch14_224", depth=1),  # rotary positions
-        timm.create_model("cait_xxs24_224", depth=1),  # talking heads
-        nn.Sequential(tiny_vit()),
-    ]
-    for model in others:
-        for measure in (attention_distances, lambda model, images: mean_attention(model, images, 1)):
-            with pytest.raises(ValueError, match=f"attention of {type(model).__name__} cannot be read"):
-                measure(model.eval(), torch.zeros(1, 3, 24, 24))
+def plain_attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    """Attention by hand, which keeps its map."""
+    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    attention = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+    attention = attention / attention.sum(dim=-1, keepdim=True)
+    plain_attention.maps.append(attention.double().numpy())
+    return attention @ v
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"block_fn": vision_transformer.ParallelScalingBlock},
-        {"block_fn": vision_transformer.ParallelThingsBlock},
-    ],
-)
-def test_other_blocks_are_refused(settings):
-    model = tiny_vit(**settings)
-    with pytest.raises(ValueError, match=r"attention of block 1 cannot be read: it is a timm.*Parallel"):
-        attention_distances(model, tiny_images())
+FOREIGN = [
+    "DINOv3, rotary",
+    "EVA-02, rotary, SwiGLU",
+    "BEiT, relative bias",
+    "DeiT, distilled",
+    "registers, no CLS",
+]
 
 
-def test_another_attention_in_one_block_is_refused():
-    model = tiny_vit()
-    model.blocks[1].attn = Relative(24, num_heads=3).eval()
-    with pytest.raises(ValueError, match=r"attention of block 2 cannot be read: it is a .*Relative"):
-        attention_distances(model, tiny_images())
+@pytest.mark.parametrize("name", FOREIGN)
+def test_other_transformers_agree_with_their_maps(name, monkeypatch):
+    """Rotary positions, relative bias, registers and distillation, with fused attention left on."""
+    model, images = foreign.network(name), foreign.images(name)
+    distances = attention_distances(model, images, batch_size=2)
+    plain_attention.maps = []
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", plain_attention)
+    with torch.no_grad():
+        model(images)
+    assert len(plain_attention.maps) == len(distances) == 2
+    side = images.shape[-1] // model.patch_embed.grid_size[0]
+    for attention, result in zip(plain_attention.maps, distances.values(), strict=True):
+        prefix = attention.shape[-1] - math.prod(model.patch_embed.grid_size)
+        assert_is(result, attention, model.patch_embed.grid_size, (side, side), prefix, rtol=1e-5)
+
+
+def test_a_masked_attention_is_that_of_its_map(monkeypatch):
+    model, images = tiny_vit(block_fn=Masking), tiny_images()
+    distances = attention_distances(model, images)
+    plain_attention.maps = []
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", plain_attention)
+    with torch.no_grad():
+        model(images)
+    for attention, result in zip(plain_attention.maps, distances.values(), strict=True):
+        assert_is(result, attention, (3, 5), (8, 8), 1, rtol=1e-5)
+
+
+def test_a_network_that_leaves_out_a_block_has_the_others():
+    torch.manual_seed(0)
+    model = Leaving(img_size=(24, 40), patch_size=8, embed_dim=24, depth=3, num_heads=3).eval()
+    assert list(attention_distances(model, tiny_images())) == ["block 1", "block 2"]
+
+
+REFUSED = {
+    "no attention": (lambda: MlpMixer(img_size=24, patch_size=8, embed_dim=16, num_blocks=1), "it has none"),
+    "a CNN": (lambda: timm.create_model("resnet10t"), "it has none"),
+    "heads that are mixed": (lambda: foreign.network("CaiT, talking heads"), "heads that are mixed"),
+    "two at once": (lambda: tiny_vit(block_fn=vision_transformer.ParallelThingsBlock), "several attentions"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_attention_without_a_distance_is_refused(name):
+    make, why = REFUSED[name]
+    model = make().eval()
+    images = torch.zeros(1, *input_size(model))
+    for measure in (attention_distances, lambda model, images: mean_attention(model, images, 1)):
+        with pytest.raises(ValueError, match=f"attention of {type(model).__name__} has no distance.*{why}"):
+            measure(model, images)
+
+
+def test_keys_at_fewer_places_are_left_out_and_told():
+    """In the last stage of a PVT queries and keys are the same tokens."""
+    model, images = foreign.network("PVT"), foreign.images("PVT")
+    with pytest.warns(RuntimeWarning, match=r"6 of 8 attentions.*block 1: its queries and keys are different"):
+        assert list(attention_distances(model, images)) == ["block 7", "block 8"]
+
+
+def test_windows_are_left_out_and_told():
+    """Swin's last stage has one window, of the whole grid."""
+    model, images = foreign.network("Swin"), foreign.images("Swin")
+    with pytest.warns(RuntimeWarning, match=r"2 of 4 attentions have no distance.*block 1.*windows"):
+        distances = attention_distances(model, images)
+    assert list(distances) == ["block 3", "block 4"]
+    assert distances["block 3"].uniform == uniform_distance((7, 7), 8)
 
 
 @pytest.mark.skipif(not hasattr(vision_transformer, "DiffAttention"), reason="this timm has none")
-def test_differential_attention_is_refused():
+@pytest.mark.parametrize("fused", [True, False])
+def test_differential_attention_is_refused(fused):
     model = tiny_vit(attn_layer="diff", num_heads=2)
-    with pytest.raises(ValueError, match="DiffAttention"):
+    for block in model.blocks:
+        block.attn.fused_attn = fused
+    with pytest.raises(ValueError, match="has no distance"):
         attention_distances(model, tiny_images())
-
-
-@pytest.mark.skipif(not hasattr(vision_transformer, "maybe_add_mask"), reason="this timm has no masks")
-def test_masks_are_refused():
-    model = tiny_vit(block_fn=Masking)
-    before = hooks_of(model)
-    with pytest.raises(ValueError, match="masks its attention"):
-        attention_distances(model, tiny_images())
-    assert hooks_of(model) == before
-
-
-def test_a_silent_block_is_an_error():
-    torch.manual_seed(0)
-    model = Leaving(img_size=(24, 40), patch_size=8, embed_dim=24, depth=3, num_heads=3).eval()
-    before = hooks_of(model)
-    with pytest.raises(RuntimeError, match="block 2/queries"):
-        attention_distances(model, tiny_images())
-    assert hooks_of(model) == before
 
 
 def test_training_mode_is_refused():
@@ -674,7 +660,7 @@ def test_hooks_are_gone_after_a_failed_pass():
 
     handle = model.blocks[2].mlp.register_forward_hook(fail)
     before = hooks_of(model)
-    with pytest.raises(KeyError, match="stop here"):
+    with pytest.raises(ValueError, match="stop here"):
         attention_distances(model, tiny_images())
     assert hooks_of(model) == before
     handle.remove()

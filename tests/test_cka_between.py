@@ -8,6 +8,7 @@ import pytest
 import references
 import timm
 import torch
+from calls import calls_of
 from torch import nn
 
 from seelike import data
@@ -183,6 +184,7 @@ def test_a_pass_stops_after_its_last_layer():
     model, later = vit(), []
     model.blocks[2].register_forward_hook(lambda *_: later.append("ran"))
     chosen = layers(model, ["block 1"])
+    later.clear()  # Finding them runs the whole network.
     cka_between(model, model, IMAGES, chosen, chosen, **PROTOCOL)
     assert later == []
 
@@ -259,28 +261,51 @@ def test_grams_can_go_to_a_file(free):
 # --- stopped and resumed -------------------------------------------------------------------------------------
 
 
-def test_a_stopped_call_goes_on_with_the_next_minibatch(tmp_path):
-    model, seen = vit(), []
+def test_a_stopped_call_goes_on_with_the_next_minibatch(tmp_path, monkeypatch):
+    model = vit()
     expected = cka_between(model, model, IMAGES, **PROTOCOL).between("a", "b")
 
-    def stop_at_the_third(module, inputs):
-        if len(inputs[0]) == 12:
-            seen.append(12)
-            if len(seen) == 3:
-                raise KeyboardInterrupt
-
-    handle = model.register_forward_pre_hook(stop_at_the_third)
+    seen = calls_of(model, monkeypatch, stop_at=5)  # of which two are to plan
     with pytest.raises(KeyboardInterrupt):
         cka_between(model, model, IMAGES, cache=tmp_path, **PROTOCOL)
     result = cka_between(model, model, IMAGES, cache=tmp_path, **PROTOCOL).between("a", "b")
-    assert len(seen) == 5  # two before, one stopped, two after
+    assert seen == [2, 3, 12, 12, 12, 2, 3, 12, 12]  # two before, one stopped, two after
     np.testing.assert_array_equal(result, expected)
     again = cka_between(model, model, IMAGES, cache=tmp_path, **PROTOCOL).between("a", "b")
-    assert len(seen) == 5
-    np.testing.assert_array_equal(again, expected)
-    cka_between(model, model, IMAGES, cache=tmp_path, **PROTOCOL | {"seed": 4})
     assert len(seen) == 9
-    handle.remove()
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_repeat_that_is_there_is_not_measured_again_whatever_the_others(tmp_path, monkeypatch):
+    model = vit()
+    expected = cka_between(model, model, IMAGES, **PROTOCOL | {"seed": 4}).between("a", "b")
+    seen = calls_of(model, monkeypatch)
+    cka_between(model, model, IMAGES, cache=tmp_path, **PROTOCOL)
+    # The second draw of seed 3 is the first of seed 4.
+    result = cka_between(model, model, IMAGES, cache=tmp_path, **PROTOCOL | {"seed": 4}).between("a", "b")
+    assert seen.count(12) == 4 + 2
+    np.testing.assert_array_equal(result, expected)
+    # One that shows the same images in other minibatches is another.
+    cka_between(model, model, IMAGES, cache=tmp_path, **PROTOCOL | {"batch_size": 24})
+    assert seen.count(24) == 2
+
+
+def test_a_changed_image_keeps_the_repeats_that_do_not_show_it(tmp_path, monkeypatch):
+    model, images = vit(), IMAGES.clone()
+    first, second = (set(np.concatenate(draw)) for draw in draws_of(24, 12, 2, 3))
+    seen = calls_of(model, monkeypatch)
+    cka_between(model, model, images, cache=tmp_path, **PROTOCOL)
+    changed = images.clone()
+    changed[min(first - second)] += 1
+    result = cka_between(model, model, changed, cache=tmp_path, **PROTOCOL).between("a", "b")
+    assert seen.count(12) == 4 + 2
+    np.testing.assert_array_equal(result, cka_between(model, model, changed, **PROTOCOL).between("a", "b"))
+    neither = set(range(48)) - first - second
+    changed[sorted(neither)] += 1
+    assert neither
+    seen.clear()
+    cka_between(model, model, changed, cache=tmp_path, **PROTOCOL)
+    assert seen == []
 
 
 # --- pairs and heads -----------------------------------------------------------------------------------------
@@ -393,4 +418,4 @@ def test_compare_models_takes_a_budget_and_a_cache_too(tmp_path):
     for _ in range(2):
         result = compare_models(models, IMAGES, **options, forward_batch=5, cache=tmp_path).cka
         np.testing.assert_allclose(result, expected, atol=1e-6)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 2  # one for each repeat

@@ -30,8 +30,8 @@ def reference(models, chosen, a, b, repeat):
     drawn = images.sample(amounts["number_of_images"], amounts["seed"] + repeat)
     parts = {}
     for name in (a, b):
-        batches = drawn.batches(preprocessing(models[name]), amounts["batch_size"])
-        parts[name] = [read(models[name], chosen[name], batch) for batch in batches]
+        prepared = torch.stack([preprocessing(models[name])(image) for image in drawn])
+        parts[name] = [read(models[name], chosen[name], batch) for batch in prepared.split(amounts["batch_size"])]
     return np.array(
         [
             [
@@ -129,8 +129,8 @@ def test_errors_name_network_and_layer():
     [
         ({"models": {}}, "models is empty"),
         ({"repeats": 0}, "repeats is 0"),
-        ({"batch_size": 3}, "batch_size 3; .* at least 4"),
-        ({"number_of_images": 3}, r"number_of_images is 3 .* at least 4"),
+        ({"batch_size": 3}, "minibatches of at most 3; .* at least 4"),
+        ({"number_of_images": 3}, r"There are 3 images .* at least 4"),
         ({"number_of_images": 7, "batch_size": 6}, "7 images in minibatches of at most 6 leave 3"),
         ({"number_of_images": 10_001}, "10,?001"),
         ({"layers": {"net": []}}, "list of layers of model 'net' is empty"),

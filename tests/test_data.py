@@ -9,16 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from seelike import data, hub
 from seelike.data import fashion_mnist
 from seelike.errors import UnknownName
-
-
-def grey_levels(image):
-    return torch.from_numpy(np.array(image))[None]
 
 
 def noise(*shape):
@@ -508,7 +503,7 @@ def test_exif_orientation_is_applied(tmp_path):
     assert image.getpixel((9, 0)) == 255
 
 
-# Sampling and batches
+# Sampling
 
 
 def test_sample_is_without_replacement_and_keeps_labels():
@@ -543,40 +538,6 @@ def test_sample_size_has_to_fit(n):
     images = data.load("fashion-mnist").sample(100, seed=0)
     with pytest.raises(ValueError, match=f"Cannot draw {n} images .* which has 100"):
         images.sample(n, seed=0)
-
-
-def test_batches_are_in_order_and_float32():
-    images = data.load("fashion-mnist").sample(10, seed=0)
-    batches = list(images.batches(grey_levels, 4))
-    assert [tuple(batch.shape) for batch in batches] == [(4, 1, 28, 28), (4, 1, 28, 28), (2, 1, 28, 28)]
-    assert all(batch.dtype == torch.float32 for batch in batches)
-    expected = np.stack([np.array(image) for image in images])
-    np.testing.assert_array_equal(torch.cat(batches)[:, 0].numpy(), expected)
-
-
-def test_batches_need_equal_shapes(tmp_path):
-    for name, side in [("a.png", 8), ("b.png", 8), ("c.png", 9)]:
-        save(tmp_path / name, Image.new("L", (side, 8)))
-    images = data.load(tmp_path)
-    # Also where the image of another shape is in another batch than the first.
-    for batch_size in (1, 3):
-        with pytest.raises(ValueError, match=r"c\.png into shape \[1, 8, 9\], but .*a\.png into \[1, 8, 8\]"):
-            list(images.batches(grey_levels, batch_size))
-
-
-@pytest.mark.parametrize(
-    ("transform", "found"),
-    [(np.array, "<class 'numpy.ndarray'>"), (lambda image: grey_levels(image)[0], r"shape \[28, 28\]")],
-)
-def test_batches_need_tensors_of_three_axes(transform, found):
-    images = data.load("fashion-mnist").sample(3, seed=0)
-    with pytest.raises(ValueError, match=f"image {images.places[0]} of fashion-mnist/test into {found}"):
-        next(images.batches(transform, 3))
-
-
-def test_batch_size_has_to_be_positive():
-    with pytest.raises(ValueError, match="batch_size is 0"):
-        data.load("fashion-mnist").batches(grey_levels, 0)
 
 
 def test_select_takes_images_in_order_with_their_labels():

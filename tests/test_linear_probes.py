@@ -66,15 +66,17 @@ def test_without_classes_nothing_is_probed(tmp_path):
         data.load("fashion-mnist/test")[number].save(tmp_path / f"{number}.png")
     images = data.load(tmp_path)
     assert "has none" in why_no_probes(images, per_class=10)
-    with pytest.warns(UserWarning, match="Probes need images with classes"):
-        assert accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0) == {}
+    with pytest.raises(ValueError, match=r"Probes need images with classes.*one folder for each class"):
+        accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0)
 
 
 def test_with_few_images_of_a_class_nothing_is_probed():
     images = data.load("fashion-mnist/test").select(np.arange(60))
     assert "11 images of each class" in why_no_probes(images, per_class=10)
-    with pytest.warns(UserWarning, match=r"has fewer of 10 of its 10 classes: .* and 5 others\.$"):
-        assert accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0) == {}
+    with pytest.raises(
+        ValueError, match=r"has fewer of 10 of its 10 classes: .* and 5 others\. Give more of these\.$"
+    ):
+        accuracy_by_block({"m": load("tiny/mixer")}, images, tokens=["mean"], repeats=1, seed=0)
 
 
 def of_each_class(*numbers):

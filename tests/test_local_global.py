@@ -22,6 +22,23 @@ def test_heads_are_those_of_attention_distances():
             assert np.allclose(heads.prefix_mass[repeat, block], one.prefix_mass)
 
 
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ({"block 11": (2, 14.4), "block 12": (2, 14.4)}, "of block 11, block 12, which are not the lowest blocks"),
+        ({"block 1": (2, 14.4), "block 2": (4, 14.4)}, "number of heads or in their grid"),
+        ({"block 1": (2, 28.8), "block 2": (2, 14.4)}, "number of heads or in their grid"),
+    ],
+)
+def test_blocks_that_make_no_table_of_heads_are_refused(monkeypatch, blocks, said):
+    """A block is drawn and named by its place in the table."""
+    found = {name: SimpleNamespace(distance=torch.ones(n), uniform=each) for name, (n, each) in blocks.items()}
+    monkeypatch.setattr(local_global, "attention_distances", lambda *_, **__: found)
+    images = data.load("fashion-mnist/test").sample(4, seed=0)
+    with pytest.raises(ValueError, match=said):
+        local_global.measure_heads(load("tiny/vit_7x7:random"), [images])
+
+
 def test_nearest_and_farthest_are_of_the_two_lowest_and_highest_blocks():
     distance = np.array([[[5.0, 9.0], [4.0, 8.0], [1.0, 20.0], [6.0, 7.0], [3.0, 9.0]]])
     heads = local_global.Heads(distance, np.zeros_like(distance), uniform=10.0)

@@ -1,11 +1,15 @@
 """CKA of tokens with patches against a loop over pairs in float64, and inside networks."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import references
 import references_tokens
 import timm
 import torch
+from calls import calls_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.resnetv2 import ResNetV2
@@ -17,13 +21,14 @@ from seelike.localization import (
     PatchGrams,
     TokenPatchCKA,
     best_patch_distance,
-    jackknife,
     mean_map,
     patches,
     token_patch_cka,
     within_one_cell,
 )
-from seelike.models import Layer, layers, read
+from seelike.models import Layer, layers, places, read
+from seelike.streaming.memory import number_of_bytes
+from seelike.uncertainty import jackknife
 
 GRID = (2, 3)
 
@@ -160,16 +165,6 @@ def test_patches_are_cut_row_by_row():
 # --- accumulating --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("split", [0, 1, 3, 5])
-def test_merged_parts_equal_the_whole(split):
-    pairs = [minibatch(seed=seed) for seed in range(5)]
-    whole, merged = measured(*pairs), measured(*pairs[:split])
-    merged.merge(measured(*pairs[split:]))
-    assert merged.minibatches == 5
-    torch.testing.assert_close(merged.compute(), whole.compute(), atol=1e-12, rtol=0)
-    torch.testing.assert_close(merged.standard_error(), whole.standard_error(), atol=1e-12, rtol=0)
-
-
 def test_many_minibatches_share_groups():
     pairs = [minibatch(4, t=2, seed=seed) for seed in range(47)]
     whole, merged = measured(*pairs), measured(*pairs[:25])
@@ -177,30 +172,6 @@ def test_many_minibatches_share_groups():
     assert whole.replicates().shape == (20, 2, *GRID)
     torch.testing.assert_close(merged.replicates(), whole.replicates(), atol=1e-12, rtol=0)
     np.testing.assert_allclose(whole.compute(), reference(*pairs), atol=1e-6)
-
-
-def test_a_saved_state_goes_on(tmp_path):
-    pairs = [minibatch(seed=seed) for seed in range(4)]
-    first, later = measured(*pairs[:2]), TokenPatchCKA((7, 7))
-    torch.save(first.state_dict(), tmp_path / "state.pt")
-    later.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    for images, tokens in pairs[2:]:
-        later.update(images, tokens)
-    assert later.grid == GRID
-    assert torch.equal(later.compute(), measured(*pairs).compute())
-    assert torch.equal(later.standard_error(), measured(*pairs).standard_error())
-    with pytest.raises(ValueError, match="not the state of a TokenPatchCKA"):
-        later.load_state_dict({"grid": GRID})
-
-
-def test_a_merge_does_not_tie_the_two_together():
-    first, second = TokenPatchCKA(GRID), measured(minibatch())
-    before = second.compute()
-    first.merge(second)
-    first.update(*minibatch(seed=1))
-    first.merge(TokenPatchCKA(GRID))
-    assert torch.equal(second.compute(), before)
-    assert second.minibatches == 1
 
 
 def test_layers_share_the_grams_of_patches():
@@ -383,12 +354,8 @@ def test_errors_say_what_to_do():
     with pytest.raises(RuntimeError, match="call update"):
         TokenPatchCKA(GRID).compute()
     similarity = measured((images, tokens))
-    with pytest.raises(ValueError, match="got 3 tokens, but 4 before"):
+    with pytest.raises(ValueError, match="got 3 tokens, but 4 tokens before"):
         similarity.update(images, tokens[:, :3])
-    with pytest.raises(ValueError, match="other has 3 tokens, this one 4"):
-        similarity.merge(measured((images, tokens[:, :3])))
-    with pytest.raises(ValueError, match=r"grid of the other is \(1, 1\)"):
-        similarity.merge(TokenPatchCKA((1, 1)))
     for statistic in (best_patch_distance, within_one_cell, mean_map):
         with pytest.raises(ValueError, match=r"4 tokens over 2 x 3 patches.*Leave out CLS"):
             statistic(similarity.compute())
@@ -489,11 +456,13 @@ def test_errors_come_before_the_long_pass(vit, pictures):
     block = layers(vit, ["block 1"])
     with pytest.raises(ValueError, match="layers is empty"):
         token_patch_cka(vit, [], pictures)
-    with pytest.raises(ValueError, match="minibatch is 3; unbiased HSIC needs at least 4"):
+    with pytest.raises(ValueError, match="minibatches of at most 3; unbiased HSIC needs at least 4"):
         token_patch_cka(vit, block, pictures, minibatch=3)
-    with pytest.raises(ValueError, match="at most 5 leave 1 for the last"):
-        token_patch_cka(vit, block, pictures, minibatch=5)
-    with pytest.raises(ValueError, match=r"Layer 'head': got an activation of shape \[1, 1000\].*no tokens"):
+    with pytest.raises(ValueError, match="7 images in minibatches of at most 6 leave 3 images in some"):
+        token_patch_cka(vit, block, pictures[:7], minibatch=6)
+    with pytest.raises(ValueError, match=r"of 21 images these layers take [\d.]+[MG]B or more: .*'block 1'"):
+        token_patch_cka(vit, block, pictures, memory="20MB")
+    with pytest.raises(ValueError, match=r"Layer 'head' gives \[1000\] for one image: a vector has no places"):
         token_patch_cka(vit, [Layer("head", "head", None, 1.0, "head")], pictures)
     odd = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
     odd.pretrained_cfg = {"input_size": (3, 48, 48)}
@@ -501,7 +470,7 @@ def test_errors_come_before_the_long_pass(vit, pictures):
         token_patch_cka(odd, layers(odd), pictures)
     pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2)).eval()
     pooled.pretrained_cfg = {"input_size": (3, 48, 48)}
-    with pytest.raises(ValueError, match=r"Layer '1': 4 spatial tokens make no grid .* 48 x 24"):
+    with pytest.raises(ValueError, match=r"Layer '1': Images of 48 x 24 pixels cannot be cut into 46 x 22"):
         token_patch_cka(pooled, layers(pooled, ["1"]), pictures[:, :, :, :24])
     with pytest.raises(ValueError, match="training mode"):
         token_patch_cka(vit.train(), block, pictures)
@@ -512,23 +481,23 @@ def test_errors_come_before_the_long_pass(vit, pictures):
 def test_a_minibatch_that_does_not_fit_is_not_made_smaller(vit, pictures):
     chosen, seen = layers(vit, ["block 1"]), []
 
-    def two_images_fit(module, inputs):
-        if len(inputs[0]) > 2:
+    def three_images_fit(module, inputs):
+        if len(inputs[0]) > 3:
             raise torch.cuda.OutOfMemoryError
 
-    def one_pass_fits(module, inputs):
+    def passes_that_plan_fit(module, inputs):
         seen.append(len(inputs[0]))
-        if len(seen) > 1:
+        if len(seen) > 3:
             raise torch.cuda.OutOfMemoryError
 
     whole = token_patch_cka(vit, chosen, pictures, minibatch=11)
-    own = vit.blocks[0].register_forward_pre_hook(two_images_fit)
+    own = vit.blocks[0].register_forward_pre_hook(three_images_fit)
     with pytest.warns(RuntimeWarning, match="Out of memory: going on with 2 images"):
         small = token_patch_cka(vit, chosen, pictures, minibatch=11, batch_size=5)
     own.remove()
     torch.testing.assert_close(small["block 1"].cka, whole["block 1"].cka, atol=1e-5, rtol=0)
 
-    own = vit.blocks[0].register_forward_pre_hook(one_pass_fits)
+    own = vit.blocks[0].register_forward_pre_hook(passes_that_plan_fit)
     with (
         pytest.warns(RuntimeWarning, match="Out of memory: going on with 2 images"),
         pytest.raises(torch.cuda.OutOfMemoryError),
@@ -538,25 +507,99 @@ def test_a_minibatch_that_does_not_fit_is_not_made_smaller(vit, pictures):
     assert hooks(vit) == []
 
 
-def test_a_stopped_call_goes_on(vit, pictures, tmp_path):
-    chosen, seen = layers(vit, ["block 1"]), []
-
-    def stop(module, inputs):
-        seen.append(len(inputs[0]))
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-
-    own = vit.blocks[0].register_forward_pre_hook(stop)
+def test_a_stopped_call_goes_on(vit, pictures, tmp_path, monkeypatch):
+    chosen = layers(vit, ["block 1"])
+    places(vit, chosen, pictures)  # Finding them runs the network, too.
+    seen = calls_of(vit.blocks[0], monkeypatch, stop_at=4)
     with pytest.raises(KeyboardInterrupt):
         token_patch_cka(vit, chosen, pictures, minibatch=11, cache=tmp_path)
     result = token_patch_cka(vit, chosen, pictures, minibatch=11, cache=tmp_path)
-    own.remove()
-    assert seen == [1, 11, 10, 1, 10]
+    # Each call looks at two and three images for the memory.
+    assert seen == [2, 3, 11, 10, 2, 3, 10]
     whole = token_patch_cka(vit, chosen, pictures, minibatch=11)
     torch.testing.assert_close(result["block 1"].cka, whole["block 1"].cka, atol=1e-12, rtol=0)
     torch.testing.assert_close(
         result["block 1"].standard_error, whole["block 1"].standard_error, atol=1e-12, rtol=0
     )
+
+
+# --- memory --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """As if the process took nothing so far, so that small budgets mean something."""
+    monkeypatch.setattr("seelike.localization.in_use", lambda device: 0)
+    monkeypatch.setattr("seelike.localization._RESERVE", 0)
+
+
+def least_memory(*arguments, **options):
+    with pytest.raises(ValueError, match="memory is 1MB") as error:
+        token_patch_cka(*arguments, **options, memory="1MB")
+    return number_of_bytes(str(error.value).split(" take ")[1].split(" or more")[0])
+
+
+@pytest.mark.parametrize("images", [300, 40])
+def test_too_little_memory_says_how_much_would_do_and_that_does(vit, images, free):
+    arguments, options = (vit, layers(vit, kinds=["block"]), torch.randn(images, 3, 48, 48)), {"minibatch": 150}
+    least = least_memory(*arguments, **options)
+    with pytest.raises(ValueError, match="fewer layers, layers of coarser grids, or a smaller minibatch"):
+        token_patch_cka(*arguments, **options, memory=int(0.9 * least))
+    # It is told in whole megabytes.
+    token_patch_cka(*arguments, **options, memory=least + 1_000_000)
+
+
+def test_the_result_does_not_depend_on_the_memory(vit, free, monkeypatch):
+    arguments, options = (vit, layers(vit, kinds=["block"]), torch.randn(600, 3, 48, 48)), {"minibatch": 300}
+    whole = token_patch_cka(*arguments, **options)
+    seen = calls_of(vit, monkeypatch)
+    monkeypatch.setattr("seelike.localization._TOKENS_AT_A_TIME", 2)  # so that Grams are small beside tokens
+    monkeypatch.setattr("seelike.localization._BYTES_OF_GRAMS", 0)
+    least = least_memory(*arguments, **options)
+    seen.clear()
+    small = token_patch_cka(*arguments, **options, memory=least + 1_000_000)
+    assert sum(seen) >= 1 + 2 + 3 + 2 * 600  # not all layers in one pass
+    for name, maps in whole.items():
+        torch.testing.assert_close(small[name].cka, maps.cka, atol=1e-6, rtol=0)
+        torch.testing.assert_close(small[name].standard_error, maps.standard_error, atol=1e-6, rtol=0)
+
+
+def test_patches_whose_grams_do_not_fit_at_once_give_the_same(monkeypatch):
+    pair = minibatch(6, t=70, grid=(10, 20), side=1)
+    whole = measured(pair, grid=(10, 20)).compute()
+    monkeypatch.setattr("seelike.localization._BYTES_OF_GRAMS", 0)
+    monkeypatch.setattr("seelike.localization._PATCHES_AT_A_TIME", 30)
+    torch.testing.assert_close(measured(pair, grid=(10, 20)).compute(), whole, atol=1e-6, rtol=0)
+
+
+def test_there_are_as_many_groups_as_minibatches_up_to_twenty():
+    similarity = TokenPatchCKA(GRID)
+    for number in range(1, 25):
+        similarity.update(*minibatch(5, seed=number))
+        groups = min(number, 20)
+        assert similarity.state_dict()["cross"].shape == (groups, 4, 6)
+        assert similarity.replicates().shape == (groups if number > 1 else 0, 4, *GRID)
+
+
+def test_the_process_stays_within_its_budget():
+    # In a process of its own: what it took at most can only grow. Before, it would take some 1.2 GB.
+    code = """
+import timm, torch
+from seelike.localization import token_patch_cka
+from seelike.models import layers
+from seelike.streaming.memory import in_use, most_in_use
+torch.set_num_threads(1)
+model = timm.create_model("resnet18").eval()
+images, cpu = torch.randn(16, 3, 160, 160), torch.device("cpu")
+model(images[:1])
+budget = in_use(cpu) + 400_000_000
+maps = token_patch_cka(model, layers(model, ["block 1"]), images, minibatch=8, memory=budget)
+assert maps["block 1"].cka.shape == (1600, 40, 40)
+print(budget, most_in_use(cpu))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    budget, peak = map(int, run.stdout.split())
+    assert peak <= budget
 
 
 def test_the_reference_knows_perfect_agreement():

@@ -1,10 +1,10 @@
 """How uneven tokens are, against loops written from the definition. Tolerance 1e-9, in float64."""
 
-import math
-
+import foreign
 import numpy as np
 import pytest
 import torch
+from references_massive_activations import unevenness as by_definition
 
 from seelike import data
 from seelike.cka import cka
@@ -18,21 +18,24 @@ from seelike.massive_activations import (
 from seelike.models import layers, load, preprocessing, read
 
 
-def by_definition(tokens):
-    """Both ratios of one image `[t, d]`, as decadic logarithms."""
-    numbers = sorted(abs(x) for row in tokens for x in row if x != 0)
-    lengths = sorted(math.sqrt(sum(x * x for x in row)) for row in tokens if any(row))
-    # torch takes the lower of two in the middle.
-    return [math.log10(each[-1] / each[(len(each) - 1) // 2]) for each in (numbers, lengths)]
-
-
-@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3), (2, 4, 3, 3)])
+@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 7, 3)])
 def test_unevenness(shape):
-    activation = torch.tensor(np.random.default_rng().normal(size=shape))
-    activation[0, 0] = 0
-    tokens = activation if len(shape) == 3 else activation.flatten(2).transpose(1, 2)
+    tokens = torch.tensor(np.random.default_rng().normal(size=shape))
+    tokens[0, 0] = 0
     expected = [by_definition(each.tolist()) for each in tokens]
-    np.testing.assert_allclose(unevenness(activation), expected, atol=1e-9)
+    np.testing.assert_allclose(unevenness(tokens), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["Swin", "ConvNeXt"])
+def test_any_network_is_read_by_its_tokens(name):
+    """Also where channels come last: prepared images stand for an image set."""
+    model, pictures = foreign.network(name), foreign.images(name, 2)
+    measured = massive_activations(model, [pictures])
+    (last,) = read(model, layers(model, kinds=["block"])[-1:], pictures).values()
+    tokens = (last if name == "Swin" else last.movedim(1, -1)).flatten(1, 2)
+    expected = 10 ** np.mean([by_definition(each.tolist()) for each in tokens.double()], axis=0)
+    assert measured.largest_number[0, -1] == pytest.approx(expected[0], rel=1e-4)
+    assert measured.longest_token[0, -1] == pytest.approx(expected[1], rel=1e-4)
 
 
 def test_nothing_but_zeros_has_no_ratio():
@@ -42,7 +45,7 @@ def test_nothing_but_zeros_has_no_ratio():
 def test_means_are_of_logarithms_over_images():
     model, images = load("tiny/vit_7x7"), data.load("fashion-mnist/test").sample(5, seed=0)
     measured = massive_activations(model, [images], batch_size=2)
-    pixels = torch.cat(list(images.batches(preprocessing(model), batch_size=5)))
+    pixels = torch.stack([preprocessing(model)(image) for image in images])
     (last,) = read(model, layers(model, kinds=["block"])[-1:], pixels).values()
     expected = 10 ** np.mean([by_definition(each.tolist()) for each in last.double()], axis=0)
     assert measured.largest_number[0, -1] == pytest.approx(expected[0], rel=1e-4)
@@ -57,14 +60,12 @@ def test_the_largest_channel_is_gone_and_the_others_are_as_they_were():
     assert torch.equal(found[..., [0, 1, 3, 4]], tokens[..., [0, 1, 3, 4]])
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 5, 2, 2)])
-def test_one_number_of_each_image_is_planted(shape):
-    activation = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    activation[0, 0] = 0
-    before = activation.clone()
-    found = with_massive_activation(activation, 1000.0, torch.tensor([0.0, 0.5, 0.99]))
-    assert torch.equal(activation, before)
-    tokens = activation if len(shape) == 3 else activation.flatten(2).transpose(1, 2)
+def test_one_number_of_each_image_is_planted():
+    tokens = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    tokens[0, 0] = 0
+    before = tokens.clone()
+    found = with_massive_activation(tokens, 1000.0, torch.tensor([0.0, 0.5, 0.99]))
+    assert torch.equal(tokens, before)
     sizes = sorted(abs(x) for x in tokens.flatten().tolist() if x != 0)
     expected = tokens.clone()
     for image, token in enumerate((0, 2, 3)):
@@ -88,4 +89,4 @@ def test_places_are_shares_of_the_tokens(places):
 
 def test_a_network_without_known_blocks_is_told():
     with pytest.raises(UnknownName, match="'block'"):
-        massive_activations(load("convnext_atto:random"), [])
+        massive_activations(load("vgg11:random"), [])

@@ -40,7 +40,7 @@ def shown(monkeypatch):
 
     def load(name, device="cpu"):
         module = torch.nn.Linear(1, 1).to(device)
-        module.family = next((kind for kind in ("vit", "resnet", "mixer") if kind in name), "other")
+        module.family = next((kind for kind in ("vit", "resnet", "mixer", "cnn") if kind in name), "other")
         return module
 
     monkeypatch.setattr(notebook.models, "load", load)
@@ -52,7 +52,7 @@ def test_the_parameters_cell_as_it_stands_is_the_tiny_profile(shown):
     run = start(PARAMETERS_CELL)
     tiny = profiles.profile_of("tiny")
     assert (run.profile, run.seed) == ("tiny", 0)
-    assert (run.vits, run.resnets, run.mixers) == (tiny.lists["vits"], tiny.lists["resnets"], [])
+    assert (run.vits, run.cnns, run.mixers) == (tiny.lists["vits"], tiny.lists["cnns"], [])
     assert (run.number_of_images, run.batch_size, run.repeats) == (
         tiny.number_of_images,
         tiny.batch_size,
@@ -118,7 +118,96 @@ def test_seeds(shown):
 @pytest.mark.parametrize("models", ["tiny/mixer, resnet18:random", ["tiny/mixer", "resnet18:random"]])
 def test_models_by_list_or_commas_take_their_role_by_family(shown, models):
     run = start({"models": models})
-    assert (run.vits, run.resnets, run.mixers) == ([], ["resnet18:random"], ["tiny/mixer"])
+    assert (run.vits, run.cnns, run.mixers) == ([], ["resnet18:random"], ["tiny/mixer"])
+
+
+def test_any_convolutional_network_takes_the_place_of_the_resnet(shown):
+    run = start({"models": "vit_a,a_cnn,resnet18"})
+    assert (run.cnns, run.others, run.names) == (["a_cnn", "resnet18"], [], ["vit_a", "a_cnn", "resnet18"])
+    assert "Of no role" not in shown[0]["text/plain"]
+
+
+def test_a_network_of_no_role_is_named_with_the_reason_and_counted_with_all(shown):
+    run = start({"models": "swin_<a,vit_a"})
+    assert (run.vits, run.cnns, run.mixers, run.others) == (["vit_a"], [], [], ["swin_<a"])
+    assert run.names == ["vit_a", "swin_<a"]
+    assert "Of no role: swin_<a. Their tokens do not stay on one grid" in shown[0]["text/plain"]
+    assert "Of no role: swin_&lt;a." in shown[0]["text/html"]
+    assert r"Of no role: swin\_\<a." in shown[0]["text/markdown"]
+
+
+def test_the_networks_of_groups_alone_are_not_what_a_page_is_about(shown):
+    run = start(PARAMETERS_CELL, "06_skip_connections")
+    assert run.names == [*run.vits, *run.cnns]
+    assert set(run.names) < set(run.models)
+
+
+@pytest.mark.parametrize(
+    ("given", "short"),
+    [
+        (["a@/long/path/weights.safetensors"], ["weights.safetensors"]),
+        (["/a/b/weights.safetensors:224px", "timm/name"], ["weights.safetensors:224px", "timm/name"]),
+        (["/a/b/w.safetensors", "c/b/v.safetensors"], ["w.safetensors", "v.safetensors"]),
+        (["x@/a/b/c/w.safetensors", "x@/a/d/c/w.safetensors"], ["b/c/w.safetensors", "d/c/w.safetensors"]),
+        (
+            ["/a/w.safetensors", "/b/a/w.safetensors", "w.safetensors"],
+            ["/a/w.safetensors", "b/a/w.safetensors", "w.safetensors"],
+        ),
+        (["x@/a/w.safetensors", "y@/a/w.safetensors"], ["x@/a/w.safetensors", "y@/a/w.safetensors"]),
+        (["tiny/vit_7x7", "hub/w.bin"], ["tiny/vit_7x7", "hub/w.bin"]),
+    ],
+)
+def test_a_file_goes_by_its_own_name_and_by_folders_that_tell_it_from_others(shown, given, short):
+    run = start({"models": given, "device": "cpu"})
+    assert list(run.models) == short
+    record = shown[0][notebook.RUN_MIME]
+    assert record["models"] == short
+    assert [record["given_as"].get(name, name) for name in short] == given
+    assert len(set(short)) == len(short)
+
+
+def test_the_weights_of_a_file_go_by_its_short_name_and_the_record_has_the_path(shown, monkeypatch):
+    source = WeightsSource("/long/path/w.safetensors", "a" * 64)
+    monkeypatch.setattr(notebook.models, "weights_source", lambda model: source)
+    start({"models": "vit@/long/path/w.safetensors", "device": "cpu"})
+    (bundle,) = shown
+    assert "Weights: w.safetensors (sha256 aaaaaaaaaaaa)." in bundle["text/plain"]
+    assert bundle[notebook.RUN_MIME]["weights"]["w.safetensors"]["file"] == "/long/path/w.safetensors"
+
+
+def test_groups_and_roles_go_by_short_names(shown):
+    run = start({"models": "/long/path/vit_a.safetensors > /long/path/vit_b.safetensors"}, "G_finetuning")
+    assert run.groups["finetuned"] == [["vit_a.safetensors", "vit_b.safetensors"]]
+    assert run.vits == ["vit_a.safetensors", "vit_b.safetensors"]
+    assert not any("long/path" in text for key, text in shown[0].items() if key.startswith("text/"))
+
+
+def test_what_is_missing_is_said_with_what_to_give(shown, capsys):
+    run = start({"models": "vit_a"}, "07_spatial_localization")
+    run.say_missing("vits", "cnns")
+    run.say_missing("cls_and_gap")
+    run.say_missing("vits")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Nothing to show here. This run has no CNN: add one to models, such as resnet50."
+    assert "'with_cls>with_gap'" in lines[1]
+    assert "reason stands" in lines[2]
+    with pytest.raises(UnknownName, match=r"'cnn'.*mean 'cnns'"):
+        run.say_missing("cnn")
+
+
+def test_every_role_can_be_missed():
+    for role in (*profiles.LISTS, *profiles.GROUPS):
+        assert role in notebook._A_NETWORK | notebook._A_GROUP
+
+
+def test_networks_without_a_measurement_are_named_together_by_reason(capsys):
+    def measure(name):
+        if name != "d":
+            raise ValueError("It has no heads." if name in "ac" else "It is too small.")
+        return 4
+
+    assert notebook.where_possible("abcd", measure) == {"d": 4}
+    assert capsys.readouterr().out == "a, c: not here. It has no heads.\nb: not here. It is too small.\n"
 
 
 def test_a_network_given_twice_is_loaded_once(shown):
@@ -231,6 +320,12 @@ def test_what_the_user_asks_of_a_small_folder_is_kept_or_refused(shown, folder):
         start({"images": folder, "batch_size": 13})
 
 
+def test_a_folder_goes_by_its_own_name_and_the_record_has_the_path(shown, folder):
+    assert start({"images": folder}).images.name == "my_<photos>"
+    assert str(folder.parent) not in shown[0]["text/plain"]
+    assert shown[0][notebook.RUN_MIME]["images"] == str(folder)
+
+
 def test_a_folders_name_is_not_read_as_markup(shown, folder):
     start({"images": folder})
     assert "my_&lt;photos&gt;" in shown[0]["text/html"]
@@ -300,7 +395,7 @@ def test_fewer_images_on_the_hub_than_asked_for(shown, loaded):
 
 def test_the_paper_profile_takes_a_folder(shown, folder):
     run = start({"profile": "paper", "device": "cpu", "images": folder})
-    assert run.resnets == profiles.profile_of("paper").lists["resnets"]
+    assert run.cnns == profiles.profile_of("paper").lists["cnns"]
 
 
 @pytest.mark.parametrize("page", [None, *profiles.PAGES])
@@ -338,13 +433,13 @@ def test_the_networks_of_after_the_paper_are_of_every_kind(name):
 
 def test_networks_that_the_user_names_have_a_role_by_their_architecture(shown):
     run = start({"models": "tiny/vit_7x7"}, "11_what_came_later")
-    assert run.lists == {"vits": ["tiny/vit_7x7"], "resnets": [], "mixers": [], "later": []}
+    assert run.lists == {"vits": ["tiny/vit_7x7"], "cnns": [], "mixers": [], "later": [], "others": []}
 
 
 def test_groups_are_given_with_a_sign_between_the_names(shown):
     run = start({"models": "tiny/vit_7x7 > tiny/vit_7x7_gap, tiny/resnet"}, "07_spatial_localization")
     assert run.groups["cls_and_gap"] == [["tiny/vit_7x7", "tiny/vit_7x7_gap"]]
-    assert (run.vits, run.resnets) == (["tiny/vit_7x7", "tiny/vit_7x7_gap"], ["tiny/resnet"])
+    assert (run.vits, run.cnns) == (["tiny/vit_7x7", "tiny/vit_7x7_gap"], ["tiny/resnet"])
 
 
 def test_tiny_networks_see_garments_among_larger_ones(shown, folder):

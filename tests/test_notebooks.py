@@ -1,5 +1,6 @@
 """Every notebook runs from its first cell to its last: as it is, and on networks and images of all kinds."""
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import timm
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from run_notebook import is_result_of
+from safetensors.torch import save_file
+from traitlets.config import Config
 
 from seelike import data
 from seelike.models.records import CHECKPOINTS
@@ -56,12 +62,31 @@ def test_notebook_runs(notebook, tmp_path):
     executed = nbformat.read(output, as_version=4)
     code = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in code)
+    assert not stumbling_blocks(executed)
+
+
+def stumbling_blocks(notebook):
+    """Figures that are neither drawn nor said to be missing, and what means nothing to a reader."""
+    found = []
+    for cell in notebook.cells:
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        if name and not cell.get("outputs"):
+            found.append(f"{name} shows nothing")
+        for line in shown_by(cell).splitlines():
+            if re.fullmatch(r"(\{\}|\[\]|\(\)|set\(\)|nan|None|Empty DataFrame)", line.strip()):
+                found.append(f"{line!r} in {cell.source!r}")
+    return found
+
+
+def shown_by(cell):
+    """What a cell printed and showed, as text."""
+    outputs = cell.get("outputs", [])
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
 
 
 def printed(notebook):
     """What an executed notebook printed and showed, as text."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+    return "\n".join(map(shown_by, notebook.cells))
 
 
 # 90 images leave 2 after minibatches of 8, and 6 are fewer than the smallest minibatch.
@@ -132,11 +157,79 @@ def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(no
     assert finished.returncode == 0, finished.stderr
     executed = nbformat.read(output, as_version=4)
     assert not attributes(executed) & {"onerror"}
+    assert not stumbling_blocks(executed)
+    # The file goes by its own name.
+    assert str(weights.parent) not in printed(executed)
     if notebook.stem == "04_representation_structure":
         text = printed(executed)
         assert "not testable. Some layers are dead" in text
         by_hand, in_the_map = re.search(r"by hand (\S+), in the map (\S+)", text).groups()
         assert by_hand == in_the_map
+
+
+@pytest.fixture
+def shell():
+    """What runs cells as a kernel does, in this process."""
+    InteractiveShell.clear_instance()
+    config = Config({"HistoryManager": {"enabled": False}})
+    yield InteractiveShell.instance(config=config)
+    InteractiveShell.clear_instance()
+
+
+def run_here(shell, stem, **parameters):
+    """Run a notebook in this process, and give it with the outputs."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and "remove-cell" not in tags:
+            given = [f"{name} = {value!r}" for name, value in parameters.items() if "parameters" in tags]
+            with capture_output() as shown:
+                shell.run_cell("\n".join([cell.source, *given])).raise_error()
+            # A matplotlib that is no kernel's draws no picture by itself.
+            text = [{"text": shown.stdout}] if shown.stdout else []
+            cell.outputs = [*text, *({"data": output.data} for output in shown.outputs)]
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def swin(tmp_path_factory):
+    """A file of a network of no role: a Swin Transformer of few channels, whose grid halves."""
+    arguments = {"img_size": 56, "embed_dim": 12, "depths": [1, 1], "num_heads": [1, 2], "num_classes": 0}
+    network = timm.create_model("swin_tiny_patch4_window7_224", **arguments)
+    metadata = {"architecture": "swin_tiny_patch4_window7_224", "architecture_kwargs": json.dumps(arguments)}
+    path = tmp_path_factory.mktemp("networks") / "swin.safetensors"
+    save_file(network.state_dict(), path, metadata=metadata)
+    return path
+
+
+# Pages that take seconds; Section 4 has many pictures, and runs once.
+KINDS = ["vit", "cnn", "mixer", "other"]
+ALONE = [(stem, kind) for stem in ("06_skip_connections", "E_propagation", "H_mixer") for kind in KINDS]
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize(("stem", "kind"), [*ALONE, ("04_representation_structure", "other")])
+def test_a_page_shows_each_kind_of_network_alone_and_says_what_is_missing(stem, kind, shell, swin):
+    names = {"vit": "tiny/vit_7x7", "cnn": "tiny/resnet", "mixer": "tiny/mixer", "other": str(swin)}
+    page = run_here(shell, stem, models=names[kind], number_of_images=8, batch_size=8, repeats=1)
+    assert not stumbling_blocks(page)
+    text = printed(page)
+    assert str(swin.parent) not in text
+    assert ("Of no role: swin.safetensors." in text) == (kind == "other")
+    missing = {"06_skip_connections": "ViT", "E_propagation": "ViT", "H_mixer": "Mixer"}.get(stem, "CNN")
+    said = re.search(rf"Nothing to show here\..*This run has no {missing}: add one to models", text)
+    assert (said is None) == (kind == missing.lower())
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("stem", ["07_spatial_localization", "08_scale_and_transfer", "G_finetuning"])
+def test_a_page_does_what_it_can_on_twelve_images_without_classes(stem, shell, tmp_path):
+    garments = data.load("fashion-mnist/test")
+    for place in range(12):
+        garments[place].save(tmp_path / f"{place}.png")
+    page = run_here(shell, stem, models="tiny/vit_7x7,tiny/resnet", images=str(tmp_path), repeats=1)
+    assert not stumbling_blocks(page)
+    assert stem == "G_finetuning" or "Give a folder with one folder for each class." in printed(page)
 
 
 @pytest.mark.notebook

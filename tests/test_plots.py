@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from types import SimpleNamespace
 
 import ipywidgets as widgets
 import matplotlib
@@ -15,11 +14,12 @@ from PIL import Image
 
 from seelike import claims, plots
 from seelike.cka import cka, gram, u_center
+from seelike.models import Layer
 
 
 def layers(blocks, in_each):
-    return [SimpleNamespace(block=None)] + [
-        SimpleNamespace(block=block) for block in range(1, blocks + 1) for _ in range(in_each)
+    return [Layer("", "", None, 0.0, "")] + [
+        Layer("", "", block, 0.0, "") for block in range(1, blocks + 1) for _ in range(in_each)
     ]
 
 
@@ -189,7 +189,7 @@ def test_a_choice_of_one_has_no_slider(coloured):
 def test_the_cloud_of_pairs_of_images_has_their_cka():
     x, y = np.random.default_rng().standard_normal((2, 12, 5))
     grams = [u_center(gram(torch.tensor(each))).numpy() for each in (x, y)]
-    three = [SimpleNamespace(block=number) for number in (1, 2, 3)]
+    three = [Layer("", "", number, 0.0, "") for number in (1, 2, 3)]
     figure = plots.pairs_of_images(plots.CKAMap(np.eye(3), three, three), 1, 2, *grams)
     exact = cka(torch.tensor(x), torch.tensor(y))
     assert figure.axes[1].get_title() == f"CKA of these images: {exact:.2f}"

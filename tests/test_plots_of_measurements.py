@@ -1,13 +1,12 @@
 """Figures of single measurements: what is where."""
 
-from types import SimpleNamespace
-
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from seelike import plots
+from seelike.models import Layer
 from seelike.sections.local_global import Heads
 
 
@@ -75,7 +74,7 @@ def test_fields_are_divided_by_their_largest_value():
 
 
 def test_a_marked_block_is_between_its_lines():
-    layers = [SimpleNamespace(block=block) for block in (None, 1, 1, 2, 2, None)]
+    layers = [Layer("", "", block, 0.0, "") for block in (None, 1, 1, 2, 2, None)]
     drawn = plots.CKAMap(np.eye(6), layers, layers, marked_block=2)
     axes = plots.cka_maps([drawn]).axes[0]
     assert {line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1} == {2.5, 4.5}

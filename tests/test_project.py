@@ -207,12 +207,9 @@ def test_workflows_are_yaml_and_name_one_python():
 
 
 def test_every_module_of_the_library_has_its_page():
-    inside = {"__init__", "display", "errors", "train"}  # not for those who use the library
+    inside = {"__init__", "display", "errors", "moved", "train"}  # not for those who use the library
     modules = {path.stem for path in (ROOT / "lib/seelike").iterdir() if (path / "__init__.py").exists()}
     modules |= {path.stem for path in (ROOT / "lib/seelike").glob("*.py")} - inside
     pages = {path.stem.removeprefix("reference_") for path in (ROOT / "book").glob("reference_*.md")}
     assert pages == modules
-    contents, index = (ROOT / "_toc.yml").read_text(), (ROOT / "book/reference.md").read_text()
-    for module in modules:
-        assert f"file: book/reference_{module}\n" in contents
-        assert f"(reference_{module}.md)" in index
+    assert "- glob: book/reference_*\n" in (ROOT / "_toc.yml").read_text()

@@ -414,24 +414,14 @@ def test_the_same_seed_draws_the_same_channels_whatever_the_batch():
 
 
 @pytest.mark.parametrize("channels", [3, 6])
-@pytest.mark.parametrize("cut", [0, 1, 2, 4])
-def test_merging_any_split_and_saving_give_the_whole(channels, cut, tmp_path):
-    gradients = torch.randn(4, 2, channels, 3, 5, 4, generator=torch.Generator().manual_seed(cut))
-    whole, first, second = (ReceptiveField(6) for _ in range(3))
+def test_a_group_of_images_can_be_left_out(channels):
+    gradients = torch.randn(4, 2, channels, 3, 5, 4, dtype=torch.float64)
+    measured = ReceptiveField(6)
     for pair, each in enumerate(gradients):
-        whole.update(each, pair)
-        (first if pair < cut else second).update(each, pair)
-    torch.save(first.state_dict(), tmp_path / "state.pt")
-    again = ReceptiveField(6)
-    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    again.merge(second)
-    assert again.count == whole.count == 8
-    assert again.groups == whole.groups
-    torch.testing.assert_close(again.compute(), whole.compute(), rtol=1e-6, atol=0)
-    torch.testing.assert_close(again.standard_error, whole.standard_error, rtol=1e-6, atol=0)
-    torch.testing.assert_close(again.without(3), whole.without(3), rtol=1e-6, atol=0)
-    expected = gradients.double().abs().mean(dim=(0, 1, 2, 3))
-    torch.testing.assert_close(whole.compute(), expected, rtol=1e-6, atol=0)
+        measured.update(each, pair)
+    assert measured.groups == [0, 1, 2, 3]
+    torch.testing.assert_close(measured.compute(), gradients.abs().mean(dim=(0, 1, 2, 3)))
+    torch.testing.assert_close(measured.without(3), gradients[:3].abs().mean(dim=(0, 1, 2, 3)))
 
 
 def test_an_accumulator_refuses_what_does_not_fit():
@@ -443,15 +433,10 @@ def test_an_accumulator_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="got gradients of 7 channels; the layer has 6"):
         measured.update(torch.ones(1, 7, 3, 4, 4))
     measured.update(torch.ones(1, 2, 3, 4, 4))
-    with pytest.raises(ValueError, match=r"of 3 channels for \[4, 4\] pixels, but of 2 for \[4, 4\] before"):
+    with pytest.raises(ValueError, match=r"of 3 channels for \[4, 4\] pixels, but .* 2 channels for \[4, 4\]"):
         measured.update(torch.ones(1, 3, 3, 4, 4))
-    with pytest.raises(ValueError, match="a layer of 7 channels; this one has 6"):
-        measured.merge(ReceptiveField(7))
     with pytest.raises(RuntimeError, match="all images are in the group"):
         measured.without(0)
-    with pytest.raises(ValueError, match="not the state of a ReceptiveField"):
-        measured.load_state_dict({"width": 6})
-    assert float(measured.compute().sum()) == 16
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():
@@ -574,11 +559,11 @@ def test_layers_that_are_not_on_a_grid():
     pooled = VisionTransformer(
         img_size=12, patch_size=4, embed_dim=8, depth=1, num_heads=2, global_pool="avg"
     ).eval()
-    with pytest.raises(ValueError, match=r"Layer 'final norm' gives \[1, 8\] .* no feature map on a grid"):
+    with pytest.raises(ValueError, match=r"Layer 'final norm' gives \[8\] for one image: a vector has no places"):
         effective_receptive_field(pooled, layers(pooled, ["final norm"]), torch.randn(2, 3, 12, 12))
     mixer, images, _ = build("mixer")
     inside = layers(mixer, ["block 1/token mixing hidden"])
-    with pytest.raises(ValueError, match=r"'block 1/token mixing hidden' gives .* no feature map"):
+    with pytest.raises(ValueError, match=r"'block 1/token mixing hidden' gives .* many places at once"):
         effective_receptive_field(mixer, inside, images)
 
 

@@ -1,10 +1,12 @@
 """The statistics of Section 4 against loops written from their definitions. Tolerance 1e-12, in float64."""
 
-from types import SimpleNamespace
+import re
 
 import numpy as np
 import pytest
+import torch
 
+from seelike.models import Layer, layers, load
 from seelike.sections import representation_structure as structure
 
 
@@ -52,7 +54,7 @@ def test_within_minus_between_stages(random):
 
 def test_depth_of_best_match(random):
     maps = random.uniform(0, 1, (6, 13, 9))
-    vit_depth, resnet_depth = np.arange(13) / 12, np.arange(9) / 8
+    vit_depth, cnn_depth = np.arange(13) / 12, np.arange(9) / 8
     expected = []
     for m in maps:
         best = 0
@@ -60,7 +62,7 @@ def test_depth_of_best_match(random):
             if m[i, 4] > m[best, 4]:
                 best = i
         expected.append(vit_depth[best])
-    assert_close(structure.depth_of_best_match(maps, vit_depth, resnet_depth), expected)
+    assert_close(structure.depth_of_best_match(maps, vit_depth, cnn_depth), expected)
 
 
 def test_depth_of_best_match_takes_the_lower_of_two_middle_layers():
@@ -88,20 +90,47 @@ def test_row_maximum_middle_minus_last_third(random):
     assert_close(structure.row_maximum_middle_minus_last_third(maps, depth), expected)
 
 
-def test_stages_by_module_path():
-    v2 = ["stem.conv", "stages.0.blocks.0.norm1", "stages.0.blocks.1", "stages.1.blocks.0", "norm", "head"]
-    assert structure.stages(v2).tolist() == [0, 0, 0, 1, 1, 1]
-    plain = ["conv1", "layer1.0.conv1", "layer2.0", "layer3.10.bn2", "layer4.0", "global_pool"]
-    assert structure.stages(plain).tolist() == [0, 0, 1, 2, 3, 3]
+@pytest.mark.parametrize("name", ["tiny/resnet", "tiny/resnet_wide", "test_resnet:random", "resnet18:random"])
+def test_the_stages_of_a_resnet_are_those_that_its_modules_name(name):
+    network = load(name)
+    every = layers(network)
+    named = [re.search(r"(?:stages\.|layer)(\d)", layer.module) for layer in every]
+    # What lies outside of all stages belongs to the one before, or to the first.
+    current, expected = None, []
+    for match in named:
+        current = int(match[1]) if match else current
+        expected.append(current)
+    first = next(stage for stage in expected if stage is not None)
+    assert structure.stages(every).tolist() == [0 if s is None else s - first for s in expected]
 
 
-def test_a_vit_has_no_stages_of_its_own():
-    with pytest.raises(ValueError, match="stages_at"):
-        structure.stages(["patch_embed", "blocks.0.norm1", "blocks.0"])
+def test_a_network_of_unknown_blocks_has_a_stage_for_each_resolution():
+    """Also where its modules have names of their own, and where a gate looks at the mean of the map."""
+
+    class Gated(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.gate = torch.nn.AdaptiveAvgPool2d(1), torch.nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            return x * self.gate(self.pool(x))
+
+    wide, small = torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Conv2d(3, 3, 3, stride=2, padding=1)
+    network = torch.nn.Sequential(wide, Gated(), small, torch.nn.ReLU(), torch.nn.AvgPool2d(2)).eval()
+    network.pretrained_cfg = {"input_size": (3, 16, 16)}
+    every = layers(network)
+    found = dict(zip([layer.module for layer in every], structure.stages(every), strict=True))
+    assert found == {"0": 0, "1.pool": 0, "1.gate": 0, "1": 0, "2": 1, "3": 1, "4": 2}
+
+
+@pytest.mark.parametrize("name", ["tiny/vit_7x7", "tiny/mixer"])
+def test_a_vit_or_mixer_has_one_stage(name):
+    network = load(name)
+    assert not structure.stages(layers(network)).any()
 
 
 def test_equal_depths_are_cut_equally(random):
-    """A network of the ResNet's own depths gets the ResNet's own stages, whatever they are."""
+    """A network of the CNN's own depths gets the CNN's own stages, whatever they are."""
     depth, stage = np.arange(40) / 39, np.sort(np.r_[0, 1, 2, random.integers(0, 3, 37)])
     assert structure.stages_at(depth, depth, stage).tolist() == stage.tolist()
 
@@ -122,15 +151,11 @@ def test_an_empty_group_is_an_error(measure, said):
 
 
 def test_a_network_with_stages_keeps_its_own():
-    def layers(*modules):
-        return [SimpleNamespace(depth=i / (len(modules) - 1), module=module) for i, module in enumerate(modules)]
-
-    resnet = layers("stem", "stages.0.a", "stages.1.a", "stages.1.b", "stages.2.a")
-    other_resnet = layers("layer1.0", "layer2.0", "layer2.1")
-    vit = layers(*(f"blocks.{i}" for i in range(9)))
-    assert structure.stages_like(other_resnet, resnet).tolist() == [0, 1, 1]
+    cnn = np.array([0, 0, 1, 1, 2]), np.arange(5) / 4
+    assert structure.stages_like(np.array([0, 1, 1]), np.arange(3) / 2, *cnn).tolist() == [0, 1, 1]
     # Cut halfway between the ends of stages: at depths 0.375 and 0.875.
-    assert structure.stages_like(vit, resnet).tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2]
+    cut = structure.stages_like(np.zeros(9, dtype=int), np.arange(9) / 8, *cnn)
+    assert cut.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2]
 
 
 def test_depth_of_best_matches(random):
@@ -171,7 +196,7 @@ def test_more_layers_than_there_are():
 
 
 def blocks(*numbers):
-    return [SimpleNamespace(block=number) for number in numbers]
+    return [Layer("", "", number, 0.0, "") for number in numbers]
 
 
 def test_two_parts_tries_every_edge_between_blocks(random):

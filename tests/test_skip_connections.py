@@ -1,20 +1,19 @@
 """Statistics of Section 6: halves of a network, and CKA across a cut."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+import torch
 
 from seelike import data
-from seelike.models import load
+from seelike.models import Layer, load
 from seelike.sections import skip_connections
 from seelike.skip import skip_ratios
 
 
 def network(blocks, in_each):
     """Layers of a network: an embedding, blocks, a final norm."""
-    inner = [SimpleNamespace(block=block) for block in range(1, blocks + 1) for _ in range(in_each)]
-    return [SimpleNamespace(block=None), *inner, SimpleNamespace(block=None)]
+    inner = [Layer("", "", block, 0.0, "") for block in range(1, blocks + 1) for _ in range(in_each)]
+    return [Layer("", "", None, 0.0, ""), *inner, Layer("", "", None, 0.0, "")]
 
 
 @pytest.mark.parametrize("additions", [2, 5, 16])
@@ -75,5 +74,11 @@ def test_repeats_hold_what_one_call_each_gives(name):
 
 
 def test_architectures_whose_additions_are_not_known_are_refused():
-    with pytest.raises(ValueError, match="not known"):
-        skip_connections.propagation(load("test_convnext:random"), [])
+    with pytest.raises(ValueError, match="no residual connections"):
+        skip_connections.propagation(torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3)).eval(), [])
+
+
+def test_a_network_whose_branches_are_all_zero_has_no_ratio():
+    images = data.load("fashion-mnist/test").sample(4, seed=0)
+    with pytest.raises(ValueError, match=r"In all 4 residual additions.*give trained weights"):
+        skip_connections.propagation(load("test_resnet:random"), [images])

@@ -85,6 +85,11 @@ def test_the_last_block_is_mapped_however_fine_it_is():
 
 def test_nothing_is_mapped_where_nearly_all_patches_are_neighbours_or_blocks_are_not_known():
     assert blocks("tiny/resnet", side=12) == []
-    model = load("convnext_atto:random")
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3)).eval()
     assert len(layers(model)) > 0
     assert mapped_blocks(model, torch.zeros(1, 3, 224, 224)) == []
+
+
+def test_any_cnn_is_mapped():
+    found = mapped_blocks(load("convnext_atto:random"), torch.zeros(1, 3, 224, 224))
+    assert [layer.name for layer in found][-1] == "block 12"

@@ -200,7 +200,11 @@ def what_was_run(runs: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _weights(name: str, source: dict[str, Any]) -> str:
-    where = f"{source['repository']} at {source['revision']}" if source.get("repository") else source["file"]
+    where = (
+        f"{source['repository']} at {source['revision']}"
+        if source.get("repository")
+        else Path(source["file"]).name
+    )
     return f"{name}: {where}, sha256 {source['sha256'][:12]}"
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from seelike.claims import CLAIM_MIME, SIGNS, Verdict, with_uncertainty
+from seelike.claims import CLAIM_MIME, SIGNS, Verdict
 from seelike.display import escape_markdown
+from seelike.uncertainty import with_uncertainty
 
 # After the number of claims, one or several.
 _VERBS: dict[Verdict, tuple[str, str]] = {

@@ -51,7 +51,7 @@ from seelike.models.measurable import require_measurable
 from seelike.models.precision import as_given
 from seelike.models.trace import SOFTMAXES, Attention, Running
 from seelike.streaming import Images, accumulate
-from seelike.streaming.moments import Moments, check_state
+from seelike.streaming.moments import ImageMoments, Moments
 
 # Scores at a time: 2 MB of float32 stay in the cache of a CPU core, and 64 MB keep a GPU busy.
 _TILE_ON_CPU = 2**19
@@ -205,7 +205,7 @@ class HeadDistances:
     images: int
 
 
-class AttentionDistance:
+class AttentionDistance(ImageMoments):
     """Attention distance of the heads of one block (Figures 3, 4, C.5 and C.6).
 
     Two accumulators that saw different images can be merged, and the state can be saved and loaded. An update
@@ -236,6 +236,8 @@ class AttentionDistance:
         8.0
     """
 
+    _settings = ("grid", "patch_size", "num_prefix_tokens", "renormalize")
+
     def __init__(
         self,
         grid: int | tuple[int, int],
@@ -245,29 +247,13 @@ class AttentionDistance:
     ) -> None:
         """Start without images."""
         self.grid = _pair("grid", grid)
-        self.patch_size = _pair("patch_size", patch_size)
+        height, width = _pair("patch_size", patch_size)
+        self.patch_size = (float(height), float(width))
         if num_prefix_tokens < 0:
             raise ValueError(f"num_prefix_tokens is {num_prefix_tokens}; expected 0 or more.")
         self.num_prefix_tokens = num_prefix_tokens
         self.renormalize = renormalize
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all images.
-
-        Example:
-            >>> heads = AttentionDistance((1, 2), 16, num_prefix_tokens=0)
-            >>> heads.update(torch.full((3, 1, 2, 2), 0.5))
-            >>> heads.reset()
-            >>> heads.images
-            0
-        """
-        self._moments = Moments()
-
-    @property
-    def images(self) -> int:
-        """How many images there were."""
-        return self._moments.count
+        super().__init__()
 
     def update(self, attn: Float[Tensor, "b heads t t"]) -> None:
         """Add images by their attention maps.
@@ -294,7 +280,7 @@ class AttentionDistance:
                 "Some query gives all of its attention to the prefix tokens, so that there is nothing to "
                 "renormalise. Give queries and keys to update_qk, or use renormalize=False."
             )
-        self._add(values)
+        self._add_values(values)
 
     def update_qk(
         self,
@@ -332,7 +318,7 @@ class AttentionDistance:
         scores = _Scores(q.detach(), k.detach(), scale, None if bias is None else bias.detach())
         values = _measure_scores(scores, self.grid, self.patch_size, self.num_prefix_tokens)
         _require_finite(values)
-        self._add(values)
+        self._add_values(values)
 
     def _check_tokens(self, name: str, given: Tensor) -> None:
         rows, columns = self.grid
@@ -344,13 +330,8 @@ class AttentionDistance:
                 f"{self.num_prefix_tokens} prefix tokens and a grid of {rows} x {columns} patches."
             )
 
-    def _add(self, values: Float64[Tensor, "b 3 heads"]) -> None:
-        if self.images and values.shape[2] != self._moments.mean.shape[1]:
-            raise ValueError(
-                f"got {values.shape[2]} heads, but {self._moments.mean.shape[1]} before. Use one "
-                "AttentionDistance for each block."
-            )
-        self._moments.update(values.cpu())
+    def _describe(self, sums: Mapping[str, Any]) -> str:
+        return f"{sums['mean'].shape[1]} heads"
 
     def compute(self) -> HeadDistances:
         """Compute means and standard errors from all images so far.
@@ -365,7 +346,7 @@ class AttentionDistance:
             >>> result.distance, result.distance_error
             (tensor([8.], dtype=torch.float64), tensor([8.], dtype=torch.float64))
         """
-        mean, error = self._moments.mean, self._moments.standard_error
+        mean, error = self.mean, self.standard_error
         distance = _RENORMALIZED if self.renormalize else _UNRENORMALIZED
         return HeadDistances(
             distance=mean[distance],
@@ -377,62 +358,6 @@ class AttentionDistance:
             uniform=uniform_distance(self.grid, self.patch_size),
             images=self.images,
         )
-
-    def merge(self, other: "AttentionDistance") -> None:
-        """Add the images that another accumulator saw. It stays as it is.
-
-        Raises:
-            ValueError: The grids, the patches, the prefix tokens, the renormalisation or the heads differ.
-
-        Example:
-            >>> first, second = (AttentionDistance((1, 2), 16, num_prefix_tokens=0) for _ in range(2))
-            >>> first.update(torch.full((3, 1, 2, 2), 0.5))
-            >>> second.update(torch.full((1, 1, 2, 2), 0.5))
-            >>> first.merge(second)
-            >>> first.images
-            4
-        """
-        if other._settings() != self._settings():
-            raise ValueError(
-                f"The other has {other._settings()}, this one {self._settings()}. Merge results of one block."
-            )
-        self._moments.merge(other._moments)
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "grid": self.grid,
-            "patch_size": self.patch_size,
-            "num_prefix_tokens": self.num_prefix_tokens,
-            "renormalize": self.renormalize,
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors, for `torch.save`.
-
-        Example:
-            >>> sorted(AttentionDistance(14, 16, num_prefix_tokens=1).state_dict())
-            ['count', 'grid', 'mean', 'num_prefix_tokens', 'patch_size', 'renormalize', 'squares']
-        """
-        return {**self._settings(), **self._moments.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place of what was here. Later updates go on from it.
-
-        Raises:
-            ValueError: It is not such a state.
-
-        Example:
-            >>> heads, later = (AttentionDistance((1, 2), 16, num_prefix_tokens=0) for _ in range(2))
-            >>> heads.update(torch.full((3, 1, 2, 2), 0.5))
-            >>> later.load_state_dict(heads.state_dict())
-            >>> later.compute().distance
-            tensor([8.], dtype=torch.float64)
-        """
-        check_state(state, self)
-        settings = self._settings()
-        self._moments.load_state_dict({name: value for name, value in state.items() if name not in settings})
-        for name in settings:
-            setattr(self, name, state[name])
 
 
 def _require_finite(values: Tensor) -> None:
@@ -541,7 +466,7 @@ def attention_distances(
 
     def empty() -> dict[str, AttentionDistance]:
         return {
-            block: AttentionDistance(place.require_grid(), place.pixels, len(place.prefix))
+            block: AttentionDistance(place.require_grid(), place.patch_size, len(place.prefix))
             for block, (_, place) in attentions.items()
         }
 
@@ -719,7 +644,11 @@ def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Sc
     given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | dict(kwargs)
     q, k = given["query"], given["key"]
     bias = given.get("attn_mask", given.get("attn_bias"))
-    bias = None if bias is None else bias[(None,) * (4 - bias.ndim)]
+    if bias is not None:
+        bias = bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
+        if bias.dtype == torch.bool:
+            bias = torch.where(bias, 0.0, -torch.inf)
+        bias = bias.expand(*bias.shape[:2], q.shape[2], k.shape[2])
     if given.get("is_causal"):
         bias = torch.full((1, 1, q.shape[2], k.shape[2]), -torch.inf, device=q.device, dtype=q.dtype).triu(1)
     scale = given.get("scale")

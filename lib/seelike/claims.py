@@ -10,7 +10,6 @@ that holds here holds for these networks.
 
 import html
 import json
-import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
-from scipy.special import stdtrit
 
 from seelike.display import escape_markdown, show
 from seelike.errors import unknown_name
+from seelike.uncertainty import mean_and_uncertainty, with_uncertainty
+from seelike.uncertainty import summary as summary  # pages take it from here
 
 CLAIM_MIME = "application/vnd.seelike.claim+json"
 
@@ -94,33 +93,6 @@ class Result:
         }
 
 
-def mean_and_uncertainty(
-    values: Float[np.ndarray, "repeats *rest"],
-) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
-    """Average over repeats, with half the width of Student's 95 % interval of that mean.
-
-    The half-width is `t(0.975, repeats - 1) * sd / sqrt(repeats)`. It says how far another draw of images could
-    move the mean; it says nothing of networks trained anew.
-
-    Args:
-        values: One measurement per repeat, of any shape.
-
-    Returns:
-        The mean and the half-width; the half-width is NaN where there is one repeat.
-
-    Example:
-        >>> mean, half_width = mean_and_uncertainty(np.array([[0.30, 0.8], [0.32, 0.8], [0.31, 0.8]]))
-        >>> mean.round(3), half_width.round(3)
-        (array([0.31, 0.8 ]), array([0.025, 0.   ]))
-    """
-    repeats = len(values)
-    mean = np.asarray(values.mean(axis=0))
-    if repeats == 1:
-        return mean, np.full_like(mean, np.nan)
-    standard_error = values.std(axis=0, ddof=1) / math.sqrt(repeats)
-    return mean, np.asarray(stdtrit(repeats - 1, 0.975) * standard_error)
-
-
 def evaluate(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: str | None = None) -> Result:
     """Test a claim on the statistic's values, one per repeat.
 
@@ -183,8 +155,8 @@ def record(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: 
 
     Example:
         >>> record("uniform_layers", [0.30, 0.32, 0.31])
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus ResNets
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
         ✓ holds
     """
     show(evaluate(claim_id, values, figure_name=figure_name)._repr_mimebundle_())
@@ -196,7 +168,7 @@ def record_difference(
     smaller: Sequence[np.ndarray],
     *,
     figure_name: str | None = None,
-    compares: str = "ViTs with ResNets",
+    compares: str = "ViTs with CNNs",
 ) -> None:
     """Test a claim that one group of networks has a larger statistic than another, and record it.
 
@@ -214,17 +186,17 @@ def record_difference(
         ValueError: A value is infinite.
 
     Example:
-        >>> vits, resnets = [np.array([0.80, 0.84]), np.array([0.60, 0.62])], [np.array([0.40, 0.40])]
-        >>> record_difference("uniform_layers", vits, resnets)
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        0.315 ± 0.191 (95 %, 2 repeats): mean CKA of all pairs of different layers, ViTs minus ResNets
+        >>> vits, cnns = [np.array([0.80, 0.84]), np.array([0.60, 0.62])], [np.array([0.40, 0.40])]
+        >>> record_difference("uniform_layers", vits, cnns)
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        0.315 ± 0.191 (95 %, 2 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
         ✓ holds
         >>> record_difference("uniform_layers", vits, [])
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        ○ not testable. It compares ViTs with ResNets, and this run does not have both.
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        ○ not testable. It compares ViTs with CNNs, and this run does not have both. Give models or images that do.
     """
     if len(larger) == 0 or len(smaller) == 0:
-        why = f"It compares {compares}, and this run does not have both."
+        why = f"It compares {compares}, and this run does not have both. Give models or images that do."
         not_testable(claim_id, why, figure_name=figure_name)
         return
     difference = np.mean(larger, axis=0) - np.mean(smaller, axis=0)
@@ -250,9 +222,9 @@ def not_testable(claim_id: str, why: str, *, figure_name: str | None = None) -> 
         UnknownName: There is no such claim.
 
     Example:
-        >>> not_testable("uniform_layers", "This run has no ResNet.")
-        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a ResNet.
-        ○ not testable. This run has no ResNet.
+        >>> not_testable("uniform_layers", "This run has no CNN.")
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        ○ not testable. This run has no CNN.
     """
     show(Result(_claim(claim_id), "not testable", why=why, figure_name=figure_name)._repr_mimebundle_())
 
@@ -290,39 +262,6 @@ def _claim(claim_id: str) -> Claim:
     if claim_id not in CLAIMS:
         raise unknown_name("claim", claim_id, CLAIMS)
     return CLAIMS[claim_id]
-
-
-def with_uncertainty(statistic: float, uncertainty: float | None) -> str:
-    """Write a number with its uncertainty, both to the digits that the uncertainty leaves.
-
-    Example:
-        >>> with_uncertainty(0.31142, 0.02487), with_uncertainty(0.00012, 0.00002), with_uncertainty(0.25, None)
-        ('0.311 ± 0.025', '0.00012 ± 0.00002', '0.250')
-    """
-    if uncertainty is None:
-        return f"{statistic:.3f}"
-    # Three decimals at least, and one significant digit of the uncertainty where that needs more. Repeats that
-    # agree but for rounding have an uncertainty near 1e-17, which is as good as zero.
-    decimals = 3 if uncertainty < 1e-9 else max(3, math.ceil(-math.log10(uncertainty)))
-    return f"{statistic:.{decimals}f} ± {uncertainty:.{decimals}f}"
-
-
-def summary(values: Float[np.ndarray, " repeats"]) -> str:
-    """Write the mean over repeats with its uncertainty, for tables.
-
-    Args:
-        values: One number per repeat. Where one is NaN, the mean is not defined.
-
-    Example:
-        >>> summary(np.array([0.30, 0.32, 0.31])), summary(np.array([0.3]))
-        ('0.310 ± 0.025', '0.300')
-        >>> summary(np.array([0.30, np.nan]))
-        'not defined'
-    """
-    mean, half_width = mean_and_uncertainty(values)
-    if np.isnan(mean):
-        return "not defined"
-    return with_uncertainty(float(mean), None if np.isnan(half_width) else float(half_width))
 
 
 def _number(result: Result) -> str:

@@ -42,12 +42,8 @@ themselves, and no two of them share anything. Such patches and tokens are calle
 listed. What rounding would leave there, a CKA of anything between -1 and 1, never shows.
 
 **Standard errors.** The minibatches are put into 20 groups in turn. Leaving out one group at a time gives as
-many maps ("jackknife"); with m the mean of a statistic over these G maps,
-
-    error^2 = (G - 1) / G sum_g (statistic of map g - m)^2.
-
-It holds for a value of CKA, and for whatever is computed from a map, like the share of tokens that are near
-their own patch. (For a share of few tokens, which moves in steps, it is rough.)
+many maps, and from these comes an error by the jackknife (`seelike.uncertainty`): that of a value of CKA, and that
+of whatever is computed from a map, like the share of tokens that are near their own patch.
 
 Source: Raghu et al. (2021), Section 7 and Appendix D.
 """
@@ -63,12 +59,13 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
-from seelike.cka import float32_products_are_exact
+from seelike.cka import float32_products_are_exact, minibatches
 from seelike.data import ImageSet
 from seelike.models import Layer, Place, places, read
 from seelike.models.measurable import require_measurable
-from seelike.streaming import HalvingBatch, Images, accumulate
-from seelike.streaming.moments import check_state
+from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
+from seelike.streaming.memory import LiveBytes, in_use, in_words, number_of_bytes, peak
+from seelike.uncertainty import jackknife
 
 # Groups of minibatches for the jackknife: as many as the paper has repeats.
 _GROUPS = 20
@@ -78,6 +75,11 @@ _SLICE = 2048
 _NUMBERS_AT_A_TIME = {"cpu": 2**19, "other": 2**26}
 # Tokens that meet the patches' Grams at a time: each time, all of these are read.
 _TOKENS_AT_A_TIME = 64
+_PATCHES_AT_A_TIME = 256
+# Most that the patches' Grams may take, where they are made for one layer alone.
+_BYTES_OF_GRAMS = 2**30
+# What is left to the allocator and to the libraries of matrix products, in bytes.
+_RESERVE = 64_000_000
 # What rounding leaves of a U-centred Gram whose exact value is zero, for each image, relative to the Gram.
 _ROUNDING = 16 * torch.finfo(torch.float64).eps
 
@@ -108,10 +110,7 @@ class PatchGrams:
         self.grid = grid
         self.n = len(images)
         _check_enough_images(self.n)
-        features = patches(images, grid)
-        parts = list(_unit_grams(features, "images"))
-        self._units = torch.cat([units for units, _ in parts])
-        self._hsic = torch.cat([hsic for _, hsic in parts])
+        self._units, self._hsic = _all_unit_grams(patches(images, grid), "images")
 
 
 def patches(
@@ -136,7 +135,7 @@ def patches(
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, h * w, -1)
 
 
-class TokenPatchCKA:
+class TokenPatchCKA(Accumulator):
     """CKA of every token with every patch of the image, over minibatches (Figures 9 and 10).
 
     Each update is one minibatch, and each minibatch counts the same: keep their sizes nearly equal. Two
@@ -156,24 +155,19 @@ class TokenPatchCKA:
         (torch.Size([4, 2, 2]), tensor([1.0000, 1.0000, 1.0000, 1.0000], dtype=torch.float64))
     """
 
+    _settings = ("grid",)
+    # HSICs by group of minibatches: of tokens with patches, of tokens and of patches with themselves.
+    _names = ("cross", "tokens", "patches")
+
     def __init__(self, grid: tuple[int, int]) -> None:
         """Start without minibatches."""
         self.grid = grid
-        self.reset()
+        super().__init__()
 
-    def reset(self) -> None:
-        """Forget all minibatches.
-
-        Example:
-            >>> similarity = TokenPatchCKA((1, 1))
-            >>> similarity.update(torch.eye(5)[:, None, :4, None], torch.eye(5)[:, None])
-            >>> similarity.reset()
-            >>> similarity.minibatches
-            0
-        """
-        self.minibatches = 0
-        # Sums of HSICs by group of minibatches: of tokens with patches, of tokens and of patches with themselves.
-        self._sums: dict[str, Tensor] = {}
+    @property
+    def minibatches(self) -> int:
+        """How many minibatches there were."""
+        return self.count
 
     def update(
         self, images: Float[Tensor, "n c height width"] | PatchGrams, tokens: Float[Tensor, "m t d"]
@@ -201,31 +195,16 @@ class TokenPatchCKA:
             raise ValueError(
                 f"got {n} images and tokens of {len(tokens)}; expected the same images, in the same order."
             )
-        if self.minibatches and tokens.shape[1] != self._sums["tokens"].shape[1]:
-            raise ValueError(
-                f"got {tokens.shape[1]} tokens, but {self._sums['tokens'].shape[1]} before. Use one TokenPatchCKA "
-                "for each layer."
-            )
-        grams = images if isinstance(images, PatchGrams) else PatchGrams(images, self.grid)
-        if grams.grid != self.grid:
-            raise ValueError(f"got the Grams of {grams.grid} patches; expected {self.grid}.")
-        cross, own = [], []
-        for units, hsic in _unit_grams(tokens, "tokens"):
-            cross.append(_products(units, grams._units.to(units.device)))
-            own.append(hsic)
-        token_hsic, patch_hsic = torch.cat(own).cpu(), grams._hsic.cpu()
-        sums = {
-            "cross": torch.cat(cross).cpu() * (token_hsic.sqrt()[:, None] * patch_hsic.sqrt()),
-            "tokens": token_hsic,
-            "patches": patch_hsic,
-        }
-        self._add({name: _first_group(value) for name, value in sums.items()}, minibatches=1)
+        if isinstance(images, PatchGrams) and images.grid != self.grid:
+            raise ValueError(f"got the Grams of {images.grid} patches; expected {self.grid}.")
+        sums = _hsics(tokens, images, self.grid)
+        self._add(1, {name: value[None] for name, value in sums.items()})
 
-    def _add(self, sums: Mapping[str, Tensor], minibatches: int) -> None:
-        # The groups go on where they are here. So merged parts have the groups of the whole.
-        turned = {name: value.roll(self.minibatches % _GROUPS, dims=0) for name, value in sums.items()}
-        self._sums = {name: value + self._sums.get(name, 0) for name, value in turned.items()}
-        self.minibatches += minibatches
+    def _joined(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: _in_turn(self._sums[name], value, self.count) for name, value in sums.items()}
+
+    def _describe(self, sums: Mapping[str, Any]) -> str:
+        return f"{sums['tokens'].shape[1]} tokens"
 
     def compute(self) -> Float64[Tensor, "t h w"]:
         """Compute CKA of each token with each patch from all minibatches so far.
@@ -246,7 +225,7 @@ class TokenPatchCKA:
             tensor([[[ True, False],
                      [False, False]]])
         """
-        self._require_minibatches()
+        self._require_updates()
         return self._cka({name: value.sum(dim=0) for name, value in self._sums.items()})
 
     def replicates(self) -> Float64[Tensor, "groups t h w"]:
@@ -265,9 +244,13 @@ class TokenPatchCKA:
             >>> similarity.replicates().shape
             torch.Size([3, 5, 1, 1])
         """
-        self._require_minibatches()
-        groups = min(self.minibatches, _GROUPS) if self.minibatches > 1 else 0
-        return self._cka({name: value.sum(dim=0) - value[:groups] for name, value in self._sums.items()})
+        self._require_updates()
+        whole = {name: value.sum(dim=0) for name, value in self._sums.items()}
+        groups = len(self._sums["cross"]) if self.minibatches > 1 else 0
+        maps = whole["cross"].new_empty(groups, len(whole["cross"]), *self.grid)
+        for group in range(groups):  # One at a time, since maps of many tokens are large.
+            maps[group] = self._cka({name: whole[name] - value[group] for name, value in self._sums.items()})
+        return maps
 
     def standard_error(self) -> Float64[Tensor, "t h w"]:
         """Compute the standard error of `compute()`, over minibatches. NaN where there is only one.
@@ -284,14 +267,12 @@ class TokenPatchCKA:
         """
         return jackknife(self.replicates())
 
-    def _cka(self, sums: Mapping[str, Tensor]) -> Float64[Tensor, "*groups t h w"]:
-        # Roots before the product, which could overflow. What is dead divides 0 by 0.
-        norms = sums["tokens"].sqrt()[..., None] * sums["patches"].sqrt()[..., None, :]
-        return (sums["cross"] / norms).unflatten(-1, self.grid)
-
-    def _require_minibatches(self) -> None:
-        if self.minibatches == 0:
-            raise RuntimeError("There is nothing to compute: call update() first.")
+    def _cka(self, sums: Mapping[str, Tensor]) -> Float64[Tensor, "t h w"]:
+        # By one root and then the other: their product could overflow. What is dead divides 0 by 0. In place:
+        # nobody else has these sums.
+        return (
+            sums["cross"].div_(sums["tokens"].sqrt()[:, None]).div_(sums["patches"].sqrt()).unflatten(1, self.grid)
+        )
 
     def dead_tokens(self) -> tuple[int, ...]:
         """List the dead tokens, as the head of this module defines them.
@@ -307,7 +288,7 @@ class TokenPatchCKA:
             >>> similarity.dead_tokens()
             (1,)
         """
-        self._require_minibatches()
+        self._require_updates()
         return tuple((self._sums["tokens"].sum(dim=0) == 0).nonzero().flatten().tolist())
 
     def dead_patches(self) -> tuple[tuple[int, int], ...]:
@@ -327,66 +308,63 @@ class TokenPatchCKA:
             >>> similarity.dead_patches()
             ((1, 0),)
         """
-        self._require_minibatches()
+        self._require_updates()
         dead = (self._sums["patches"].sum(dim=0) == 0).nonzero().flatten().tolist()
         return tuple(divmod(place, self.grid[1]) for place in dead)
 
-    def merge(self, other: "TokenPatchCKA") -> None:
-        """Add the minibatches that another accumulator saw. It stays as it is.
 
-        Raises:
-            ValueError: The grids or the numbers of tokens differ.
-
-        Example:
-            >>> first, second = TokenPatchCKA((1, 1)), TokenPatchCKA((1, 1))
-            >>> first.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
-            >>> second.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
-            >>> first.merge(second)
-            >>> first.minibatches
-            2
-        """
-        if other.grid != self.grid:
-            raise ValueError(f"The grid of the other is {other.grid}, of this one {self.grid}.")
-        if not other.minibatches:
-            return
-        if self.minibatches and self._sums["tokens"].shape != other._sums["tokens"].shape:
-            raise ValueError(
-                f"The other has {other._sums['tokens'].shape[1]} tokens, this one "
-                f"{self._sums['tokens'].shape[1]}. Merge results of one layer."
-            )
-        self._add(other._sums, other.minibatches)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors, for `torch.save`.
-
-        Example:
-            >>> sorted(TokenPatchCKA((7, 7)).state_dict())
-            ['grid', 'minibatches', 'sums']
-        """
-        return {"grid": self.grid, "minibatches": self.minibatches, "sums": dict(self._sums)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place of what was here. Later updates go on from it.
-
-        Raises:
-            ValueError: It is not such a state.
-
-        Example:
-            >>> similarity, later = TokenPatchCKA((1, 1)), TokenPatchCKA((1, 1))
-            >>> similarity.update(torch.rand(6, 1, 2, 2), torch.rand(6, 5, 8))
-            >>> later.load_state_dict(similarity.state_dict())
-            >>> later.minibatches
-            1
-        """
-        check_state(state, self)
-        self.grid = tuple(state["grid"])
-        self.minibatches, self._sums = state["minibatches"], dict(state["sums"])
+def _in_turn(
+    own: Float64[Tensor, "groups *shape"], others: Float64[Tensor, "more *shape"], minibatches: int
+) -> Float64[Tensor, "all_groups *shape"]:
+    """Add the groups of other minibatches to those of the first ones, and go on in turn where these ended."""
+    whole = own.new_zeros(min(len(own) + len(others), _GROUPS), *own.shape[1:])
+    whole[: len(own)] = own
+    for group, value in enumerate(others, start=minibatches):
+        whole[group % _GROUPS] += value
+    return whole
 
 
-def _first_group(value: Tensor) -> Float64[Tensor, "groups *shape"]:
-    grouped = value.new_zeros(_GROUPS, *value.shape)
-    grouped[0] = value
-    return grouped
+def _hsics(
+    tokens: Float[Tensor, "n t d"], images: Float[Tensor, "n c height width"] | PatchGrams, grid: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Compute the HSICs of a minibatch: of tokens with patches, of tokens and of patches with themselves."""
+    n, t, _ = tokens.shape
+    _check_enough_images(n)
+    cross = torch.zeros(t, grid[0] * grid[1], dtype=torch.float64)
+    of_tokens, of_patches = torch.zeros(t, dtype=torch.float64), torch.zeros(cross.shape[1], dtype=torch.float64)
+    if isinstance(images, PatchGrams):
+        blocks = iter([(images._units, images._hsic)])
+    else:
+        # Not more at a time than fit: then the tokens' Grams are made again for each block.
+        pixels, at_a_time = patches(images, grid), max(_TOKENS_AT_A_TIME, _BYTES_OF_GRAMS // (2 * n * n))
+        blocks = (_all_unit_grams(block, "images") for block in pixels.split(at_a_time, dim=1))
+    column = 0
+    for patch_units, patch_hsic in blocks:
+        columns = slice(column, column + len(patch_hsic))
+        of_patches[columns] = patch_hsic
+        row = 0
+        for units, hsic in _unit_grams(tokens, "tokens"):
+            rows = slice(row, row + len(hsic))
+            of_tokens[rows] = hsic
+            cross[rows, columns] = _products(units, patch_units.to(units.device))
+            row = rows.stop
+        column = columns.stop
+    cross.mul_(of_tokens.sqrt()[:, None]).mul_(of_patches.sqrt())
+    return {"cross": cross, "tokens": of_tokens, "patches": of_patches}
+
+
+def _all_unit_grams(features: Float[Tensor, "n t d"], what: str) -> tuple[Tensor, Tensor]:
+    """Make the U-centred Grams of all patches, scaled to norm 1, and their HSICs."""
+    whole: Tensor | None = None
+    hsics: list[Tensor] = []
+    for units, hsic in _unit_grams(features, what):
+        if whole is None:
+            whole = units.new_empty(features.shape[1], *units.shape[1:])
+        start = sum(map(len, hsics))
+        whole[start : start + len(units)] = units
+        hsics.append(hsic)
+    assert whole is not None
+    return whole, torch.cat(hsics)
 
 
 def _check_enough_images(n: int) -> None:
@@ -465,32 +443,16 @@ def _unit_gram(
 
 def _products(a: Float[Tensor, "t slices slice"], b: Float[Tensor, "p slices slice"]) -> Float64[Tensor, "t p"]:
     """Multiply all tokens with all patches. Each slice is added up in the dtype of the Grams, all in float64."""
-    dtype = torch.promote_types(a.dtype, b.dtype)
+    # A single slice is of few images, where a few pairs can carry it all: float64 costs little, and loses nothing.
+    dtype = torch.promote_types(a.dtype, b.dtype) if a.shape[1] > 1 else torch.float64
+    a = a.to(dtype).transpose(0, 1)
+    products = []
     with torch.autocast(a.device.type, enabled=False):
-        by_slice = a.to(dtype).transpose(0, 1) @ b.to(dtype).permute(1, 2, 0)
-    # Twice: the Grams are symmetric.
-    return 2 * by_slice.sum(dim=0, dtype=torch.float64)
-
-
-def jackknife(values: Float[Tensor, "groups *shape"]) -> Float64[Tensor, "*shape"]:
-    """Compute a standard error from what a statistic is without each group of images in turn.
-
-    Args:
-        values: The statistic of each of `TokenPatchCKA.replicates()`.
-
-    Returns:
-        sqrt((G - 1) / G sum (value - mean)^2); NaN where there is no value.
-
-    Example:
-        >>> jackknife(torch.tensor([[0.5], [0.7]]))
-        tensor([0.1000], dtype=torch.float64)
-    """
-    values = values.double()
-    groups = len(values)
-    if groups == 0:
-        return torch.full(values.shape[1:], torch.nan, dtype=torch.float64)
-    deviations = values - values.mean(dim=0)
-    return (deviations.square().sum(dim=0) * (groups - 1) / groups).sqrt()
+        for some in b.split(_PATCHES_AT_A_TIME):
+            by_slice = a @ some.to(dtype).permute(1, 2, 0)
+            # Twice: the Grams are symmetric.
+            products.append(2 * by_slice.sum(dim=0, dtype=torch.float64))
+    return torch.cat(products, dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -543,17 +505,25 @@ def token_patch_cka(
     *,
     minibatch: int = 1024,
     batch_size: int = 64,
+    memory: str | int = "8GB",
     cache: str | Path | None = None,
 ) -> dict[str, TokenPatchMaps]:
     """Measure CKA of every spatial token of some layers with every patch of the image (Figures 9, 10, D.1 to D.3).
 
-    The images are split, in their order, into the fewest minibatches of at most `minibatch`, of equal size but
-    for the last. CLS and registers are left out. A feature map's locations are its tokens, and the image is cut
+    The images are split, in their order, into the fewest minibatches of at most `minibatch`, whose sizes differ by
+    one at most. CLS and registers are left out. A feature map's locations are its tokens, and the image is cut
     into as many patches. Layers of one grid share the patches and their Grams.
 
-    Memory: the tokens of a minibatch of all `layers` at a time, as wide as the network computes, and
-    `minibatch` x `minibatch` x 2 bytes for each patch of each grid. For ViT-B/16 and 1024 images 0.6 GB for
-    each layer, and 0.4 GB.
+    Memory: beside forward passes and prepared images it takes
+
+    - the tokens of a minibatch, as wide as the network computes: 0.6 GB for a layer of ViT-B/16 and 1024 images;
+    - `minibatch` x `minibatch` x 2 bytes for each patch of each grid: 0.4 GB;
+    - tokens x patches x 8 bytes, for each layer once more often than there are minibatches (of which 20 count at
+      most), and as much again for one layer: 7 MB for a layer of ViT-B/16, 4 GB for a single minibatch and a map
+      of 112 x 112.
+
+    Where that is more than `memory`, layers are read some at a time, which takes more forward passes, and Grams
+    are made 1 GB at a time, which takes longer. The result is the same but for rounding.
 
     Args:
         model: A network in evaluation mode.
@@ -562,15 +532,17 @@ def token_patch_cka(
             `[n, channels, height, width]`. Their sides must be multiples of the layers' grids.
         minibatch: Most images for one HSIC. HSIC is unbiased for any number; fewer add noise, and few minibatches
             tell little about the standard error.
-        batch_size: Images in a forward pass. The result does not depend on it.
+        batch_size: Most images in a forward pass. The result does not depend on it.
+        memory: The most that it may take: "8GB" (8e9 bytes), "500MB", "2GiB", or bytes. On a CPU it counts the
+            whole process, with all that it holds already, on a GPU the tensors there.
         cache: Folder to keep the state in, so that a call that was stopped goes on where it was.
 
     Returns:
         The maps by name of layer, in the order of `layers`. A warning tells of dead patches and tokens.
 
     Raises:
-        ValueError: There are no layers or too few images, the network is in training mode, a layer has no tokens,
-            the sides do not divide by its grid, or there are NaN or infinite activations.
+        ValueError: There are no layers, too few images or too little memory, the network is in training mode, a
+            layer has no tokens, the sides do not divide by its grid, or there are NaN or infinite activations.
         torch.cuda.OutOfMemoryError: The tokens of a minibatch do not fit. Give fewer layers at a time, or a
             smaller `minibatch`, which adds noise to the result.
 
@@ -589,38 +561,39 @@ def token_patch_cka(
     if not layers:
         raise ValueError("layers is empty; expected at least one layer, from seelike.models.layers.")
     require_measurable(model)
-    forward = HalvingBatch(batch_size)
-    size = _minibatch_size(len(images), minibatch)
-    image = Images(images, model)[:1]
-    where = places(model, layers, image)
-    _check_grids(where, image)
-    into = {name: TokenPatchCKA(place.require_grid()) for name, place in where.items()}
+    budget = number_of_bytes(memory)
+    parts = minibatches(len(images), minibatch)
+    few = Images(images, model)[:3]
+    where = places(model, layers, few)
+    _check_grids(where, few[:1])
+    grids = {name: place.require_grid() for name, place in where.items()}
+    plan = _Plan.of(model, layers, grids, few, parts, HalvingBatch(batch_size), budget, cache is not None)
+    into = {name: TokenPatchCKA(grid) for name, grid in grids.items()}
 
     def measure(batch: Tensor, first: int) -> dict[str, TokenPatchCKA]:
-        return _measure(model, layers, where, batch, forward)
+        return _measure(model, plan, where, batch)
 
     accumulate(
         model,
         images,
         measure,
         into,
-        batch_size=size,
+        # Other minibatches would be another estimate.
+        batch_size=parts,
         what="CKA of tokens with patches",
-        settings=f"minibatches of {size}, {list(layers)}",
+        settings=f"minibatches of {minibatch}, {list(layers)}",
         cache=cache,
-        # A smaller minibatch would be another estimate.
-        halve=False,
     )
-    results = {
-        name: TokenPatchMaps(
+    results = {}
+    for name in grids:
+        similarity = into.pop(name)  # gone before the next layer's maps are made
+        results[name] = TokenPatchMaps(
             similarity.compute(),
             similarity.replicates(),
             similarity.minibatches,
             similarity.dead_tokens(),
             similarity.dead_patches(),
         )
-        for name, similarity in into.items()
-    }
     dead = {
         name: f"{len(maps.dead_tokens)} tokens and {len(maps.dead_patches)} patches of {name!r}"
         for name, maps in results.items()
@@ -636,67 +609,123 @@ def token_patch_cka(
     return results
 
 
-def _minibatch_size(images: int, most: int) -> int:
-    if most < 4 or images < 4:
-        raise ValueError(
-            f"There are {images} images and minibatch is {most}; unbiased HSIC needs at least 4 images in a "
-            "minibatch."
-        )
-    parts = math.ceil(images / most)
-    size = math.ceil(images / parts)
-    last = images - size * (parts - 1)
-    if last < 4:
-        raise ValueError(
-            f"{images} images in minibatches of at most {most} leave {last} for the last, and unbiased HSIC needs "
-            "at least 4. Give a larger `minibatch` or other images."
-        )
-    return size
+@dataclass(frozen=True)
+class _Plan:
+    """How to stay within the memory: which layers are read together, and whether they share the patches' Grams."""
+
+    groups: list[list[Layer]]
+    share: bool
+    forward: HalvingBatch
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        grids: Mapping[str, tuple[int, int]],
+        few: Float[Tensor, "few c height width"],
+        parts: Sequence[slice],
+        forward: HalvingBatch,
+        memory: int,
+        cached: bool,
+    ) -> "_Plan":
+        """Count what it takes, from the shapes of `few` images."""
+        n, device = parts[0].stop, few.device
+        tokens: dict[str, int] = {}
+
+        def trace(number: int) -> list[int]:
+            with LiveBytes([few, *model.parameters(), *model.buffers()]) as live:
+                sizes = read(model, layers, few[:number], lambda _, activation: activation.nbytes // number)
+            tokens.update({name: n * size for name, size in sizes.items()})
+            return live.trace
+
+        two, three = trace(2), trace(3)
+        maps = {name: 8 * math.prod(grid) ** 2 for name, grid in grids.items()}
+        # Groups of minibatches, and the last minibatch; its sum with these. A state that is saved is a copy.
+        copies = min(len(parts), _GROUPS)
+        of_maps = (copies * (2 if cached else 1) + 1) * sum(maps.values())
+        of_maps += (copies + 2 if copies > 1 else 1) * max(maps.values())
+        # This minibatch and the next, its patches, and the images in another dtype or on another device.
+        of_images = 4 * n * few[0].nbytes
+        one_gram = (2 if float32_products_are_exact() and few.dtype != torch.float64 else 4) * n * n
+        numbers = _NUMBERS_AT_A_TIME["cpu" if device.type == "cpu" else "other"]
+        of_work = 2 * _TOKENS_AT_A_TIME * one_gram + 64 * max(n * n, min(numbers, _TOKENS_AT_A_TIME * n * n))
+        of_work += 4 * math.ceil(n * n / 2 / _SLICE) * _TOKENS_AT_A_TIME * _PATCHES_AT_A_TIME
+        used = in_use(device)
+        available = memory - used - of_maps - of_images - of_work - _RESERVE
+        largest_layer = max(tokens, key=lambda name: tokens[name])
+        room = available - tokens[largest_layer]
+        # What the Grams take in any case, and what they take together.
+        most = max(math.prod(grid) for grid in grids.values())
+        of_grams = min(one_gram * most, max(_BYTES_OF_GRAMS, _TOKENS_AT_A_TIME * one_gram))
+        of_all_grams = one_gram * sum(math.prod(grid) for grid in set(grids.values()))
+        share = of_all_grams <= max(of_grams, min(available / 2, room - _of_pass(two, three, 1)))
+        of_grams = of_all_grams if share else of_grams
+        available, room = available - of_grams, room - of_grams
+        while forward.size > 1 and _of_pass(two, three, forward.size) > min(available / 4, room):
+            forward.size //= 2
+        available -= _of_pass(two, three, forward.size)
+        if available < tokens[largest_layer]:
+            # A little more, since what is in use changes.
+            least = 1.02 * (memory - available + tokens[largest_layer])
+            raise ValueError(
+                f"memory is {in_words(memory)}, of which {in_words(used)} are in use. With minibatches of {n} "
+                f"images these layers take {in_words(least)} or more: {in_words(of_maps)} for maps of {most} "
+                f"tokens, {in_words(of_grams)} for patches, {in_words(tokens[largest_layer])} for the tokens of "
+                f"{largest_layer!r}. Give that, fewer layers, layers of coarser grids, or a smaller minibatch."
+            )
+        groups: list[list[Layer]] = []
+        left = 0
+        for layer in layers:
+            if tokens[layer.name] > left:
+                groups.append([])
+                left = available
+            groups[-1].append(layer)
+            left -= tokens[layer.name]
+        return cls(groups, share, forward)
+
+
+def _of_pass(two: list[int], three: list[int], images: int) -> int:
+    # Operations take memory of their own while they run, and small blocks do not go back to the system at once.
+    return int(1.5 * peak(two, three, images))
 
 
 def _measure(
-    model: nn.Module,
-    layers: Sequence[Layer],
-    where: Mapping[str, Place],
-    images: Tensor,
-    forward: HalvingBatch,
+    model: nn.Module, plan: _Plan, where: Mapping[str, Place], images: Tensor
 ) -> dict[str, TokenPatchCKA]:
-    tokens = _read_tokens(model, layers, where, images, forward)
     grams: dict[tuple[int, int], PatchGrams] = {}
-    parts = {}
-    for name, place in where.items():
-        grid = place.require_grid()
-        if grid not in grams:
-            grams[grid] = PatchGrams(images, grid)
-        parts[name] = TokenPatchCKA(grid)
-        try:
-            # The tokens of a layer are gone as soon as they are compared.
-            parts[name].update(grams[grid], tokens.pop(name))
-        except ValueError as error:
-            raise ValueError(f"Layer {name!r}: {error}") from error
-    return parts
+    found = {}
+    for group in plan.groups:
+        tokens = _read_tokens(model, group, where, images, plan.forward)
+        for layer in group:
+            grid, name = where[layer.name].require_grid(), layer.name
+            if plan.share and grid not in grams:
+                grams[grid] = PatchGrams(images, grid)
+            found[name] = TokenPatchCKA(grid)
+            try:
+                # The tokens of a layer are gone as soon as they are compared.
+                found[name].update(grams.get(grid, images), tokens.pop(name))
+            except ValueError as error:
+                raise ValueError(f"Layer {name!r}: {error}") from error
+    return found
 
 
 def _read_tokens(
     model: nn.Module, layers: Sequence[Layer], where: Mapping[str, Place], images: Tensor, forward: HalvingBatch
 ) -> dict[str, Tensor]:
     tokens: dict[str, Tensor] = {}
-    start = 0
 
     def keep(layer: Layer, activation: Tensor) -> None:
         place = where[layer.name]
-        part = place.tokens(activation)[:, len(place.prefix) :]
+        some = place.tokens(activation)[:, len(place.prefix) :]
         if layer.name not in tokens:
-            tokens[layer.name] = part.new_empty(len(images), *part.shape[1:])
-        tokens[layer.name][start : start + len(part)] = part
+            tokens[layer.name] = some.new_empty(len(images), *some.shape[1:])
+        tokens[layer.name][part] = some
 
-    while start < len(images):
-        end = start + forward.size
-        fitted = False
-        with forward.or_half():
-            read(model, layers, images[start:end], keep)
-            fitted = True
-        if fitted:
-            start = end
+    for part, or_half in forward.parts(len(images)):
+        with or_half:
+            # A copy, since the network may write into what it gets.
+            read(model, layers, images[part].clone(), keep)
     return tokens
 
 

@@ -10,9 +10,8 @@ tokens like all others here: large numbers are often found there.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seelike.data import ImageSet
-from seelike.models import Layer, Place, layers, places, read
-from seelike.streaming import Images, accumulate
+from seelike.models import Layer, layers, read_tokens
+from seelike.streaming import accumulate
 from seelike.streaming.moments import Moments
 
 
@@ -65,12 +64,12 @@ def unevenness(tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b 2"]:
     return torch.stack(ratios, dim=1).log10()
 
 
-def massive_activations(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int = 64) -> Massive:
+def massive_activations(model: nn.Module, draws: Iterable[ImageSet | Tensor], *, batch_size: int = 64) -> Massive:
     """Measure how uneven the output of each block of a network is, on each draw of images.
 
     Args:
         model: A network in evaluation mode.
-        draws: Image sets, one for each repeat.
+        draws: Image sets, or prepared images, one for each repeat.
         batch_size: Images in a forward pass.
 
     Raises:
@@ -87,26 +86,21 @@ def massive_activations(model: nn.Module, draws: Iterable[ImageSet], *, batch_si
     """
     blocks = layers(model, kinds=["block"])
 
+    def of_block(_: Layer, tokens: Tensor) -> Moments:
+        moments = Moments()
+        moments.update(unevenness(tokens))
+        return moments
+
+    def measure(batch: Tensor, first: int) -> dict[str, Moments]:
+        return read_tokens(model, blocks, batch, of_block)
+
     repeats = []
     for images in draws:
-        where = places(model, blocks, Images(images, model)[:1])
         into = {block.name: Moments() for block in blocks}
-        measure = partial(_measure, model, blocks, where)
         measured = accumulate(model, images, measure, into, batch_size=batch_size, what="largest numbers")
         repeats.append([10 ** measured[block.name].mean.numpy() for block in blocks])
     found = np.array(repeats)
     return Massive([block.name for block in blocks], found[..., 0], found[..., 1])
-
-
-def _measure(
-    model: nn.Module, blocks: Sequence[Layer], where: Mapping[str, Place], batch: Tensor, first: int
-) -> dict[str, Moments]:
-    def of_block(layer: Layer, activation: Tensor) -> Moments:
-        moments = Moments()
-        moments.update(unevenness(where[layer.name].tokens(activation)))
-        return moments
-
-    return read(model, blocks, batch, of_block)
 
 
 def without_largest_channel(tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

@@ -5,11 +5,13 @@ refuses what it does not know, loads models and images, and says what will run.
 """
 
 import html
+import os
 import platform
 import random
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +45,24 @@ PARAMETERS: dict[str, Any] = {
     "precision": None,
 }
 
+# The role of each family of networks (`seelike.models.family`). Those of no role are "others".
+_ROLE_OF_FAMILY = {"vit": "vits", "resnet": "cnns", "cnn": "cnns", "mixer": "mixers"}
+
+# What each role is called where a run has none of it, and how to give it.
+_A_NETWORK = {
+    "vits": ("ViT", "vit_small_patch16_224"),
+    "cnns": ("CNN", "resnet50"),
+    "mixers": ("Mixer", "mixer_b16_224"),
+    "later": ("network of after the paper", "vit_small_patch14_dinov2"),
+}
+_A_GROUP = {
+    "much_and_little_data": ("network beside the same one trained on less data", "much>little"),
+    "shares_of_data": ("network beside the same one trained on less data", "all>less>least"),
+    "cls_and_gap": ("ViT with a CLS token beside one trained with global average pooling", "with_cls>with_gap"),
+    "without_skips": ("ViT beside the same one trained without some skip connections", "intact>cut"),
+    "finetuned": ("network beside what finetuning made of it", "before>after"),
+}
+
 # What a parameter can be. Modules, functions and objects in a notebook's namespace never are parameters.
 _PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
 _GARMENTS = "fashion-mnist/test"
@@ -56,11 +76,13 @@ class Run:
 
     Attributes:
         profile: The profile's name.
-        models: The loaded networks by name, on the device, in evaluation mode.
-        lists: Names of networks by role: "vits", "resnets", "mixers" and "later".
+        models: The loaded networks by name, on the device, in evaluation mode. A file goes by its own name, and by
+            its folders where another has the same.
+        lists: Names of networks by role: "vits", "cnns" (any convolutional networks), "mixers", "later", and
+            "others" for those of no role that the user names.
         groups: Groups of names by role, such as "cls_and_gap"; the first of a group is what the others are
             compared with. A role that has none in this run has an empty list.
-        images: The images, of which each repeat draws its own.
+        images: The images, of which each repeat draws its own. A folder goes by its own name, as a file does.
         other_images: Names of image sets of other kinds.
         number_of_images: Images in each repeat.
         batch_size: Images in each minibatch.
@@ -89,14 +111,55 @@ class Run:
         return self.lists.get("vits", [])
 
     @property
-    def resnets(self) -> list[str]:
-        """Names of the ResNets, likewise."""
-        return self.lists.get("resnets", [])
+    def cnns(self) -> list[str]:
+        """Names of the convolutional networks, likewise."""
+        return self.lists.get("cnns", [])
 
     @property
     def mixers(self) -> list[str]:
         """Names of the MLP-Mixers, likewise."""
         return self.lists.get("mixers", [])
+
+    @property
+    def others(self) -> list[str]:
+        """Names of the networks that the user gives and that are of no role, such as a Swin Transformer."""
+        return self.lists.get("others", [])
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all networks that the page is about: ViTs, CNNs, Mixers, and those of no role.
+
+        Networks that a profile has in groups alone, such as finetuned ones, are not among them.
+        """
+        return [*self.vits, *self.cnns, *self.mixers, *self.others]
+
+    def say_missing(self, *roles: str) -> None:
+        """Print why there is nothing to show: which roles no network of this run has, and how to give them.
+
+        Args:
+            roles: The roles that are needed, such as "cnns" or "cls_and_gap".
+
+        Raises:
+            UnknownName: There is no such role.
+
+        Example:
+            >>> run = start({"models": "tiny/vit_7x7", "device": "cpu"})  # doctest: +ELLIPSIS
+            Profile tiny on cpu: ...
+            >>> run.say_missing("vits", "cnns")
+            Nothing to show here. This run has no CNN: add one to models, such as resnet50.
+        """
+        sentences = []
+        for role in roles:
+            if role not in _A_NETWORK | _A_GROUP:
+                raise unknown_name("role", role, _A_NETWORK | _A_GROUP)
+            if role in _A_NETWORK and not self.lists.get(role):
+                what, example = _A_NETWORK[role]
+                sentences.append(f"This run has no {what}: add one to models, such as {example}.")
+            elif role in _A_GROUP and not self.groups.get(role):
+                what, example = _A_GROUP[role]
+                sentences.append(f"This run has no {what}: write both in models as '{example}'.")
+        found = sentences or ["The reason stands where it was to be measured, above."]
+        print("Nothing to show here.", *found)
 
     def draws(self, images: data.ImageSet | None = None) -> Iterator[data.ImageSet]:
         """Draw images anew for each repeat: `number_of_images` of them; of another set, at most half of it.
@@ -139,8 +202,10 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     profile asks for more images than a given folder has, the whole folder is used. Of an image set on the hub,
     as many are fetched as all repeats can show.
 
-    Networks that are given take their role by their architecture. A group, for pages that compare networks with
-    one of their kind, is written with ">" after the network that the others are compared with: "before>after".
+    Networks that are given take their role by their architecture: any convolutional network takes the place of the
+    paper's ResNets. One of another kind has no role: a note names it, and pages show of it what needs none. A
+    group, for pages that compare networks with one of their kind, is written with ">" after the network that the
+    others are compared with: "before>after".
 
     A parameter that is not among these is an error that names the near ones: papermill itself would only
     warn. This is checked once in a kernel. When the cell runs again, the notebook's own variables are in the
@@ -148,7 +213,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
 
     Args:
         namespace: The notebook's `globals()`.
-        page: The name of the notebook, by which `profiles.toml` knows what it takes; without it, ViTs and ResNets.
+        page: The name of the notebook, by which `profiles.toml` knows what it takes; without it, ViTs and CNNs.
 
     Returns:
         The run.
@@ -176,6 +241,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     precision = profile.precision if given["precision"] is None else given["precision"]
     chosen = _chosen(given["models"])
     names = list(dict.fromkeys(name for group in chosen for name in group)) or profile.networks
+    short = _short_names(names)
 
     plots.use_style()
     show_warnings_without_path()
@@ -186,6 +252,9 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         _images(given["images"], profile) if names else _GARMENTS, enough=wanted * repeats, seed=seed
     )
     number_of_images, batch_size, notes = _amounts(given, profile, images)
+    images_given = images.name
+    if Path(images.name).expanduser().is_dir():
+        images = replace(images, name=Path(images.name).name)
     if names:
         of_profile = profile.images_note if given["images"] is None else ""
         notes = [note for note in (of_profile, images.note, *notes) if note]
@@ -198,12 +267,13 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    loaded = {name: models.with_precision(models.load(name, device=device), precision) for name in names}
+    loaded = {short[name]: models.with_precision(models.load(name, device=device), precision) for name in names}
+    groups = [[short[name] for name in group] for group in chosen if len(group) > 1]
     run = Run(
         profile=profile.name,
         models=loaded,
         lists=_by_family(loaded) if chosen else profile.lists,
-        groups={role: [g for g in chosen if len(g) > 1] for role in GROUPS} if chosen else profile.groups,
+        groups=dict.fromkeys(GROUPS, groups) if chosen else profile.groups,
         images=images,
         other_images=profile.other_images if given["images"] is None else [],
         number_of_images=number_of_images,
@@ -213,14 +283,15 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         device=device,
         precision=precision,
     )
-    show(_description(run, notes))
+    show(_description(run, notes, images_given, {short[name]: name for name in names if short[name] != name}))
     return run
 
 
 def where_possible(names: Iterable[str], measure: Callable[[str], Result]) -> dict[str, Result]:
     """Measure each network that can be measured, and say of the others why they cannot.
 
-    Not every quantity has a meaning for every architecture: a ResNet has no heads of attention.
+    Not every quantity has a meaning for every architecture: a CNN has no heads of attention. Networks with the
+    same reason are named together.
 
     Args:
         names: Names of networks.
@@ -234,12 +305,14 @@ def where_possible(names: Iterable[str], measure: Callable[[str], Result]) -> di
         four: not here. invalid literal for int() with base 10: 'four'
         {'4': 4}
     """
-    results = {}
+    results, reasons = {}, dict[str, list[str]]()
     for name in names:
         try:
             results[name] = measure(name)
         except (ValueError, TypeError) as error:
-            print(f"{name}: not here. {error}")
+            reasons.setdefault(str(error), []).append(name)
+    for reason, without in reasons.items():
+        print(f"{', '.join(without)}: not here. {reason}")
     return results
 
 
@@ -325,10 +398,23 @@ def _chosen(given: Any) -> list[list[str]]:
 
 def _by_family(loaded: Mapping[str, nn.Module]) -> dict[str, list[str]]:
     """Roles of the networks that the user names."""
-    lists: dict[str, list[str]] = {role: [] for role in LISTS}
+    lists: dict[str, list[str]] = {role: [] for role in (*LISTS, "others")}
     for name, model in loaded.items():
-        lists.get(f"{models.family(model)}s", []).append(name)
+        lists[_ROLE_OF_FAMILY.get(models.family(model), "others")].append(name)
     return lists
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """What each network is called on a page: a file by its own name, and folders that tell it from others."""
+    short = {name: name for name in names}
+    for name in names:
+        path = name.replace(os.sep, "/")
+        others = [f"/{other.replace(os.sep, '/')}" for other in names if other != name]
+        # The last part of "architecture@folder/weights.safetensors", the last two, ...
+        ends = [path[slash.end() :] for slash in re.finditer("/", path)] if ".safetensors" in name else []
+        unique = (end for end in reversed(ends) if not any(other.endswith(f"/{end}") for other in others))
+        short[name] = next(unique, name)
+    return short
 
 
 def _images(given: Any, profile: Profile) -> str:
@@ -374,7 +460,7 @@ def _amounts(given: Mapping[str, Any], profile: Profile, images: data.ImageSet) 
     return number, batch_size, notes
 
 
-def _description(run: Run, notes: list[str]) -> dict[str, Any]:
+def _description(run: Run, notes: list[str], images: str, given_as: Mapping[str, str]) -> dict[str, Any]:
     versions = {
         "python": platform.python_version(),
         "seelike": seelike.__version__,
@@ -382,6 +468,13 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
         "timm": timm.__version__,
     }
     gpu = torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else None
+    if run.others:
+        without_role = (
+            f"Of no role: {', '.join(run.others)}. Their tokens do not stay on one grid, as those of a ViT or an "
+            "MLP-Mixer do, and they are not made of convolutions alone. What needs no role is measured; figures "
+            "and claims that compare kinds of networks leave them out."
+        )
+        notes = [*notes, without_role]
     amount = (
         f"{run.number_of_images:,} images of {run.images.name} in minibatches of up to {run.batch_size:,}, "
         f"{run.repeats} {'repeat' if run.repeats == 1 else 'repeats'}, seed {run.seed}"
@@ -389,7 +482,11 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
     where = f"{run.device} ({gpu})" if gpu else run.device
     sources = {name: models.weights_source(model) for name, model in run.models.items()}
     # The tiny networks' weights are those of this version of the package.
-    named = [str(source) for name, source in sources.items() if source and not name.startswith("tiny/")]
+    named = [
+        str(source if source.repository else replace(source, file=name))
+        for name, source in sources.items()
+        if source and not name.startswith("tiny/")
+    ]
     if named:
         notes = [f"Weights: {', '.join(named)}.", *notes]
     with_versions = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -409,9 +506,10 @@ def _description(run: Run, notes: list[str]) -> dict[str, Any]:
         RUN_MIME: {
             "profile": run.profile,
             "models": list(run.models),
+            "given_as": dict(given_as),
             "weights": {name: asdict(source) for name, source in sources.items() if source},
             "groups": run.groups,
-            "images": run.images.name,
+            "images": images,
             "number_of_images": run.number_of_images,
             "batch_size": run.batch_size,
             "repeats": run.repeats,

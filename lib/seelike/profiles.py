@@ -10,7 +10,7 @@ from typing import Any
 
 from seelike.errors import unknown_name
 
-LISTS = ("vits", "resnets", "mixers", "later")
+LISTS = ("vits", "cnns", "mixers", "later")
 GROUPS = ("much_and_little_data", "shares_of_data", "cls_and_gap", "without_skips", "finetuned")
 
 with (Path(__file__).parent / "profiles.toml").open("rb") as _file:
@@ -27,7 +27,7 @@ class Profile:
 
     Attributes:
         name: "tiny", "colab" or "paper".
-        lists: Networks by role, as `seelike.models.load` names them: "vits", "resnets" and "mixers" from small to
+        lists: Networks by role, as `seelike.models.load` names them: "vits", "cnns" and "mixers" from small to
             large, and "later".
         groups: Groups of networks by role. The first of each group is what the others are compared with.
         images: An image set, as `seelike.data.load` names it; None where the user has to give one.
@@ -64,7 +64,7 @@ def profile_of(name: str, page: str | None = None) -> Profile:
 
     Args:
         name: The profile: "tiny", "colab" or "paper".
-        page: The page, as its notebook is called, such as "05_local_global"; without it, ViTs and ResNets.
+        page: The page, as its notebook is called, such as "05_local_global"; without it, ViTs and CNNs.
 
     Raises:
         UnknownName: There is no such profile or page.
@@ -84,7 +84,7 @@ def profile_of(name: str, page: str | None = None) -> Profile:
     no_images: dict[str, Any] = {"images": None, "images_note": "", "other_images": []}
     of_page = _CONTENT[name].get("pages", {}).get(page, {})
     content = {**tiny_networks, **no_images, **_CONTENT[name], **of_page}
-    roles = ["vits", "resnets"] if page is None else PAGES[page]
+    roles = ["vits", "cnns"] if page is None else PAGES[page]
     return Profile(
         name=name,
         lists={role: content[role] for role in roles if role in LISTS},

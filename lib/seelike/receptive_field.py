@@ -46,7 +46,6 @@ Sources: Luo et al. (2016), Understanding the effective receptive field in deep 
 Raghu et al. (2021), Section 4, Figure 6 and Appendix C; for balanced samples Cochran (1977), Sampling techniques.
 """
 
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -63,8 +62,8 @@ from seelike.models import Layer, Place, Residual, places
 from seelike.models.layers import structure
 from seelike.models.measurable import require_measurable
 from seelike.models.reading import listening
-from seelike.streaming import HalvingBatch, Images, accumulate
-from seelike.streaming.moments import check_state
+from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
+from seelike.uncertainty import jackknife
 
 # Groups of images that `ReceptiveFields.jackknife` leaves out in turn: all that is kept of single images.
 _GROUPS = 8
@@ -217,7 +216,7 @@ def balanced_channels(
     return rows
 
 
-class ReceptiveField:
+class ReceptiveField(Accumulator):
     """Running receptive field of one layer: the mean over images, and its standard error.
 
     What is kept are float64 sums. Two accumulators that saw different images can be merged, and the state can be
@@ -234,33 +233,15 @@ class ReceptiveField:
         (tensor([[1.5000, 1.5000]], dtype=torch.float64), tensor([[0., 0.]], dtype=torch.float64))
     """
 
+    _settings = ("width",)
+    # Channels of each image; images and fields by group; how many updates had a sample of the channels, and how
+    # many of these two images or more; and the variances that they gave.
+    _names = ("channels", "images", "fields", "samples", "shared", "channel_variance", "rest_variance")
+
     def __init__(self, width: int) -> None:
         """Start without images."""
         self.width = width
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all images.
-
-        Example:
-            >>> receptive_field = ReceptiveField(width=1)
-            >>> receptive_field.update(torch.ones(1, 1, 3, 4, 4))
-            >>> receptive_field.reset()
-            >>> receptive_field.count
-            0
-        """
-        self._channels = 0
-        self._images = [0] * _GROUPS
-        self._sums = torch.zeros(_GROUPS, 1, 1, dtype=torch.float64)
-        # Groups of images that share channels: all, and those of two images or more.
-        self._samples, self._shared = 0, 0
-        self._channel_variance = torch.zeros(1, 1, dtype=torch.float64)
-        self._rest_variance = torch.zeros(1, 1, dtype=torch.float64)
-
-    @property
-    def count(self) -> int:
-        """How many images there were."""
-        return sum(self._images)
+        super().__init__()
 
     def update(self, gradients: Float[Tensor, "b channels colours height width"], group: int = 0) -> None:
         """Add images for which the same channels were differentiated.
@@ -279,41 +260,42 @@ class ReceptiveField:
             >>> receptive_field.count, receptive_field.standard_error.shape
             (4, torch.Size([28, 28]))
         """
-        images, channels, _, height, width = gradients.shape
-        self._require_alike(channels, (height, width))
+        images, channels = gradients.shape[:2]
+        if not 1 <= channels <= self.width:
+            raise ValueError(f"got gradients of {channels} channels; the layer has {self.width}.")
         # float32 holds a magnitude as exactly as the derivative; float64 adds them up.
         if gradients.dtype != torch.float64:
             gradients = gradients.float()
         magnitudes = gradients.abs().mean(dim=2)
-        part = ReceptiveField(self.width)
-        part._channels = channels
-        part._images[group % _GROUPS] = images
-        part._sums = torch.zeros(_GROUPS, height, width, dtype=torch.float64)
-        part._sums[group % _GROUPS] = _to_float64(magnitudes.mean(dim=1, dtype=_widest(magnitudes))).sum(dim=0)
-        part._channel_variance = torch.zeros(height, width, dtype=torch.float64)
-        part._rest_variance = part._channel_variance
+        of_group = torch.arange(_GROUPS) == group % _GROUPS
+        field = _to_float64(magnitudes.mean(dim=1, dtype=_widest(magnitudes))).sum(dim=0)
+        samples = shared = 0
+        channel_variance = rest_variance = torch.zeros_like(field)
         if channels < self.width:
             magnitudes = _to_float64(magnitudes)
             common = magnitudes.mean(dim=0)
             # One channel alone has no variance: NaN.
-            part._samples = 1
-            part._channel_variance = common.var(dim=0) if channels > 1 else torch.full_like(common[0], torch.nan)
+            samples = 1
+            channel_variance = common.var(dim=0) if channels > 1 else torch.full_like(field, torch.nan)
             if images > 1:
                 rest = (magnitudes - common).square().sum(dim=(0, 1))
                 rest -= channels * (magnitudes - common).mean(dim=1).square().sum(dim=0)
-                part._shared = 1
+                shared = 1
                 freedom = (images - 1) * (channels - 1)
-                part._rest_variance = rest.clamp(min=0) / freedom if freedom else torch.full_like(rest, torch.nan)
-        self.merge(part)
+                rest_variance = rest.clamp(min=0) / freedom if freedom else torch.full_like(field, torch.nan)
+        sums = {
+            "channels": channels,
+            "images": images * of_group,
+            "fields": torch.where(of_group[:, None, None], field, 0),
+            "samples": torch.tensor(samples),
+            "shared": torch.tensor(shared),
+            "channel_variance": channel_variance,
+            "rest_variance": rest_variance,
+        }
+        self._add(images, sums)
 
-    def _require_alike(self, channels: int, pixels: tuple[int, ...]) -> None:
-        if self.count and (channels != self._channels or pixels != tuple(self._sums.shape[1:])):
-            raise ValueError(
-                f"got gradients of {channels} channels for {list(pixels)} pixels, but of {self._channels} for "
-                f"{list(self._sums.shape[1:])} before. Measure all images in the same way, or reset() first."
-            )
-        if not 1 <= channels <= self.width:
-            raise ValueError(f"got gradients of {channels} channels; the layer has {self.width}.")
+    def _describe(self, sums: Mapping[str, Any]) -> str:
+        return f"gradients of {sums['channels']} channels for {list(sums['fields'].shape[1:])} pixels"
 
     def compute(self) -> Float64[Tensor, "height width"]:
         """Give the field: the mean over all images.
@@ -327,8 +309,8 @@ class ReceptiveField:
             >>> float(receptive_field.compute())
             2.0
         """
-        self._require_images()
-        return self._sums.sum(dim=0) / self.count
+        self._require_updates()
+        return self._sums["fields"].sum(dim=0) / self.count
 
     @property
     def standard_error(self) -> Float64[Tensor, "height width"]:
@@ -342,18 +324,20 @@ class ReceptiveField:
         Raises:
             RuntimeError: There were no images.
         """
-        self._require_images()
-        if self._channels == self.width:
-            return torch.zeros_like(self._channel_variance)
-        n, k, groups = self.count, self._channels, self._samples
+        self._require_updates()
+        n, k = self.count, self._sums["channels"]
+        of_channel, of_the_rest = self._sums["channel_variance"], self._sums["rest_variance"]
+        if k == self.width:
+            return torch.zeros_like(of_channel)
+        groups, shared = int(self._sums["samples"]), int(self._sums["shared"])
         size, unfinished = n / groups, groups * k % self.width
         of_channels = size * unfinished * (1 - unfinished / self.width)
         of_rest = n * k * (1 - k / self.width) - of_channels
-        variance = size * of_channels * self._channel_variance / groups
-        if self._shared:
-            variance = variance + of_rest * self._rest_variance / self._shared
+        variance = size * of_channels * of_channel / groups
+        if shared:
+            variance = variance + of_rest * of_the_rest / shared
         else:  # No two images share channels, so what is left cannot be told from what the channels add.
-            variance = variance + of_rest * self._channel_variance / groups
+            variance = variance + of_rest * of_channel / groups
         return variance.sqrt() / (n * k)
 
     def without(self, group: int) -> Float64[Tensor, "height width"]:
@@ -362,83 +346,16 @@ class ReceptiveField:
         Raises:
             RuntimeError: There are no other images.
         """
-        left = self.count - self._images[group]
+        self._require_updates()
+        left = self.count - int(self._sums["images"][group])
         if left == 0:
             raise RuntimeError("There is nothing to compute: all images are in the group that is left out.")
-        return (self._sums.sum(dim=0) - self._sums[group]) / left
+        return (self._sums["fields"].sum(dim=0) - self._sums["fields"][group]) / left
 
     @property
     def groups(self) -> list[int]:
         """The groups that have images."""
-        return [group for group, images in enumerate(self._images) if images]
-
-    def _require_images(self) -> None:
-        if not self.count:
-            raise RuntimeError("There is nothing to compute: call update() first.")
-
-    def merge(self, other: "ReceptiveField") -> None:
-        """Add the images that another accumulator saw. It stays as it is.
-
-        Raises:
-            ValueError: The numbers of channels or pixels differ.
-
-        Example:
-            >>> first, second = ReceptiveField(width=1), ReceptiveField(width=1)
-            >>> first.update(torch.full((1, 1, 1, 1, 1), 1.0))
-            >>> second.update(torch.full((1, 1, 1, 1, 1), -3.0))
-            >>> first.merge(second)
-            >>> float(first.compute())
-            2.0
-        """
-        if other.width != self.width:
-            raise ValueError(f"got the field of a layer of {other.width} channels; this one has {self.width}.")
-        if not other.count:
-            return
-        self._require_alike(other._channels, tuple(other._sums.shape[1:]))
-        # Not in place: the tensors may be those of another accumulator, or of a state that was saved.
-        self._channels = other._channels
-        self._images = list(map(operator.add, self._images, other._images))
-        self._sums = self._sums + other._sums
-        self._samples += other._samples
-        self._shared += other._shared
-        self._channel_variance = self._channel_variance + other._channel_variance
-        self._rest_variance = self._rest_variance + other._rest_variance
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors, for `torch.save`.
-
-        Example:
-            >>> ReceptiveField(width=64).state_dict()["width"]
-            64
-        """
-        return {
-            "width": self.width,
-            "channels": self._channels,
-            "images": list(self._images),
-            "sums": self._sums,
-            "samples": self._samples,
-            "shared": self._shared,
-            "channel_variance": self._channel_variance,
-            "rest_variance": self._rest_variance,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place of what was here. Later updates go on from it.
-
-        Raises:
-            ValueError: It is not such a state.
-
-        Example:
-            >>> receptive_field, later = ReceptiveField(width=1), ReceptiveField(width=1)
-            >>> receptive_field.update(torch.ones(1, 1, 1, 1, 1))
-            >>> later.load_state_dict(receptive_field.state_dict())
-            >>> float(later.compute())
-            1.0
-        """
-        check_state(state, self)
-        for key, value in state.items():
-            setattr(self, key if key == "width" else f"_{key}", value)
-        self._images = list(self._images)
+        return self._sums["images"].nonzero().flatten().tolist() if self.count else []
 
 
 def _widest(x: Tensor) -> torch.dtype:
@@ -494,18 +411,15 @@ class ReceptiveFields:
             >>> value > 1, error >= 0
             (True, True)
         """
-        left_out = next(iter(self._accumulators["after"].values())).groups
-        whole = statistic(self)
-        if len(left_out) < 2:
-            return whole, float("nan")
+        groups = next(iter(self._accumulators["after"].values())).groups
         values = []
-        for group in left_out:
+        for group in groups if len(groups) > 1 else ():
             after, before = (
                 {name: each.without(group) for name, each in self._accumulators[kind].items()}
                 for kind in ("after", "before")
             )
             values.append(statistic(replace(self, after=after, before=before, after_error={}, before_error={})))
-        return whole, float(np.sqrt((len(values) - 1) * np.var(values)))
+        return statistic(self), float(jackknife(torch.tensor(values, dtype=torch.float64)))
 
 
 def effective_receptive_field(

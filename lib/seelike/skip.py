@@ -44,7 +44,7 @@ from seelike.models import Layer, Residual, places, read, residuals
 from seelike.models.measurable import require_measurable
 from seelike.models.places import Place
 from seelike.streaming import Images, accumulate
-from seelike.streaming.moments import check_state
+from seelike.streaming.moments import ImageMoments
 
 # Numbers that are multiplied and summed at a time, so that the products stay in cache: a quarter of the time.
 _NUMBERS_IN_CACHE = 2**17
@@ -128,7 +128,7 @@ class SkipStatistics:
         return self.tokens[0]
 
 
-class SkipRatio:
+class SkipRatio(ImageMoments):
     """Norm ratio and angles of skip and branch at one residual addition (Figures 7, E.1 and E.2).
 
     Two accumulators that saw different images can be merged, and the state can be saved and loaded. An update
@@ -150,33 +150,14 @@ class SkipRatio:
         (1.0, 0.0)
     """
 
+    _settings = ("num_prefix_tokens",)
+
     def __init__(self, num_prefix_tokens: int = 0) -> None:
         """Start without images."""
         if num_prefix_tokens < 0:
             raise ValueError(f"num_prefix_tokens is {num_prefix_tokens}; expected 0 or more.")
         self.num_prefix_tokens = num_prefix_tokens
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all images.
-
-        Example:
-            >>> ratios = SkipRatio()
-            >>> ratios.update(torch.ones(3, 2, 4), torch.ones(3, 2, 4))
-            >>> ratios.reset()
-            >>> ratios.images
-            0
-        """
-        # Each [quantity, token], and a last token for the mean over the spatial ones. The counts are of the
-        # images that have a value, so they can differ by token.
-        self._count = torch.zeros(6, 0, dtype=torch.int64)
-        self._mean = torch.zeros(6, 0, dtype=torch.float64)
-        self._squares = torch.zeros(6, 0, dtype=torch.float64)
-
-    @property
-    def images(self) -> int:
-        """How many images there were."""
-        return int(self._count[_SKIP_NORM, 0]) if self._count.numel() else 0
+        super().__init__()
 
     def update(self, skip: Float[Tensor, "..."], branch: Float[Tensor, "..."]) -> None:
         """Add images. Feature maps become tokens with `seelike.models.Place.tokens`.
@@ -212,30 +193,12 @@ class SkipRatio:
             skip, branch = skip.cpu(), branch.cpu()
         values = _values(skip.detach(), branch.detach())
         spatial = values[:, :, self.num_prefix_tokens :].nanmean(dim=2, keepdim=True)
+        # Each [quantity, token], and a last token for the mean over the spatial ones.
         values = torch.cat((values, spatial), dim=2)
-        defined = ~values.isnan()
-        count = defined.sum(dim=0)
-        # NaN stands for no value; a token that has none in any image has mean 0 here, of weight 0.
-        mean = values.nansum(dim=0) / count.clamp(min=1)
-        squares = (values - mean).square_().nansum(dim=0)
-        self._add(count.cpu(), mean.cpu(), squares.cpu())
+        self._add_values(values, there=~values.isnan())
 
-    def _add(self, count: Tensor, mean: Tensor, squares: Tensor) -> None:
-        if self._count.numel() == 0:
-            self._count, self._mean, self._squares = count, mean, squares
-            return
-        if count.shape != self._count.shape:
-            raise ValueError(
-                f"got {count.shape[1] - 1} tokens, but {self._count.shape[1] - 1} before. Use one SkipRatio for "
-                "each residual addition, and images of one size."
-            )
-        # As in seelike.streaming.moments (Chan et al. 1983), with a count for each token.
-        total = self._count + count
-        share = count.double() / total.clamp(min=1)
-        difference = mean - self._mean
-        self._squares = self._squares + squares + difference.square() * (self._count * share)
-        self._mean = self._mean + difference * share
-        self._count = total
+    def _describe(self, sums: Mapping[str, Any]) -> str:
+        return f"{sums['mean'].shape[1] - 1} tokens"
 
     def compute(self) -> SkipStatistics:
         """Compute means and standard errors from all images so far.
@@ -252,13 +215,7 @@ class SkipRatio:
             >>> result.spatial.cosine_with_branch, result.spatial.cosine_with_output
             (tensor(-1., dtype=torch.float64), tensor(1., dtype=torch.float64))
         """
-        if self.images == 0:
-            raise RuntimeError("There is nothing to compute: call update() first.")
-        nan = torch.tensor(torch.nan, dtype=torch.float64)
-        mean = torch.where(self._count > 0, self._mean, nan)
-        variance = torch.where(self._count > 1, self._squares / (self._count - 1).clamp(min=1), nan)
-        error = (variance / self._count).sqrt()
-
+        mean, variance, error = self.mean, self.variance, self.standard_error
         ratio = mean[_SKIP_NORM] / mean[_BRANCH_NORM]
         a, b, both = variance[_SKIP_NORM], variance[_BRANCH_NORM], variance[_SUM_OF_NORMS]
         # Var a - 2 R Cov + R^2 Var b with 2 Cov = both - a - b. Rounding can take it below zero.
@@ -273,7 +230,7 @@ class SkipRatio:
             cosine_with_output=mean[_WITH_OUTPUT],
             cosine_with_output_error=error[_WITH_OUTPUT],
         )
-        left_out = self.images - self._count[:, :-1]
+        left_out = self.images - self._sums["counts"][:, :-1]
         return SkipStatistics(
             tokens=estimates[:-1],
             spatial=estimates[-1],
@@ -285,59 +242,6 @@ class SkipRatio:
                 "cosine_with_output": left_out[_WITH_OUTPUT],
             },
         )
-
-    def merge(self, other: "SkipRatio") -> None:
-        """Add the images that another accumulator saw. It stays as it is.
-
-        Raises:
-            ValueError: The numbers of tokens or of prefix tokens differ.
-
-        Example:
-            >>> first, second = SkipRatio(), SkipRatio()
-            >>> first.update(torch.ones(3, 2, 4), torch.ones(3, 2, 4))
-            >>> second.update(torch.ones(1, 2, 4), torch.ones(1, 2, 4))
-            >>> first.merge(second)
-            >>> first.images
-            4
-        """
-        if other.num_prefix_tokens != self.num_prefix_tokens:
-            raise ValueError(
-                f"The other has {other.num_prefix_tokens} prefix tokens, this one {self.num_prefix_tokens}. "
-                "Merge results of one residual addition."
-            )
-        if other.images:
-            self._add(other._count, other._mean, other._squares)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors, for `torch.save`.
-
-        Example:
-            >>> sorted(SkipRatio().state_dict())
-            ['count', 'mean', 'num_prefix_tokens', 'squares']
-        """
-        return {
-            "num_prefix_tokens": self.num_prefix_tokens,
-            "count": self._count,
-            "mean": self._mean,
-            "squares": self._squares,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place of what was here. Later updates go on from it.
-
-        Raises:
-            ValueError: It is not such a state.
-
-        Example:
-            >>> ratios, later = SkipRatio(), SkipRatio()
-            >>> ratios.update(torch.ones(3, 2, 4), torch.ones(3, 2, 4))
-            >>> later.load_state_dict(ratios.state_dict())
-            >>> later.images
-            3
-        """
-        check_state(state, self)
-        self.num_prefix_tokens = state["num_prefix_tokens"]
-        self._count, self._mean, self._squares = state["count"], state["mean"], state["squares"]
 
 
 def _values(skip: Float[Tensor, "b t d"], branch: Float[Tensor, "b t d"]) -> Float64[Tensor, "b 6 t"]:

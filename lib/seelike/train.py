@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import timm
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -82,15 +83,10 @@ def pixels(name: str) -> Pixels:
     images = data.load(name)
     if images.labels is None:
         raise ValueError(f"{name!r} has no classes. Give a folder with one subfolder for each class.")
-    batches = images.batches(_grey_levels, 1000)
-    grey_levels = torch.cat([batch.to(torch.uint8) for batch in batches])
-    return Pixels(grey_levels[:, 0], torch.tensor(images.labels))
-
-
-def _grey_levels(image: Any) -> Float[Tensor, "1 height width"]:
-    grey = image.convert("L")
-    levels = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
-    return levels.reshape(1, grey.height, grey.width).float()
+    grey_levels = [np.asarray(image.convert("L")) for image in map(images.__getitem__, range(len(images)))]
+    if sizes := {each.shape for each in grey_levels} - {(28, 28)}:
+        raise ValueError(f"{name!r} has images of {sizes.pop()} pixels; expected 28 x 28. Resize them.")
+    return Pixels(torch.from_numpy(np.stack(grey_levels)), torch.tensor(images.labels))
 
 
 def share_of_each_class(labels: Int[Tensor, "n"], share: float) -> Int[Tensor, "m"]:

@@ -1,12 +1,11 @@
 """Compare whole networks: all layers with all layers, block with block, heads with layers."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +22,10 @@ from seelike.models import layers as all_layers
 from seelike.models.layers import structure
 from seelike.models.measurable import require_measurable
 from seelike.streaming import Images, Saved, fingerprint
+from seelike.streaming.images import names_of_images
 from seelike.streaming.memory import number_of_bytes
+from seelike.streaming.saved import can_be_kept
+from seelike.uncertainty import standard_error
 
 # Seconds between two savings of the state.
 _SAVE_EVERY = 30.0
@@ -86,7 +88,7 @@ class ModelComparison:
 
         It tells how much the draw of images matters. One repeat tells nothing about that, so it gives NaN.
         """
-        return _standard_error(self.between(a, b))
+        return standard_error(self.between(a, b))
 
     def _of(self, model: str) -> slice:
         if model not in self.layers:
@@ -124,7 +126,7 @@ class PairComparison:
     @property
     def standard_error(self) -> Float64[np.ndarray, " pairs"]:
         """Standard error of the mean over the repeats; NaN for one repeat."""
-        return _standard_error(self.cka)
+        return standard_error(self.cka)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,13 +188,7 @@ class HeadComparison:
 
     def standard_error(self, subsets: Sequence[Sequence[int]]) -> Float64[np.ndarray, "subsets layers"]:
         """Standard error of `mean` over the repeats; NaN for one repeat."""
-        return _standard_error(self.between(subsets))
-
-
-def _standard_error(values: Float64[np.ndarray, "repeats *rest"]) -> Float64[np.ndarray, "*rest"]:
-    if len(values) == 1:
-        return np.full(values.shape[1:], np.nan)
-    return values.std(axis=0, ddof=1) / math.sqrt(len(values))
+        return standard_error(self.between(subsets))
 
 
 def compare_models(
@@ -233,8 +229,9 @@ def compare_models(
         memory: The most that it may take: "8GB" (8e9 bytes), "500MB", "2GiB", or bytes.
         forward_batch: Most images in a forward pass; None for what fits. The result does not depend on it. Out of
             memory, it is halved, with one warning.
-        cache: Folder for the sums of the minibatches that are done. A call that was stopped goes on with the next
-            one.
+        cache: Folder for the sums of the minibatches that are done, a file for each repeat. A call that was
+            stopped goes on with the next minibatch, and a repeat that shows none of the images that changed is
+            kept. It is passed by, with a warning, where others have hung something on a network, such as a hook.
 
     Returns:
         The comparison. A layer that was dead (showed all images of a repeat the same) has NaN in its rows and
@@ -296,13 +293,8 @@ def cka_between(
             both networks.
         layers_a: Which layers of `model_a` to read; None for all.
         layers_b: Which layers of `model_b` to read; None for all.
-        batch_size: Most images in a minibatch.
-        repeats: How many draws of images; repeat r is drawn with seed `seed + r`.
-        memory: The most that it may take, as in `compare_models`.
-        forward_batch: Most images in a forward pass; None for what fits.
-        number_of_images: Images in each repeat, drawn without replacement; None for 10 minibatches.
-        seed: Seed of the first draw.
-        cache: Folder for the sums of the minibatches that are done, from which a stopped call goes on.
+        batch_size: This and all that follow: the protocol, as in `compare_models`. Where `number_of_images` is
+            None, each repeat has 10 minibatches.
 
     Returns:
         The comparison of networks "a" and "b": `mean("a", "b")` and `standard_error("a", "b")` over repeats.
@@ -351,13 +343,7 @@ def compare_pairs(
         images: As in `cka_between`.
         layers_a: Layers of `model_a`; None for the outputs of its blocks.
         layers_b: As many of `model_b`, in the order of their partners; None for the outputs of its blocks.
-        batch_size: As in `cka_between`, and so are the others.
-        repeats: How many draws of images.
-        memory: The most that it may take.
-        forward_batch: Most images in a forward pass; None for what fits.
-        number_of_images: Images in each repeat; None for 10 minibatches.
-        seed: Seed of the first draw.
-        cache: Folder from which a stopped call goes on.
+        batch_size: This and all that follow: as in `cka_between`.
 
     Returns:
         CKA of each pair, with mean and standard error over repeats. Pairs with a dead layer are NaN, with a
@@ -424,13 +410,7 @@ def compare_heads(
         images: As in `cka_between`.
         layers: Layers of `other`, in the paper low layers of a ResNet; None for all.
         block: Number of the block whose heads are compared, from 1.
-        batch_size: As in `cka_between`, and so are the others.
-        repeats: How many draws of images.
-        memory: The most that it may take.
-        forward_batch: Most images in a forward pass; None for what fits.
-        number_of_images: Images in each repeat; None for 10 minibatches.
-        seed: Seed of the first draw.
-        cache: Folder from which a stopped call goes on.
+        batch_size: This and all that follow: as in `cka_between`.
 
     Returns:
         The comparison, for any subset. A dead layer gives NaN, with a warning.
@@ -558,57 +538,71 @@ class _Protocol:
         if len(devices) > 1:
             raise ValueError(f"The networks are on {' and '.join(sorted(devices))}; move them to one device.")
         draws = [_draw(images, number, self.seed + repeat) for repeat in range(self.repeats)]
-
-        sums: list[A] = []
-        steps = [(repeat, minibatch) for repeat in range(self.repeats) for minibatch in parts]
-        saved, done = None, 0
-        if self.cache is not None:
-            saved = Saved(self.cache, what, self._fingerprint(what, readings, images))
-            if state := saved.load():
-                done = state["done"]
-                for each in state["sums"]:
-                    sums.append(empty())
-                    sums[-1].load_state_dict(each)
-
-        def save() -> None:
-            if saved is not None:
-                saved.save({"done": done, "sums": [similarity.state_dict() for similarity in sums]})
-
-        if done == len(steps):
-            return sums
-        layers = sum(len(each) for _, each in readings)
-        begun_with, last_save = done, time.monotonic()
-        with tqdm(total=len(steps) * layers, initial=done * layers, desc=what, unit="layer") as progress:
-            passes = GramPasses(readings, images, n=parts[0].stop, memory=memory, forward_batch=self.forward_batch)
-            try:
-                for repeat, minibatch in steps[done:]:
-                    part = empty()
-                    update(part, passes.read(draws[repeat][minibatch], progress.update))
-                    # Nothing is changed amid a minibatch: a call that is stopped there begins it anew.
-                    sums[repeat:] = [_merged([*sums[repeat:], part], empty)]
-                    done += 1
-                    if time.monotonic() - last_save > _SAVE_EVERY:
-                        save()
-                        last_save = time.monotonic()
-            finally:
-                if done > begun_with:
-                    save()
-        return sums
-
-    def _fingerprint(
-        self, what: str, readings: Sequence[tuple[nn.Module, Sequence[Reading]]], images: ImageSet | Tensor
-    ) -> str:
-        parts: list[Any] = [what, repr((self.number_of_images, self.batch_size, self.repeats, self.seed))]
-        for model, each in readings:
-            parts += [model, repr(each), Images(images, model).fingerprint()]
-        return fingerprint(*parts)
+        repeats = [_Repeat(draw, empty()) for draw in draws]
+        if self.cache is not None and can_be_kept(model for model, _ in readings):
+            names = names_of_images(images)
+            rest = fingerprint(
+                what, [(model, repr(each), Images(images, model).preparation) for model, each in readings]
+            )
+            for repeat in repeats:
+                # A repeat depends on the images that it shows alone: one with none of those that changed stays.
+                shown = fingerprint(rest, [[names[i] for i in repeat.drawn[part]] for part in parts])
+                repeat.load(Saved(self.cache, what, shown))
+        done = sum(repeat.done for repeat in repeats)
+        if done < len(parts) * self.repeats:
+            layers = sum(len(each) for _, each in readings)
+            total = len(parts) * self.repeats * layers
+            with tqdm(total=total, initial=done * layers, desc=what, unit="layer") as progress:
+                passes = GramPasses(
+                    readings, images, n=parts[0].stop, memory=memory, forward_batch=self.forward_batch
+                )
+                for repeat in repeats:
+                    repeat.go_on(parts, lambda drawn: passes.read(drawn, progress.update), empty, update)
+        return [repeat.sums for repeat in repeats]
 
 
-def _merged(parts: Sequence[A], empty: Callable[[], A]) -> A:
-    whole = empty()
-    for part in parts:
-        whole.merge(part)
-    return whole
+@dataclass
+class _Repeat(Generic[A]):
+    """One draw of images, and the sums of its minibatches that are done."""
+
+    drawn: np.ndarray
+    sums: A
+    done: int = 0
+    saved: Saved | None = None
+
+    def load(self, saved: Saved) -> None:
+        self.saved = saved
+        if state := saved.load():
+            self.sums.load_state_dict(state["sums"])
+            self.done = state["done"]
+
+    def save(self) -> None:
+        if self.saved is not None:
+            self.saved.save({"done": self.done, "sums": self.sums.state_dict()})
+
+    def go_on(
+        self,
+        parts: Sequence[slice],
+        read: Callable[[np.ndarray], CentredGrams],
+        empty: Callable[[], A],
+        update: Callable[[A, CentredGrams], None],
+    ) -> None:
+        begun_with, last_save = self.done, time.monotonic()
+        try:
+            for part in parts[self.done :]:
+                found = empty()
+                update(found, read(self.drawn[part]))
+                # Nothing is changed amid a minibatch: a call that is stopped there begins it anew.
+                whole = empty()
+                whole.merge(self.sums)
+                whole.merge(found)
+                self.sums, self.done = whole, self.done + 1
+                if time.monotonic() - last_save > _SAVE_EVERY:
+                    self.save()
+                    last_save = time.monotonic()
+        finally:
+            if self.done > begun_with:
+                self.save()
 
 
 def _draw(images: ImageSet | Tensor, number: int, seed: int) -> np.ndarray:
@@ -633,14 +627,14 @@ def minibatches(number_of_images: int, batch_size: int) -> list[slice]:
     """
     if batch_size < 4 or number_of_images < 4:
         raise ValueError(
-            f"number_of_images is {number_of_images} and batch_size {batch_size}; "
-            "unbiased HSIC needs at least 4 images in a minibatch."
+            f"There are {number_of_images} images for minibatches of at most {batch_size}; unbiased HSIC needs at "
+            "least 4 images in a minibatch."
         )
     ends = [len(part) for part in np.array_split(np.arange(number_of_images), -(-number_of_images // batch_size))]
     if ends[-1] < 4:
         raise ValueError(
-            f"{number_of_images} images in minibatches of at most {batch_size} leave {ends[-1]} images in "
-            "some; unbiased HSIC needs at least 4. Choose a number_of_images that batch_size divides."
+            f"{number_of_images} images in minibatches of at most {batch_size} leave {ends[-1]} images in some; "
+            "unbiased HSIC needs at least 4. Choose another number of images, or another size of minibatches."
         )
     stops = np.cumsum(ends).tolist()
     return [slice(stop - size, stop) for stop, size in zip(stops, ends, strict=True)]

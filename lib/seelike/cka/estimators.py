@@ -11,6 +11,8 @@ from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from seelike.streaming.accumulator import Accumulator
+
 # Features that are centred and multiplied at a time: a slice of some hundred images stays in cache. float32 adds
 # up over a slice, float64 over slices, so a few huge features drown only their own slice: CKA errs by 2e-6 at most
 # where one feature is 10,000 times the others.
@@ -461,7 +463,7 @@ def _u_centred_grams(xs: Mapping[Any, Any], to_gram: Callable[[Tensor], Tensor],
     return grams
 
 
-class MinibatchCKA:
+class MinibatchCKA(Accumulator):
     """CKA of all pairs of layers over minibatches: average the HSICs, divide once (Nguyen et al. 2020).
 
     Every minibatch counts the same, whatever its size, as in the paper, whose minibatches are equal. Each is
@@ -484,28 +486,14 @@ class MinibatchCKA:
         1.0
     """
 
-    def __init__(self) -> None:
-        """Start without layers: the first update names them."""
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all updates, and the names of the layers.
-
-        Example:
-            >>> similarity = MinibatchCKA()
-            >>> similarity.update({"a": torch.eye(5)[:, :2]})
-            >>> similarity.reset()
-            >>> similarity.names
-            ((), ())
-        """
-        self._rows: tuple[Hashable, ...] = ()
-        self._columns: tuple[Hashable, ...] | None = None  # None: the rows against themselves
-        self._hsic: dict[str, Tensor] = {}
+    # Columns that are None: the rows against themselves.
+    _names = ("row_names", "column_names", "cross", "rows", "columns")
 
     @property
     def names(self) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:
         """The names of the rows and of the columns of `compute()`; empty before the first update."""
-        return self._rows, self._rows if self._columns is None else self._columns
+        rows, columns = self._sums.get("row_names", ()), self._sums.get("column_names")
+        return rows, rows if columns is None else columns
 
     def update(self, xs: Mapping[Any, Any], ys: Mapping[Any, Any] | None = None) -> None:
         """Add a minibatch of features.
@@ -558,10 +546,10 @@ class MinibatchCKA:
         rows, columns = tuple(xs), None if ys is None else tuple(ys)
         if not rows or columns == ():
             raise ValueError(f"{'xs' if not rows else 'ys'} is empty; expected at least one layer.")
-        if self._rows:
-            self._check_names(rows, columns)
+        if self.count:
+            self._require_alike({"row_names": rows, "column_names": columns})
             # By name: an update whose mapping has another order still reaches its own rows.
-            xs = {name: xs[name] for name in self._rows}
+            xs = {name: xs[name] for name in self.names[0]}
             ys = None if ys is None else {name: ys[name] for name in self.names[1]}
         n = _common_n(xs)
         if ys is not None:
@@ -587,14 +575,12 @@ class MinibatchCKA:
             >>> similarity.compute()
             tensor([[1.]], dtype=torch.float64)
         """
-        rows, columns = xs.names, None if ys is None else ys.names
-        if self._rows:
-            self._check_names(rows, columns)
-            if (rows, columns) != (self._rows, self._columns):
+        names = {"row_names": xs.names, "column_names": None if ys is None else ys.names}
+        if self.count:
+            self._require_alike(names)
+            if any(self._sums[key] != value for key, value in names.items()):
                 raise ValueError("The order of the layers is not that of the first update. Give xs.of(names).")
-        sums = self._hsics(xs, ys)
-        self._rows, self._columns = rows, columns
-        self._add({key: value.cpu() for key, value in sums.items()})
+        self._add(1, names | {key: value.cpu() for key, value in self._hsics(xs, ys).items()})
 
     @staticmethod
     def _hsics(xs: CentredGrams, ys: CentredGrams | None) -> dict[str, Tensor]:
@@ -603,14 +589,26 @@ class MinibatchCKA:
             return {"cross": cross, "rows": cross.diag(), "columns": cross.diag()}
         return {"cross": xs.hsic(ys), "rows": xs.hsic_of_pairs(), "columns": ys.hsic_of_pairs()}
 
-    def _add(self, sums: Mapping[str, Tensor]) -> None:
-        self._hsic = {key: value + self._hsic.get(key, 0) for key, value in sums.items()}
+    def _joined(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        names = (sums["row_names"], sums["column_names"] or sums["row_names"])
+        rows, columns = (list(map(given.index, own)) for given, own in zip(names, self.names, strict=True))
+        return super()._joined(self._in_order(sums, rows, columns))
 
-    def _check_names(self, rows: tuple[Hashable, ...], columns: tuple[Hashable, ...] | None) -> None:
-        if (columns is None) != (self._columns is None):
-            before, now = ("without", "with") if self._columns is None else ("with", "without")
+    @staticmethod
+    def _in_order(sums: Mapping[str, Any], rows: list[int], columns: list[int]) -> dict[str, Any]:
+        return {
+            "cross": sums["cross"][rows][:, columns],
+            "rows": sums["rows"][rows],
+            "columns": sums["columns"][columns],
+        }
+
+    def _require_alike(self, sums: Mapping[str, Any]) -> None:
+        ours, theirs = self._sums["column_names"], sums["column_names"]
+        if (ours is None) != (theirs is None):
+            before, now = ("without", "with") if ours is None else ("with", "without")
             raise ValueError(f"Earlier updates came {before} ys, this one {now}. Use one MinibatchCKA for each.")
-        for which, given, known in (("xs", rows, self._rows), ("ys", columns or (), self._columns or ())):
+        both = (("xs", sums["row_names"], self._sums["row_names"]), ("ys", theirs or (), ours or ()))
+        for which, given, known in both:
             missing = [name for name in known if name not in given]
             extra = [name for name in given if name not in known]
             if missing or extra:
@@ -643,12 +641,11 @@ class MinibatchCKA:
         """
         self._check_computable(on_dead)
         # Roots before the product, which could overflow. A dead layer divides 0 by 0.
-        rows, columns = self._hsic["rows"].sqrt(), self._hsic["columns"].sqrt()
-        return self._hsic["cross"] / (rows[:, None] * columns)
+        rows, columns = self._sums["rows"].sqrt(), self._sums["columns"].sqrt()
+        return self._sums["cross"] / (rows[:, None] * columns)
 
     def _check_computable(self, on_dead: str) -> None:
-        if not self._rows:
-            raise RuntimeError("There is nothing to compute: call update() first.")
+        self._require_updates()
         if on_dead == "raise" and (dead := self.dead()):
             raise DeadLayerError(dead)
 
@@ -662,87 +659,8 @@ class MinibatchCKA:
             ('dead',)
         """
         rows, columns = self.names
-        sums = [*zip(rows, self._hsic["rows"], strict=True), *zip(columns, self._hsic["columns"], strict=True)]
+        sums = [*zip(rows, self._sums["rows"], strict=True), *zip(columns, self._sums["columns"], strict=True)]
         return tuple(dict.fromkeys(name for name, value in sums if value == 0))
-
-    def merge(self, other: "MinibatchCKA") -> None:
-        """Add what another accumulator saw, as if its updates had been made here.
-
-        Args:
-            other: It saw the same layers, on other images. It stays as it is.
-
-        Raises:
-            ValueError: The layers differ.
-
-        Example:
-            >>> whole, first, second = MinibatchCKA(), MinibatchCKA(), MinibatchCKA()
-            >>> a, b = torch.arange(20.0).sin().reshape(2, 5, 2)
-            >>> for part, batch in ((first, a), (second, b)):
-            ...     whole.update({"x": batch, "y": batch**2})
-            ...     part.update({"x": batch, "y": batch**2})
-            >>> first.merge(second)
-            >>> bool((first.compute() == whole.compute()).all())
-            True
-        """
-        if not other._rows:
-            return
-        if not self._rows:
-            self._rows, self._columns = other._rows, other._columns
-        self._check_names(other._rows, other._columns)
-        rows = [other._rows.index(name) for name in self._rows]
-        columns = [other.names[1].index(name) for name in self.names[1]]
-        self._add(self._in_order(other._hsic, rows, columns))
-
-    @staticmethod
-    def _in_order(hsic: Mapping[str, Tensor], rows: list[int], columns: list[int]) -> dict[str, Tensor]:
-        return {
-            "cross": hsic["cross"][rows][:, columns],
-            "rows": hsic["rows"][rows],
-            "columns": hsic["columns"][columns],
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors, for `torch.save`.
-
-        Returns:
-            The names of rows and columns (None: the rows against themselves), and the sums of HSICs over
-            minibatches.
-
-        Example:
-            >>> similarity = MinibatchCKA()
-            >>> similarity.update({"a": torch.arange(5.0)})
-            >>> list(similarity.state_dict())
-            ['row_names', 'column_names', 'cross', 'rows', 'columns']
-        """
-        return {"row_names": self._rows, "column_names": self._columns, **self._hsic}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, in place of what was here. Later updates go on from it.
-
-        Args:
-            state: What `state_dict()` gave.
-
-        Raises:
-            ValueError: It is not such a state.
-
-        Example:
-            >>> similarity, later = MinibatchCKA(), MinibatchCKA()
-            >>> similarity.update({"a": torch.arange(5.0)})
-            >>> later.load_state_dict(similarity.state_dict())
-            >>> later.compute()
-            tensor([[1.]], dtype=torch.float64)
-        """
-        fields = {"row_names", "column_names"}
-        sums = {key: value for key, value in state.items() if key not in fields}
-        expected = {"cross", "rows", "columns"} if state.get("row_names") else set()
-        if not fields <= set(state) or set(sums) != expected:
-            raise ValueError(
-                f"This is not the state of a MinibatchCKA: it has {sorted(state)}; expected "
-                f"{sorted(fields | expected)}. Give what state_dict() returned."
-            )
-        self._rows = tuple(state["row_names"])
-        self._columns = None if state["column_names"] is None else tuple(state["column_names"])
-        self._hsic = sums
 
 
 def _check_same_n(n: int, name: Hashable, ys: Mapping[Hashable, Any]) -> None:
@@ -778,10 +696,10 @@ class PairedCKA(MinibatchCKA):
         return {"cross": cross, "rows": xs.hsic_of_pairs(), "columns": ys.hsic_of_pairs()}
 
     @staticmethod
-    def _in_order(hsic: Mapping[str, Tensor], rows: list[int], columns: list[int]) -> dict[str, Tensor]:
+    def _in_order(sums: Mapping[str, Any], rows: list[int], columns: list[int]) -> dict[str, Any]:
         if rows != columns:
             raise ValueError("The pairs differ from those of the other accumulator. Merge what compared the same.")
-        return {key: value[rows] for key, value in hsic.items()}
+        return {key: sums[key][rows] for key in ("cross", "rows", "columns")}
 
     def compute(self, on_dead: Literal["raise", "nan"] = "raise") -> Float64[Tensor, " pairs"]:
         """Compute CKA of each pair from all updates so far.
@@ -797,4 +715,4 @@ class PairedCKA(MinibatchCKA):
             RuntimeError: There was no update.
         """
         self._check_computable(on_dead)
-        return self._hsic["cross"] / (self._hsic["rows"].sqrt() * self._hsic["columns"].sqrt())
+        return self._sums["cross"] / (self._sums["rows"].sqrt() * self._sums["columns"].sqrt())

@@ -19,10 +19,8 @@ The budget covers what the process holds already, the forward passes, the buffer
 matrices, which go to a temporary file where they would take more than half of what is left.
 """
 
-import os
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,10 +30,10 @@ from torch import Tensor, nn
 
 from seelike.cka.estimators import SLICE, CentredGrams, gram, naming, slices_at_once
 from seelike.data import ImageSet
-from seelike.models import Layer, preprocessing, read
+from seelike.models import Layer, read
 from seelike.models import layers as all_layers
 from seelike.models.measurable import require_measurable
-from seelike.streaming import HalvingBatch
+from seelike.streaming import HalvingBatch, Images
 from seelike.streaming.memory import LiveBytes, in_use, in_words, peak
 
 # Most images in a forward pass that only fills a buffer. More are no faster.
@@ -111,69 +109,6 @@ def read_until_last(
         read(model, layers, images, reduce)
 
 
-class Pictures:
-    """The images of a minibatch, prepared for a network some at a time, and the next while the last are in use.
-
-    Args:
-        images: An image set, or prepared images.
-        model: The network.
-        chosen: Indices of the images of the minibatch.
-
-    Example:
-        >>> pictures = Pictures(torch.arange(4.0)[:, None, None, None], nn.Conv2d(1, 1, 1), np.array([3, 1, 0]))
-        >>> pictures.take(0, 2).flatten()
-        tensor([3., 1.])
-    """
-
-    def __init__(self, images: ImageSet | Tensor, model: nn.Module, chosen: np.ndarray) -> None:
-        """Prepare nothing yet."""
-        self._images, self._chosen = images, chosen
-        like = next(model.parameters(), torch.empty(0))
-        self._device, self._dtype = like.device, like.dtype
-        if isinstance(images, ImageSet):
-            self._prepare = preprocessing(model)
-            self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-            self._ahead: dict[int, Future[Tensor]] = {}
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self._chosen)
-
-    def take(self, start: int, stop: int) -> Tensor:
-        """Prepare images, on the device and in the dtype of the network, and begin with as many after them."""
-        if isinstance(self._images, Tensor):
-            batch = self._images[torch.from_numpy(self._chosen[start:stop])]
-            return batch.to(self._device, self._dtype)
-        # What an earlier pass asked for beyond its last batch, or before a batch was halved, is not wanted.
-        self._ahead = {i: self._ahead[i] for i in range(start, stop) if i in self._ahead}
-        for i in range(start, min(2 * stop - start, len(self))):
-            if i not in self._ahead:
-                self._ahead[i] = self._pool.submit(self._one, self._images, int(self._chosen[i]))
-        batch = torch.stack([self._ahead.pop(i).result() for i in range(start, stop)])
-        return batch.to(self._device, self._dtype)
-
-    def take_all(self) -> Tensor:
-        """Prepare all images, without holding them twice."""
-        if isinstance(self._images, Tensor):
-            return self.take(0, len(self))
-        whole: Tensor | None = None
-        for start in range(0, len(self), _FORWARD_BATCH):
-            part = self.take(start, min(start + _FORWARD_BATCH, len(self)))
-            if whole is None:
-                whole = part.new_empty(len(self), *part.shape[1:])
-            whole[start : start + len(part)] = part
-        assert whole is not None
-        return whole
-
-    def close(self) -> None:
-        """Stop preparing."""
-        if isinstance(self._images, ImageSet):
-            self._pool.shutdown(cancel_futures=True)
-
-    def _one(self, images: ImageSet, i: int) -> Tensor:
-        return self._prepare(images[i])
-
-
 @dataclass(frozen=True)
 class _Size:
     """What a reading takes for one image."""
@@ -223,11 +158,7 @@ class _Network:
         self.sizes: dict[Hashable, _Size] = {}
         self.segments: list[_Segment] = []
         self.batch = HalvingBatch(1)
-        pictures = Pictures(images, model, np.arange(3))
-        try:
-            self._some = pictures.take_all()
-        finally:
-            pictures.close()
+        self._some = Images(images, model, np.arange(3))[:]
         # Of one image, layouts are ambiguous, and networks may take other ways.
         self._two, self._three = self._trace(2), self._trace(3)
 
@@ -445,16 +376,13 @@ class GramPasses:
             self._grams = None  # before there are others
             self._grams = CentredGrams(self._names, len(chosen), torch.float32, self._device, self._on_disk)
         for network in self._networks:
-            pictures = Pictures(self._images, network.model, chosen)
-            try:
-                if network.segments or not self._read_at_once(network, pictures, self._grams, done):
-                    self._read_in_passes(network, pictures, self._grams, done)
-            finally:
-                pictures.close()
+            images = Images(self._images, network.model, chosen)
+            if network.segments or not self._read_at_once(network, images, self._grams, done):
+                self._read_in_passes(network, images, self._grams, done)
         return self._grams
 
     def _read_at_once(
-        self, network: _Network, pictures: Pictures, grams: CentredGrams, done: Callable[[], object]
+        self, network: _Network, images: Images, grams: CentredGrams, done: Callable[[], object]
     ) -> bool:
         """Read all layers in one forward pass; tell whether memory sufficed, and if not, plan to use less."""
         ready: set[Hashable] = set()
@@ -462,27 +390,27 @@ class GramPasses:
         def take(layer: Layer, activation: Tensor) -> None:
             for reading in network.by_layer[layer.name]:
                 with naming(reading.name):
-                    grams[reading.name] = gram(reading.of(activation, len(pictures)))
+                    grams[reading.name] = gram(reading.of(activation, len(images)))
                 ready.add(reading.name)
                 done()
 
         with network.batch.or_half():
-            read_until_last(network.model, network.layers, pictures.take_all(), take)
+            read_until_last(network.model, network.layers, images[:], take)
         if len(ready) == len(network.sizes):
             return True
         self._plan_passes(network, min(network.batch.size, _FORWARD_BATCH))
         return False
 
     def _read_in_passes(
-        self, network: _Network, pictures: Pictures, grams: CentredGrams, done: Callable[[], object]
+        self, network: _Network, images: Images, grams: CentredGrams, done: Callable[[], object]
     ) -> None:
         stream: Tensor | None = None
         parts: dict[Hashable, Tensor] = {}
         for segment in network.segments:
             for group in segment.groups:
-                features = self._places(group, network.sizes, len(pictures))
+                features = self._places(group, network.sizes, len(images))
                 last = segment.stream if group is segment.groups[-1] else None
-                stream = self._pass(network, segment, features, pictures, stream, last)
+                stream = self._pass(network, segment, features, images, stream, last)
                 for piece, place in features.items():
                     with naming(piece.reading.name):
                         k = gram(place)
@@ -518,7 +446,7 @@ class GramPasses:
         network: _Network,
         segment: _Segment,
         features: dict[_Piece, Tensor],
-        pictures: Pictures,
+        images: Images,
         stream: Tensor | None,
         stream_to: Layer | None,
     ) -> Tensor | None:
@@ -531,32 +459,30 @@ class GramPasses:
             layers.append(stream_to)
         inside = [replace(each, module=each.module[len(segment.path) :].removeprefix(".")) for each in layers]
         module = network.model.get_submodule(segment.path)
-        start = 0
-        while start < len(pictures):
-            stop = min(start + network.batch.size, len(pictures))
+        from_stream = segment.path != "" and stream is not None
+        start = stop = 0
 
-            def take(layer: Layer, activation: Tensor, start: int = start, stop: int = stop) -> None:
-                nonlocal stream
-                if layer.name == _STREAM:
-                    if stream is None:
-                        stream = activation.new_empty(len(pictures), *activation.shape[1:])
-                    stream[start:stop] = activation
-                    return
-                for piece in by_layer[layer.name]:
-                    with naming(piece.reading.name):
-                        flat = piece.reading.of(activation, stop - start).reshape(stop - start, -1)
-                    features[piece][start:stop] = flat[:, piece.start : piece.stop]
+        def take(layer: Layer, activation: Tensor) -> None:
+            nonlocal stream
+            if layer.name == _STREAM:
+                if stream is None:
+                    stream = activation.new_empty(len(images), *activation.shape[1:])
+                stream[start:stop] = activation
+                return
+            for piece in by_layer[layer.name]:
+                with naming(piece.reading.name):
+                    flat = piece.reading.of(activation, stop - start).reshape(stop - start, -1)
+                features[piece][start:stop] = flat[:, piece.start : piece.stop]
 
-            finished = False
-            with network.batch.or_half():
-                # A copy of the stream, since the block may write into what it gets.
-                rows = (
-                    stream[start:stop].clone()
-                    if segment.path and stream is not None
-                    else pictures.take(start, stop)
-                )
-                read_until_last(module, inside, rows, take)
-                finished = True
-            if finished:
-                start = stop
+        size = network.batch.size
+        batches = [slice(first, first + size) for first in range(0, len(images), size)]
+        with closing(images.batches([] if from_stream else batches)) as prepared:
+            for batch in batches:
+                given = stream[batch] if stream is not None and from_stream else next(prepared)
+                for part, or_half in network.batch.parts(len(given)):
+                    start, stop = batch.start + part.start, batch.start + part.stop
+                    with or_half:
+                        # A copy, since what runs may write into what it gets.
+                        rows = given[part].clone() if from_stream else images.for_network(given[part], copy=True)
+                        read_until_last(module, inside, rows, take)
         return stream

@@ -1,16 +1,14 @@
 """Images in a fixed order, with or without classes, whatever they come from."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
-import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
-from torch import Tensor
 
 from seelike.data.files import decode
 
@@ -126,62 +124,6 @@ class ImageSet:
             return {}
         counts = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
         return dict(zip(self.class_names, counts, strict=True))
-
-    def batches(
-        self, transform: Callable[[Image.Image], Tensor], batch_size: int
-    ) -> Iterator[Float32[Tensor, "b c h w"]]:
-        """Transform the images and stack them, in order; the last batch may be smaller.
-
-        Args:
-            transform: Turns an image into a tensor [c, h, w], of the same shape for all images, such as
-                `seelike.models.preprocessing` gives.
-            batch_size: Images in a batch.
-
-        Returns:
-            Iterator over float32 tensors [b, c, h, w].
-
-        Raises:
-            ValueError: `batch_size` is less than 1; or, while iterating, an image cannot be decoded, or its tensor
-                is not [c, h, w] or of another shape than that of the first image. The error names the image.
-
-        Example:
-            >>> from seelike.data import load
-            >>> images = load("fashion-mnist/test").sample(100, seed=0)
-            >>> grey_levels = lambda image: torch.from_numpy(np.array(image))[None]
-            >>> [list(batch.shape) for batch in images.batches(grey_levels, batch_size=64)]
-            [[64, 1, 28, 28], [36, 1, 28, 28]]
-        """
-        # Not itself a generator, so that a wrong batch size is found by the call and not by the first batch.
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected 1 or more.")
-        return self._batches(transform, batch_size)
-
-    def _batches(self, transform: Callable[[Image.Image], Tensor], batch_size: int) -> Iterator[Tensor]:
-        shape = None
-        for start in range(0, len(self), batch_size):
-            tensors = []
-            for i in range(start, min(start + batch_size, len(self))):
-                tensor = transform(self[i])
-                if not isinstance(tensor, Tensor) or tensor.ndim != 3:
-                    found = f"shape {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(type(tensor))
-                    raise ValueError(
-                        f"The transform turned {self._title(i)} into {found}; expected a tensor [c, h, w]."
-                    )
-                shape = shape or tensor.shape
-                if tensor.shape != shape:
-                    raise ValueError(
-                        f"The transform turned {self._title(i)} into shape {list(tensor.shape)}, but "
-                        f"{self._title(0)} into {list(shape)}. Batches need equal shapes: let the transform "
-                        "resize and crop, and convert all images to grey or all to RGB."
-                    )
-                tensors.append(tensor)
-            yield torch.stack(tensors).float()
-
-    def _title(self, i: int) -> str:
-        place = self.places[i]
-        if isinstance(self.stored, np.ndarray):
-            return f"image {place} of {self.name}"
-        return str(self.stored[place])
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from seelike.models.loading import available, load, preprocessing
 from seelike.models.overview import size_and_accuracy
 from seelike.models.places import Place
 from seelike.models.precision import PRECISIONS, precision_of, with_precision
-from seelike.models.reading import read
+from seelike.models.reading import read, read_tokens
 from seelike.models.records import (
     TrainingRecord,
     accuracy_difference,
@@ -41,6 +41,7 @@ __all__ = [
     "precision_of",
     "preprocessing",
     "read",
+    "read_tokens",
     "residuals",
     "size_and_accuracy",
     "training_record",

@@ -16,6 +16,7 @@ All is read in evaluation mode, where dropouts and stochastic depths hand on wha
 is what is added, after LayerScale.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,8 @@ class Layer:
         side: What is read: the module's "output" or its first "input"; or of an addition in the module's own
             forward the "left" or "right" operand or the "sum".
         call: Which of the module's calls, or of its additions, in one forward pass is read, from 0.
-        stage: Number of the stage, from 0, where the blocks have several resolutions; else None.
+        stage: Number of the stage, from 0: a new one begins where there are fewer places than ever before. 0 for
+            all layers of a network of one resolution.
     """
 
     name: str
@@ -62,7 +64,7 @@ class Layer:
     module: str
     side: Side = "output"
     call: int = 0
-    stage: int | None = None
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,18 +144,25 @@ class Structure:
     def place(self, layer: Layer) -> Place:
         """Tell where the numbers of a layer are."""
         node = self._trace.node(layer.module, layer.side, layer.call)
+        if (
+            node is None
+            and layer.side in ("output", "input")
+            and (layer.module, layer.call) not in self._trace.calls
+        ):
+            raise RuntimeError(f"Layer {layer.name!r} did not fire: its module does not run that often.")
         if node is None:
             return Place(
                 layer.name,
                 (),
                 "vector",
                 None,
-                why="it did not fire, or gives no single tensor. Read another layer.",
+                why="it gives no single tensor. Read another layer.",
             )
         found = place_of(layer.name, node.codes, node.shape, self._trace.images, self._trace.tokens)
         for residual in self.residuals if found.grid is None else ():
             # What mixes all places is of the place that it is added to.
-            if layer in (residual.branch, residual.skip, *residual.operands):
+            at_addition = (residual.branch, residual.skip, *residual.operands)
+            if (layer.module, layer.side, layer.call) in {(x.module, x.side, x.call) for x in at_addition}:
                 module, call, _ = residual.addition
                 total = self._trace.node(module, "sum", call)
                 if total is not None and total.shape == node.shape:
@@ -344,6 +353,11 @@ def places(model: nn.Module, layers: Sequence[Layer], images: Any) -> dict[str, 
     Returns:
         The place of each layer, by its name.
 
+    Raises:
+        UnknownName: A layer is not of this network.
+        RuntimeError: A layer did not fire.
+        ValueError: Two layers have the same name, or the network does not run on such images.
+
     Example:
         >>> import timm
         >>> model = timm.create_model("resnet18").eval()
@@ -352,7 +366,17 @@ def places(model: nn.Module, layers: Sequence[Layer], images: Any) -> dict[str, 
         ((3, 2), (32.0, 32.0), 1)
     """
     found = structure(model, (images.shape[-2], images.shape[-1]))
-    return {layer.name: found.place(layer) for layer in layers}
+    known = dict(model.named_modules(remove_duplicate=False))
+    for layer in layers:
+        if layer.module not in known:
+            raise unknown_name(
+                "module", layer.module, known, f"Layer {layer.name!r} must be of this very network."
+            )
+    where = {layer.name: found.place(layer) for layer in layers}
+    if len(where) < len(layers):
+        twice = next(layer.name for layer in layers if [each.name for each in layers].count(layer.name) > 1)
+        raise ValueError(f"Layer {twice!r} is given twice. Results are kept by name: give it once.")
+    return where
 
 
 def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:
@@ -400,7 +424,7 @@ def _structure(model: nn.Module, seen: Trace) -> Structure:
     attentions = [(_block_of(attention, found), attention) for attention in seen.attentions]
     made = Structure(listed, named.residuals, attentions, "other", seen)
     outputs = [made.place(layer) for layer in listed if layer.kind == "block"]
-    made = replace(made, layers=_with_stages(listed, outputs), family=_family(model, seen, found, outputs))
+    made = replace(made, layers=_with_stages(made), family=_family(model, seen, found, outputs))
     at = {layer.name: layer for layer in made.layers}
 
     def listed_as(layer: Layer) -> Layer:
@@ -413,18 +437,15 @@ def _structure(model: nn.Module, seen: Trace) -> Structure:
     return replace(made, residuals=residuals)
 
 
-def _with_stages(listed: Sequence[Layer], outputs: Sequence[Place]) -> list[Layer]:
-    """Stages are runs of blocks of one grid. Layers outside belong to the block before, or else to the first."""
-    stage, stages = 0, []
-    for place, before in zip(outputs, [None, *outputs], strict=False):
-        stage += before is not None and place.grid != before.grid
-        stages.append(stage)
-    if stage == 0:
-        return list(listed)
-    current, result = 0, []
-    for layer in listed:
-        current = current if layer.block is None else stages[layer.block - 1]
-        result.append(replace(layer, stage=current))
+def _with_stages(seen: Structure) -> list[Layer]:
+    """Blocks begin stages, or where there are none, any layer; what lies outside belongs to the one before."""
+    by_block = {layer.block: layer for layer in seen.layers if layer.kind == "block"}
+    stage, fewest, result = -1, math.inf, []
+    for layer in seen.layers:
+        grid = seen.place(by_block.get(layer.block, layer)).grid if layer.block or not by_block else None
+        if grid is not None and 1 < math.prod(grid) < fewest:
+            stage, fewest = stage + 1, math.prod(grid)
+        result.append(replace(layer, stage=max(stage, 0)))
     return result
 
 

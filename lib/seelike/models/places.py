@@ -33,7 +33,7 @@ class Place:
         axes: Which axes have the places.
         prefix: What the tokens without a place are, in their order: "cls", "register", "distillation" or "other".
         grid: Rows and columns of places; None where they make none.
-        patch_size: Height and width in pixels of what a place stands for: the distance to the next one.
+        patch_size: Height and width in pixels of what a place stands for, the distance to the next one; else NaN.
         why: Why there is no grid, as a whole sentence; else empty.
         order: Which token of the network each of `tokens` is; None where they come in that order.
 
@@ -53,7 +53,7 @@ class Place:
     axes: tuple[int, ...] = ()
     prefix: tuple[Prefix, ...] = ()
     grid: tuple[int, int] | None = None
-    patch_size: tuple[float, float] | None = None
+    patch_size: tuple[float, float] = (math.nan, math.nan)
     why: str = ""
     order: Int64[Tensor, " tokens"] | None = None
 
@@ -66,14 +66,6 @@ class Place:
     def num_tokens(self) -> int:
         """How many tokens there are, those without a place among them."""
         return math.prod(self.shape) // self.width
-
-    @property
-    def pixels(self) -> tuple[float, float]:
-        """Height and width in pixels of what a place stands for; whole numbers where they are."""
-        self.require_grid()
-        assert self.patch_size is not None
-        height, width = (int(size) if size == int(size) else size for size in self.patch_size)
-        return height, width
 
     @property
     def has_cls(self) -> bool:

@@ -5,10 +5,12 @@ In *mixed* precision the matrix products and convolutions of a network are compu
 16-bit activations is a product of 32 bits or more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
+from types import MethodType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ from seelike.errors import unknown_name
 
 PRECISIONS = ("float32", "mixed")
 _DEVICES = ("cpu", "cuda", "mps")
+_OWN: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 def with_precision(model: nn.Module, precision: str) -> nn.Module:
@@ -54,6 +57,7 @@ def with_precision(model: nn.Module, precision: str) -> nn.Module:
             return forward(*inputs, **options)
 
     in_sixteen_bits.precision = precision  # type: ignore[attr-defined]
+    _OWN.add(in_sixteen_bits)
     model.forward = in_sixteen_bits  # type: ignore[method-assign]
     return model
 
@@ -66,6 +70,20 @@ def precision_of(model: nn.Module) -> str:
         'float32'
     """
     return getattr(model.forward, "precision", "float32")
+
+
+def is_own(forward: Any) -> bool:
+    """Tell whether a network's `forward` is what `with_precision` made of that of its class, and of no other.
+
+    Example:
+        >>> model = with_precision(nn.Linear(1, 1), "mixed")
+        >>> is_own(model.forward), is_own(lambda x: x)
+        (True, False)
+    """
+    if not any(forward is own for own in _OWN):
+        return False
+    inside = forward.__wrapped__
+    return isinstance(inside, MethodType) and inside.__func__ is getattr(type(inside.__self__), "forward", None)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seelike.errors import unknown_name
-from seelike.models.layers import Layer
+from seelike.models.layers import Layer, places
 from seelike.models.measurable import require_measurable
 from seelike.models.precision import as_given
 from seelike.models.trace import Additions, Running
@@ -85,6 +85,42 @@ def read(
             "network does not use them, or it was compiled before: read it uncompiled."
         )
     return {layer.name: results[layer.name] for layer in layers}
+
+
+def read_tokens(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    images: Float[Tensor, "n channels height width"],
+    reduce: Callable[[Layer, Tensor], Any] | None = None,
+) -> dict[str, Any]:
+    """Read layers as tokens `[n, t, d]`: those without a place first, then row by row (`Place.tokens`).
+
+    Args:
+        model: A network in evaluation mode.
+        layers: Layers of this network.
+        images: Preprocessed images.
+        reduce: As in `read`, called with tokens.
+
+    Returns:
+        As `read`.
+
+    Raises:
+        ValueError: It is not known which axis of a layer has the channels; or as `read`.
+
+    Example:
+        >>> import timm
+        >>> from seelike.models import layers
+        >>> model = timm.create_model("test_resnet").eval()
+        >>> read_tokens(model, layers(model, ["block 4"]), torch.zeros(2, 3, 160, 160))["block 4"].shape
+        torch.Size([2, 25, 96])
+    """
+    where = places(model, layers, images)
+
+    def as_tokens(layer: Layer, activation: Tensor) -> Any:
+        tokens = where[layer.name].tokens(activation)
+        return tokens.clone() if reduce is None else reduce(layer, tokens)
+
+    return read(model, layers, images, as_tokens)
 
 
 @contextmanager

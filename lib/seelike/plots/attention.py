@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seelike.claims import mean_and_uncertainty
 from seelike.sections.local_global import Heads
+from seelike.uncertainty import mean_and_uncertainty
 
 _MARKERS = ("o", "s", "^", "D")
 _NAMES = ("first block", "second block", "last block but one", "last block")
@@ -126,7 +126,7 @@ def head_map(heads: Heads, block: int, head: int, attention: Float[np.ndarray, "
 def subsets_of_heads(
     panels: Mapping[str, tuple[Float[np.ndarray, " subsets"], Float[np.ndarray, "repeats subsets"]]],
 ) -> Figure:
-    """Draw CKA of subsets of heads with low layers of a ResNet, against their attention distance (Figure 5).
+    """Draw CKA of subsets of heads with low layers of a CNN, against their attention distance (Figure 5).
 
     Args:
         panels: For each name in the legend, mean distance of each subset in pixels and its CKA, per repeat.
@@ -157,7 +157,7 @@ def subsets_of_heads(
             capsize=2,
             label=name,
         )
-    axes.set(xlabel="mean attention distance of the subset (pixels)", ylabel="CKA with low ResNet layers")
+    axes.set(xlabel="mean attention distance of the subset (pixels)", ylabel="CKA with low CNN layers")
     figure.legend(loc="outside lower center")
     return figure
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import matplotlib
 import numpy as np
@@ -12,21 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from seelike.cka import ModelComparison
+from seelike.models import Layer
 
 # Perceptually uniform, readable with every kind of colour vision, and in print.
 _CKA_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.6")
 _BLOCK_NUMBERS_ON_AN_AXIS = 7
 # Letters, at ten points, that fit along one side of a map. Longer names are written smaller.
 _LETTERS_ON_A_SIDE = 26
-
-
-@runtime_checkable
-class HasBlock(Protocol):
-    """What a map needs of a layer: the number of its block, None outside of blocks."""
-
-    @property
-    def block(self) -> int | None:
-        """The number of the layer's block, counted from 1."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +35,8 @@ class CKAMap:
     """
 
     matrix: Float[np.ndarray, "y x"]
-    y_layers: Sequence[HasBlock]
-    x_layers: Sequence[HasBlock]
+    y_layers: Sequence[Layer]
+    x_layers: Sequence[Layer]
     y_label: str = ""
     x_label: str = ""
     title: str = ""
@@ -63,8 +54,8 @@ class CKAMap:
 
 def cka_map(
     matrix: Float[np.ndarray, "y x"],
-    y_layers: Sequence[HasBlock],
-    x_layers: Sequence[HasBlock],
+    y_layers: Sequence[Layer],
+    x_layers: Sequence[Layer],
     *,
     y_label: str = "",
     x_label: str = "",
@@ -90,8 +81,7 @@ def cka_map(
         ValueError: The numbers of layers are not those of the matrix.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> layers = [SimpleNamespace(block=number) for number in (None, 1, 1, 2)]
+        >>> layers = [Layer("", "", number, 0.0, "") for number in (None, 1, 1, 2)]
         >>> figure = cka_map(np.eye(4), layers, layers, y_label="vit", x_label="vit")
         >>> figure.axes[0].get_xlabel()
         'vit\nlayers, by block'
@@ -141,8 +131,7 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
         ValueError: There is nothing to draw.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> layers = [SimpleNamespace(block=number) for number in (None, 1, 1, 2)]
+        >>> layers = [Layer("", "", number, 0.0, "") for number in (None, 1, 1, 2)]
         >>> maps = [CKAMap(np.eye(4), layers, layers, title=name) for name in ("vit", "resnet", "mixer")]
         >>> [axes.get_title() for axes in cka_maps(maps).axes]
         ['vit', 'resnet', 'mixer', '']
@@ -186,8 +175,7 @@ def pairs_of_images(
         The figure. As the last expression of a cell it is shown.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> layers = [SimpleNamespace(block=number) for number in (1, 2)]
+        >>> layers = [Layer("", "", number, 0.0, "") for number in (1, 2)]
         >>> gram = np.array([[0.0, 1.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
         >>> figure = pairs_of_images(CKAMap(np.eye(2), layers, layers), 0, 1, gram, -gram)
         >>> figure.axes[1].get_title()
@@ -242,7 +230,7 @@ def _size(name: str) -> float:
     return min(10.0, 10 * _LETTERS_ON_A_SIDE / max(1, len(name)))
 
 
-def _block_starts(layers: Sequence[HasBlock]) -> list[tuple[float, int]]:
+def _block_starts(layers: Sequence[Layer]) -> list[tuple[float, int]]:
     """The edge before the first layer of each block, and the number of the block."""
     starts, previous = [], None
     for index, layer in enumerate(layers):

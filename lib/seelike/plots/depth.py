@@ -7,8 +7,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from seelike.claims import mean_and_uncertainty
 from seelike.plots.style import DASHES
+from seelike.uncertainty import mean_and_uncertainty
 
 # For each name in the legend: relative depths, values, and half the height of the band.
 Lines = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]

@@ -17,7 +17,7 @@ Source: Raghu et al. (2021), Section 7 and Appendices A, D and F.
 
 from seelike.probes.estimator import RidgeProbe
 from seelike.probes.layers import TOKENS, Labelled, ProbeAccuracy, few_shot, patch_side, probe_layers
-from seelike.probes.ridge import STRENGTHS, held_out_part
+from seelike.probes.strength import STRENGTHS, held_out_part
 
 __all__ = [
     "STRENGTHS",

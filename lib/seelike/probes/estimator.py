@@ -1,39 +1,46 @@
 """Linear probe by ridge regression, as an estimator of scikit-learn."""
 
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from seelike.errors import unknown_name
-from seelike.probes.ridge import (
-    STRENGTHS,
-    RidgeFit,
-    check_strengths,
-    fit_held_out,
-    fit_leave_one_out,
-    held_out_part,
-)
+from seelike.probes.labels import as_labels, require_same_kind
+from seelike.probes.leave_one_out import leave_one_out_scores
+from seelike.probes.ridge import factorise, ridge_path
+from seelike.probes.strength import STRENGTHS, best_strength, check_strengths, held_out_part
+
+# seelike does not need scikit-learn. Where it is, the probe is an estimator of it: with parameters by name, tags,
+# and the errors that its users catch.
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.exceptions import NotFittedError
+except ImportError:
+    BaseEstimator, ClassifierMixin = type("BaseEstimator", (), {}), type("ClassifierMixin", (), {})
+    NotFittedError = ValueError
 
 # Numbers of features that are worked on at a time: on the CPU so many that they stay in cache.
 _CHUNK_ON_CPU, _CHUNK_ON_GPU = 2**20, 2**27
 
 
-class RidgeProbe:
+class RidgeProbe(ClassifierMixin, BaseEstimator):
     """Linear probe by ridge regression, for one problem or many at once: an estimator as in scikit-learn.
+
+    Of the strengths it takes the one whose outputs point most nearly to the targets, in the mean over images that
+    the regression has not seen; of equal ones (for two classes: of equal accuracies) that of the least squared
+    error. `seelike.probes.strength` says why. scikit-learn's RidgeClassifierCV goes by squared error alone, which
+    is far from the best strength where there are many classes with few images each.
 
     Args:
         alphas: Strengths to choose from, for each problem by itself.
-        held_out: None chooses by exact leave-one-out: the least squared error, as scikit-learn's
-            RidgeClassifierCV does. A share, such as 0.2, holds out so much of each class and chooses by accuracy
-            there (of equal ones the strongest); then all images are fitted with that strength.
+        held_out: Which images the regression has not seen. None: each image under the regression of all the
+            others, exactly. A share, such as 0.2: so much of each class is held out; in the end all images are
+            fitted with the strength chosen.
         seed: Of drawing the images that are held out.
 
     Attributes:
@@ -65,66 +72,35 @@ class RidgeProbe:
         self.held_out = held_out
         self.seed = seed
 
-    def __repr__(self) -> str:
-        """Show the parameters."""
-        return f"RidgeProbe({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Give the parameters by name; `deep` is there for scikit-learn.
-
-        Example:
-            >>> RidgeProbe(alphas=[1.0]).get_params()
-            {'alphas': [1.0], 'held_out': None, 'seed': 0}
-        """
-        return {"alphas": self.alphas, "held_out": self.held_out, "seed": self.seed}
-
-    def set_params(self, **parameters: Any) -> "RidgeProbe":
-        """Set parameters by name.
-
-        Raises:
-            UnknownName: There is no such parameter.
-
-        Example:
-            >>> RidgeProbe().set_params(held_out=0.2).held_out
-            0.2
-        """
-        for name, value in parameters.items():
-            if name not in self.get_params():
-                raise unknown_name("parameter of RidgeProbe", name, self.get_params())
-            setattr(self, name, value)
-        return self
-
     def fit(self, X: Any, y: Any) -> "RidgeProbe":
         """Fit each problem.
 
         Args:
             X: Features `[..., n, d]`, a tensor of any floating dtype or something that NumPy can read. The axes
                 before are problems of their own, such as layers and tokens.
-            y: Class of each image, `[n]`: integers, strings, or what else can be sorted.
+            y: Class of each image, `[n]`: whole numbers or strings.
 
         Returns:
             The estimator. Its attributes are tensors where `X` is one, else NumPy arrays.
 
         Raises:
             TypeError: `X` is sparse.
-            ValueError: Shapes do not fit, there are fewer than two classes or NaN or infinite numbers, or a
-                parameter is out of range.
+            ValueError: Shapes do not fit, there are fewer than two classes or NaN or infinite numbers, labels are
+                no classes, or a parameter is out of range.
         """
         strengths = check_strengths(self.alphas)
         features = _as_features(X)
-        labels = _as_labels(y, features.shape[-2])
-        classes, places = np.unique(labels, return_inverse=True)
+        classes, places = np.unique(as_labels(y, features.shape[-2]), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"The labels have {len(classes)} class; a probe needs at least 2 classes.")
-        indices = torch.from_numpy(places.reshape(-1)).to(features.device)
-        fit: Callable[[Tensor], RidgeFit]
-        if self.held_out is None:
-            fit = partial(fit_leave_one_out, labels=indices, num_classes=len(classes), strengths=strengths)
-        else:
-            held_out = held_out_part(indices.cpu(), float(self.held_out), self.seed).to(features.device)
-            fit = partial(
-                fit_held_out, labels=indices, num_classes=len(classes), strengths=strengths, held_out=held_out
-            )
+        labels = torch.from_numpy(places.reshape(-1))
+        fit = partial(
+            _fit,
+            labels=labels.to(features.device),
+            num_classes=len(classes),
+            strengths=strengths,
+            held_out=None if self.held_out is None else held_out_part(labels, self.held_out, self.seed, classes),
+        )
         problems = features.shape[:-2]
         weights, intercept, strength = _over_problems(fit, features.reshape(-1, *features.shape[-2:]))
         convert = _to_kind_of(X, torch.promote_types(features.dtype, torch.float32))
@@ -174,17 +150,22 @@ class RidgeProbe:
         Returns:
             The share of images that are classified rightly, for each problem.
 
+        Raises:
+            ValueError: Classes are numbers here and names there.
+
         Example:
             >>> RidgeProbe().fit([[0.0], [1.0], [4.0], [5.0]], [0, 0, 1, 1]).score([[0.5], [9.0]], [0, 7])
             0.5
         """
         predicted = self.predict(X)
-        accuracy = (predicted == _as_labels(y, predicted.shape[-1])).mean(axis=-1)
+        labels = as_labels(y, predicted.shape[-1])
+        require_same_kind(labels, self.classes_, "y", "the probe was fitted to")
+        accuracy = (predicted == labels).mean(axis=-1)
         return float(accuracy) if accuracy.ndim == 0 else accuracy
 
     def _outputs(self, X: Any) -> Float64[Tensor, "*problems n classes"]:
         if not hasattr(self, "coef_"):
-            raise _not_fitted()
+            raise NotFittedError("This RidgeProbe is not fitted yet. Call fit(X, y) first.")
         features = _as_features(X)
         if features.shape[-1] != self.n_features_in_:
             raise ValueError(
@@ -200,28 +181,25 @@ class RidgeProbe:
             )
         return features.double() @ coef.to(features.device).mT + intercept.to(features.device)[..., None, :]
 
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn what this is. Only scikit-learn asks, so it is there."""
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(),
-        )
-
-
-def _not_fitted() -> Exception:
-    return _of_sklearn("NotFittedError", ValueError)("This RidgeProbe is not fitted yet. Call fit(X, y) first.")
-
-
-def _of_sklearn(name: str, otherwise: type[Exception]) -> Any:
-    """What scikit-learn's users catch, where there is scikit-learn; seelike does not need it."""
-    try:
-        return getattr(import_module("sklearn.exceptions"), name)
-    except ImportError:
-        return otherwise
+def _fit(
+    features: Float[Tensor, "problems n d"],
+    labels: Int64[Tensor, "n"],
+    num_classes: int,
+    strengths: Float64[Tensor, "strengths"],
+    held_out: Bool[Tensor, "n"] | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose the strength of each problem; give weights, intercepts and strengths."""
+    path, directions = factorise(features, labels, num_classes)
+    if held_out is None:
+        scores = leave_one_out_scores(path, directions, labels, strengths)
+    else:
+        of_the_others = ridge_path(features[:, ~held_out], labels[~held_out], num_classes)
+        seen, own = features[:, held_out].to(path.mean.device), labels[held_out].to(path.mean.device)
+        scores = of_the_others.scores(seen, own, strengths).mean(dim=0)
+    strength = best_strength(scores, strengths)
+    ridge = path.at(strength)
+    return ridge.weights, ridge.intercept, strength
 
 
 def _to_kind_of(X: Any, dtype: torch.dtype) -> Callable[[Tensor], Any]:
@@ -261,29 +239,9 @@ def _as_features(X: Any) -> Float[Tensor, "*problems n d"]:
     return features
 
 
-def _as_labels(y: Any, n: int) -> np.ndarray:
-    if y is None:
-        raise ValueError("RidgeProbe requires y to be passed, but the target y is None.")
-    labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        warnings.warn(
-            f"A column-vector y was passed when a 1d array was expected: y is of shape {labels.shape}. It is "
-            "taken as y[:, 0].",
-            _of_sklearn("DataConversionWarning", UserWarning),
-            stacklevel=3,
-        )
-        labels = labels[:, 0]
-    if labels.shape != (n,):
-        raise ValueError(f"y is of shape {labels.shape}; expected the class of each of the {n} images, ({n},).")
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all():
-            raise ValueError("Input y contains NaN or infinity (inf).")
-        if (labels != np.floor(labels)).any():
-            raise ValueError("Unknown label type: continuous. y must be classes, not measurements.")
-    return labels
-
-
-def _over_problems(fit: Callable[[Tensor], RidgeFit], features: Float[Tensor, "problems n d"]) -> RidgeFit:
+def _over_problems(
+    fit: Callable[[Tensor], tuple[Tensor, ...]], features: Float[Tensor, "problems n d"]
+) -> list[Tensor]:
     """Fit chunks of problems: on the CPU side by side, since one eigendecomposition hardly gains from a core."""
     on_cpu = features.device.type == "cpu"
     largest = _CHUNK_ON_CPU if on_cpu else _CHUNK_ON_GPU
@@ -298,4 +256,4 @@ def _over_problems(fit: Callable[[Tensor], RidgeFit], features: Float[Tensor, "p
             torch.set_num_threads(threads)
     else:
         fits = [fit(chunk) for chunk in chunks]
-    return RidgeFit(*(torch.cat(parts) for parts in zip(*fits, strict=True)))
+    return [torch.cat(parts) for parts in zip(*fits, strict=True)]

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -33,23 +33,15 @@ from seelike.errors import unknown_name
 from seelike.models import Layer, Place, places, read
 from seelike.models import layers as all_layers
 from seelike.models.measurable import require_measurable
-from seelike.probes.ridge import (
-    STRENGTHS,
-    RidgePath,
-    RidgeSums,
-    check_strengths,
-    held_out_part,
-    strongest_of_best,
-)
+from seelike.probes.labels import as_labels, require_same_kind
+from seelike.probes.ridge import RidgeSums
+from seelike.probes.strength import STRENGTHS, best_strength, check_strengths, held_out_part
 from seelike.streaming import Images, accumulate, fingerprint
 from seelike.streaming.memory import number_of_bytes
 from seelike.streaming.moments import Moments
 
 TOKENS = ("cls", "first", "each", "mean", "mean of spatial", "mean but first")
-Labelled = ImageSet | tuple[Tensor, Any]
-
-# Numbers of features that are worked on at a time: on the CPU so many that they stay in cache.
-_CHUNK_ON_CPU, _CHUNK_ON_GPU = 2**20, 2**27
+Labelled = ImageSet | tuple[ImageSet | Tensor, Any]
 
 
 def few_shot(images: ImageSet, per_class: int, seed: int) -> ImageSet:
@@ -143,7 +135,7 @@ def probe_layers(
     tokens: str | Sequence[str] = "cls",
     layers: Sequence[str] | None = None,
     alphas: Sequence[float] = STRENGTHS,
-    held_out: Labelled | float = 0.2,
+    held_out: Labelled | SupportsFloat = 0.2,
     seed: int = 0,
     batch_size: int = 64,
     memory: str | int = "8GB",
@@ -153,9 +145,11 @@ def probe_layers(
 
     Args:
         model: A network in evaluation mode.
-        train: Training images: an image set with classes, or prepared images `[n, channels, height, width]` with
-            their labels `[n]`. The paper takes 10 of each class: see `few_shot`.
-        test: Test images, in the same way, of classes that the training images have.
+        train: Training images: an image set with classes; or images, such as prepared ones `[n, channels, height,
+            width]`, with the class of each `[n]`, a whole number or a string. The paper takes 10 of each class:
+            see `few_shot`.
+        test: Test images, in the same way, of classes that the training images have. Classes are matched by name,
+            or by number where none of the images have names.
         tokens: What is probed, in one pass also several: "cls", the CLS token; "first", whatever token comes
             first; "each" token by itself; the "mean" of all, the "mean of spatial" tokens (without CLS and
             registers), or the "mean but first" (Figure 11, right). A ResNet's tokens are its locations, with
@@ -163,7 +157,8 @@ def probe_layers(
         layers: Names of layers; None takes the output of every block.
         alphas: Strengths to choose from, for each layer and token by itself.
         held_out: Images to choose the strength by, in the same way as `train`; or the share of the training
-            images of each class to hold out for it, and then the probes are trained on all of them.
+            images of each class to hold out for it, and then the probes are trained on all of them. Chosen is the
+            strength whose outputs point most nearly to the targets there (`seelike.probes.strength`).
         seed: Of drawing the share that is held out.
         batch_size: Most images in a forward pass. The result does not depend on it.
         memory: What sums and weights may take, about: bytes, or text such as "8GB". Where they need more, the
@@ -175,8 +170,8 @@ def probe_layers(
 
     Raises:
         UnknownName: There is no such layer, or no such choice of tokens.
-        ValueError: The network is in training mode or has no such token, images have no labels, test images are
-            of other classes, or there are too few images of a class.
+        ValueError: The network is in training mode or has no such token, images have no classes, test images are
+            of other classes, classes are fractions or cannot be matched, or there are too few images of a class.
 
     Example:
         >>> from seelike.data import load
@@ -197,64 +192,89 @@ def probe_layers(
         if kind not in TOKENS:
             raise unknown_name("choice of tokens", kind, TOKENS)
     chosen = all_layers(model, names=layers, kinds=["block"] if layers is None else None)
-    training = _labelled(train, "train")
-    classes = training.labels.unique()
-    if len(classes) < 2:
-        raise ValueError(f"train has images of {len(classes)} class; a probe needs at least 2 classes.")
-    parts = {"train": training.renumbered(classes), "test": _labelled(test, "test").renumbered(classes)}
-    refit = isinstance(held_out, float)
-    if isinstance(held_out, float):
-        left = held_out_part(parts["train"].labels, held_out, seed)
+    given = {"train": train, "test": test}
+    refit = not isinstance(held_out, ImageSet | tuple | list)
+    parts = _matched(given if refit else {**given, "held out": held_out})
+    num_classes, num_images = len(parts["train"].classes), len(parts["train"].labels)
+    if refit:
+        left = held_out_part(parts["train"].labels, held_out, seed, parts["train"].classes)
         parts["held out"] = parts["train"].select(left)
         parts["train"] = parts["train"].select(~left)
-    else:
-        parts["held out"] = _labelled(held_out, "held_out").renumbered(classes)
     readings = _readings(model, chosen, kinds, parts["train"].images)
     # What earlier passes saw is in the result of the later ones, and so in the key of what is kept of them.
-    settings = f"{kinds} {strengths.tolist()} {refit}"
+    settings = f"{kinds} {strengths.tolist()} by agreement {refit}"
     if cache is not None:
         shown = [Images(part.images, model).fingerprint() + fingerprint(part.labels) for part in parts.values()]
         settings += f" {shown}"
     rows: list[ProbeAccuracy] = []
-    for group in _groups(readings, len(classes), len(training.labels), budget):
+    for group in _groups(readings, num_classes, num_images, budget):
         names = [reading.layer.name for reading in group]
         passes = {"batch_size": batch_size, "cache": cache, "settings": f"{settings} {names}"}
-        rows += _probe_group(model, group, parts, len(classes), strengths, refit, passes)
+        rows += _probe_group(model, group, parts, num_classes, strengths, refit, passes)
     return rows
 
 
 @dataclass(frozen=True)
 class _LabelledImages:
     images: ImageSet | Tensor
-    labels: Int64[Tensor, "n"]
-    what: str
+    labels: Int64[Tensor, "n"]  # places in the classes
+    classes: np.ndarray
 
     def select(self, which: Tensor) -> "_LabelledImages":
         places = which.nonzero()[:, 0]
-        if isinstance(self.images, ImageSet):
-            return _LabelledImages(self.images.select(places.numpy()), self.labels[places], self.what)
-        return _LabelledImages(self.images[places], self.labels[places], self.what)
+        chosen = self.images.select(places.numpy()) if isinstance(self.images, ImageSet) else self.images[places]
+        return _LabelledImages(chosen, self.labels[places], self.classes)
 
-    def renumbered(self, classes: Tensor) -> "_LabelledImages":
-        unseen = self.labels[~torch.isin(self.labels, classes)].unique()
-        if len(unseen):
+
+def _matched(given: Mapping[str, Any]) -> dict[str, _LabelledImages]:
+    """Number the classes of training and other images alike: those that the training images have, from 0."""
+    read = {what: _images_and_classes(some, what) for what, some in given.items()}
+    if any(names != read["train"][2] for _, _, names in read.values()):
+        # Numbers mean the same only in sets of the same names.
+        read = {
+            what: (images, _by_name(labels, names, what), None) for what, (images, labels, names) in read.items()
+        }
+    classes = np.unique(read["train"][1])
+    if len(classes) < 2:
+        raise ValueError(f"train has images of {len(classes)} class; a probe needs at least 2 classes.")
+    matched = {}
+    for what, (images, labels, _) in read.items():
+        require_same_kind(labels, classes, what, "train")
+        if len(unseen := np.setdiff1d(labels, classes)):
             raise ValueError(
-                f"{self.what} has images of classes {unseen.tolist()[:5]}, of which train has none. No probe can "
-                "be right there: leave them out, or add such images to train."
+                f"{what} has images of classes {unseen.tolist()[:5]}, of which train has none. No probe can be "
+                "right there: leave them out, or add such images to train."
             )
-        return _LabelledImages(self.images, torch.searchsorted(classes, self.labels), self.what)
+        matched[what] = _LabelledImages(images, torch.from_numpy(np.searchsorted(classes, labels)), classes)
+    return matched
 
 
-def _labelled(given: Labelled, what: str) -> _LabelledImages:
-    images, labels = (given, given.labels) if isinstance(given, ImageSet) else given
-    if labels is None:
-        raise ValueError(f"{what} has no classes. Give an image set with classes, or (images, labels).")
-    numbers = torch.tensor(np.asarray(labels), dtype=torch.int64)
-    if numbers.shape != (len(images),):
+def _images_and_classes(given: Any, what: str) -> tuple[ImageSet | Tensor, np.ndarray, list[str] | None]:
+    """Give images, their classes, and, where these are places in a list of names, the names."""
+    names = None
+    if isinstance(given, ImageSet):
+        images, labels, names = given, given.labels, given.class_names
+        if labels is None:
+            raise ValueError(f"{what} has no classes. Give an image set with classes, or (images, labels).")
+    elif isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], ImageSet | Tensor):
+        images, labels = given
+    else:
         raise ValueError(
-            f"{what} has {len(images)} images and labels of shape {list(numbers.shape)}; expected one for each."
+            f"{what} is of type {type(given).__name__}; expected an image set with classes, or (images, labels), "
+            "with images a tensor [n, channels, height, width]."
         )
-    return _LabelledImages(images, numbers, what)
+    return images, as_labels(labels, len(images), f"labels of {what}"), names
+
+
+def _by_name(labels: np.ndarray, names: list[str] | None, what: str) -> np.ndarray:
+    if names is None:
+        return labels
+    if twice := [name for name in set(names) if names.count(name) > 1]:
+        raise ValueError(
+            f"{what} has several classes of the name {twice[0]!r}, so that they cannot be matched with those of "
+            "other images by name. Give each a name of its own."
+        )
+    return np.array(names)[labels]
 
 
 @dataclass(frozen=True)
@@ -422,8 +442,10 @@ def _probe_group(
     paths = {name: each.path() for name, each in sums.items()}
 
     def scores_of(name: str, features: Tensor, labels: Tensor) -> dict[str, Any]:
-        scores = Moments()
-        scores.update(_hits(paths[name], features, labels, strengths).double())
+        device, scores = paths[name].mean.device, Moments()
+        scores.update(
+            paths[name].scores(features.movedim(0, -2).to(device), labels.to(device), strengths.to(device))
+        )
         return {f"{name} score": scores, **(sums_of(name, features, labels) if refit else {})}
 
     more = {name: RidgeSums(num_classes) for name in by_name} if refit else {}
@@ -432,7 +454,7 @@ def _probe_group(
     for name, each in more.items():
         sums[name].merge(each)
         paths[name] = sums[name].path()
-    alphas = {name: strongest_of_best(_number_of_hits(scores[f"{name} score"]), strengths) for name in by_name}
+    alphas = {name: best_strength(scores[f"{name} score"].mean.cpu(), strengths) for name in by_name}
     ridges = {name: path.at(alphas[name]) for name, path in paths.items()}
 
     def accuracy_of(name: str, features: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -445,16 +467,6 @@ def _probe_group(
     accuracies = {name: Moments() for name in by_name}
     carry("test", accuracy_of, accuracies)
     return [row for name, reading in by_name.items() for row in _rows(reading, accuracies[name], alphas[name])]
-
-
-def _hits(path: RidgePath, features: Tensor, labels: Tensor, strengths: Tensor) -> Tensor:
-    device = path.mean.device
-    return path.hits(features.movedim(0, -2).to(device), labels.to(device), strengths.to(device))
-
-
-def _number_of_hits(hits: Moments) -> Tensor:
-    # Whole numbers: the rounding of a mean would decide between equal ones.
-    return (hits.mean * hits.count).round().cpu()
 
 
 def _rows(reading: _Reading, accuracy: Moments, alpha: Tensor) -> Iterator[ProbeAccuracy]:

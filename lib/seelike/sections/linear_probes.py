@@ -5,7 +5,6 @@ images that are held out. What the paper does with ImageNet is done here with an
 them is for training, the other for testing, so that no image is in both.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,20 +35,21 @@ def why_no_probes(images: ImageSet, *, per_class: int) -> str:
         ''
         >>> why_no_probes(images.select(np.arange(30)), per_class=2)
         'Probes need 3 images of each class, one of them for testing; fashion-mnist/test has fewer of 3 of its 10 \
-classes: 2 of T-shirt/top, 2 of Dress, 1 of Bag.'
+classes: 2 of T-shirt/top, 2 of Dress, 1 of Bag. Give more of these.'
     """
     if images.labels is None or images.class_names is None:
-        return f"Probes need images with classes; {images.name} has none."
+        what_to_do = "Give a folder with one folder for each class."
+        return f"Probes need images with classes; {images.name} has none. {what_to_do}"
     counts = {name: n for name, n in images.images_per_class().items() if n}
     if len(counts) < 2:
-        return f"Probes need images of two classes or more; {images.name} has {len(counts)}."
+        return f"Probes need images of two classes or more; {images.name} has {len(counts)}. Give images of more."
     few = [f"{n} of {name}" for name, n in counts.items() if n <= per_class]
     if not few:
         return ""
     more = f" and {len(few) - 5} others" if len(few) > 5 else ""
     return (
         f"Probes need {per_class + 1} images of each class, one of them for testing; {images.name} has fewer of "
-        f"{len(few)} of its {len(counts)} classes: {', '.join(few[:5])}{more}."
+        f"{len(few)} of its {len(counts)} classes: {', '.join(few[:5])}{more}. Give more of these."
     )
 
 
@@ -105,8 +105,7 @@ def accuracy_by_block(
 
     Args:
         models: Networks in evaluation mode, by name.
-        images: An image set. Where it has no classes, or too few images of one, nothing can be probed: a warning
-            says why, as `why_no_probes` does.
+        images: An image set with classes.
         tokens: What is probed, as `seelike.probes.probe_layers` names it. "each" gives the mean over spatial ones.
         repeats: Draws of images.
         seed: Of the first draw.
@@ -115,8 +114,11 @@ def accuracy_by_block(
         batch_size: Images in a forward pass.
 
     Returns:
-        By network, then by kind of token: the share of the test images that are classified rightly. Empty where
-        nothing can be probed.
+        By network, then by kind of token: the share of the test images that are classified rightly.
+
+    Raises:
+        ValueError: The images have no classes, or too few images of one, as `why_no_probes` says; or a network has
+            no blocks, or no such tokens.
 
     Example:
         >>> from seelike.data import load
@@ -129,8 +131,7 @@ def accuracy_by_block(
         (1, 8)
     """
     if why_not := why_no_probes(images, per_class=per_class):
-        warnings.warn(why_not, stacklevel=2)
-        return {}
+        raise ValueError(why_not)
     rows: dict[str, dict[str, list[list[float]]]] = {name: {kind: [] for kind in tokens} for name in models}
     for repeat in range(repeats):
         training, test = training_and_test_images(

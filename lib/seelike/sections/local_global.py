@@ -69,7 +69,8 @@ def measure_heads(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: in
         batch_size: Images in a forward pass.
 
     Raises:
-        ValueError: The network has no attention that can be read.
+        ValueError: The network has no attention that can be read, or not from the first block on with as many
+            heads on one grid.
 
     Example:
         >>> from seelike import data
@@ -81,6 +82,18 @@ def measure_heads(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: in
     """
     repeats = [attention_distances(model, images, batch_size=batch_size) for images in draws]
     blocks = [list(repeat.values()) for repeat in repeats]
+    first = repeats[0]
+    # Block i is looked up at place i - 1, and one line says what is uniform.
+    if list(first) != [f"block {number}" for number in range(1, len(first) + 1)]:
+        raise ValueError(
+            f"Attention distances can be had of {', '.join(first)}, which are not the lowest blocks one by one. "
+            "seelike.attention.attention_distances gives them block by block."
+        )
+    if len({(len(block.distance), block.uniform) for block in first.values()}) > 1:
+        raise ValueError(
+            "The blocks differ in their number of heads or in their grid, and make no table of heads. "
+            "seelike.attention.attention_distances gives them block by block."
+        )
     return Heads(
         distance=np.array([[block.distance.numpy() for block in repeat] for repeat in blocks]),
         prefix_mass=np.array([[block.prefix_mass.numpy() for block in repeat] for repeat in blocks]),
@@ -276,7 +289,7 @@ def by_sublayer(fields: Mapping[str, Field]) -> dict[str, dict[str, Field]]:
 
     Returns:
         For each sublayer its fields by block: "attention" and "MLP" of a ViT, "token mixing" and "MLP" of a Mixer,
-        and "block" of a ResNet.
+        and "block" of a CNN.
 
     Example:
         >>> by_sublayer({"block 1/after attention": 0.1, "block 1": 0.2, "block 2/after attention": 0.3})

@@ -5,32 +5,23 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
 
 - The *first third* of a network is its layers of depth below 1/3, the *last third* those of depth above 2/3,
   the *middle third* the rest.
-- The *stages* of a CNN are its runs of blocks at one resolution. A layer before the first of them belongs
-  to the first, a layer after the last to the last.
+- The *stages* of a CNN are its runs of blocks at one resolution: a new one begins where there are fewer locations
+  than ever before. A layer inside a block belongs to the stage of the block's output, one outside of blocks to the
+  stage before it.
 - The *best match* of a layer is the layer of the other network with which it has the highest CKA.
 - A network falls into *two parts* at the edge between two blocks where the mean CKA within parts exceeds the mean
   CKA across them most. The embedding belongs to the first part, what follows the last block to the second.
-- A ViT has no stages. To ask whether it falls into some, it is cut where the ResNet's stages end, at equal
+- A ViT has one stage. To ask whether it falls into more, it is cut where the CNN's stages end, at equal
   relative depth. Layers near each other are alike in any network; with equal cuts that favours neither.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from seelike.models import Layer
-
-
-@runtime_checkable
-class HasBlock(Protocol):
-    """What `two_parts` needs of a layer; `seelike.models.Layer` has it."""
-
-    @property
-    def block(self) -> int | None:
-        """The number of the layer's block, counted from 1; None outside of blocks."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +113,16 @@ def within_minus_between_stages(
 
 
 def depth_of_best_match(
-    cka: Float[np.ndarray, "repeats vit resnet"],
+    cka: Float[np.ndarray, "repeats vit cnn"],
     vit_depth: Float[np.ndarray, " vit"],
-    resnet_depth: Float[np.ndarray, " resnet"],
+    cnn_depth: Float[np.ndarray, " cnn"],
 ) -> Float[np.ndarray, " repeats"]:
-    """Relative depth of the ViT layer that is most like the ResNet's middle layer (Figure 2).
+    """Relative depth of the ViT layer that is most like the CNN's middle layer (Figure 2).
 
     Args:
-        cka: CKA of all ViT layers with all ResNet layers, per repeat.
+        cka: CKA of all ViT layers with all CNN layers, per repeat.
         vit_depth: Relative depth of each ViT layer.
-        resnet_depth: Relative depth of each ResNet layer. Its middle layer is the one nearest to 0.5; of two,
+        cnn_depth: Relative depth of each CNN layer. Its middle layer is the one nearest to 0.5; of two,
             the lower.
 
     Returns:
@@ -142,7 +133,7 @@ def depth_of_best_match(
         >>> depth_of_best_match(cka, np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]))
         array([0.])
     """
-    middle = int(np.abs(resnet_depth - 0.5).argmin())
+    middle = int(np.abs(cnn_depth - 0.5).argmin())
     return depth_of_best_matches(cka[:, :, [middle]], vit_depth)[:, 0]
 
 
@@ -207,7 +198,7 @@ def evenly_spaced(layers: int, number: int) -> Int[np.ndarray, " number"]:
     return np.linspace(0, layers - 1, number).round().astype(int)
 
 
-def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock]) -> TwoParts | None:
+def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[Layer]) -> TwoParts | None:
     """Find the edge between two blocks at which a network falls into two parts most (Figure H.1).
 
     Every network has such an edge. How deep it cuts is `TwoParts.step`, and whether the parts have nothing to do
@@ -222,10 +213,9 @@ def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock])
         than two blocks, or blocks that are not known.
 
     Example:
-        >>> from types import SimpleNamespace as Layer
         >>> cka = np.full((1, 4, 4), 0.8)
         >>> cka[:, 0, 1:] = cka[:, 1:, 0] = 0.1
-        >>> parts = two_parts(cka, [Layer(block=number) for number in (1, 2, 3, 4)])
+        >>> parts = two_parts(cka, [Layer("", "", number, 0.0, "") for number in (1, 2, 3, 4)])
         >>> parts.after_block, parts.share, parts.step.round(6)
         (1, 0.25, array([0.7]))
     """
@@ -248,12 +238,12 @@ def two_parts(cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock])
     )
 
 
-def pairs_by_size(vits: Sequence[str], resnets: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair ViTs with ResNets as Figure B.1 does: the smallest with the smallest, the larger ones with the largest.
+def pairs_by_size(vits: Sequence[str], cnns: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair ViTs with CNNs as Figure B.1 does: the smallest with the smallest, the larger ones with the largest.
 
     Args:
         vits: Names, from small to large.
-        resnets: Names, likewise.
+        cnns: Names, likewise.
 
     Returns:
         One pair for each ViT; none where one of the lists is empty.
@@ -262,18 +252,18 @@ def pairs_by_size(vits: Sequence[str], resnets: Sequence[str]) -> list[tuple[str
         >>> pairs_by_size(["ViT-B/32", "ViT-L/16", "ViT-H/14"], ["ResNet50", "ResNet152x2"])
         [('ViT-B/32', 'ResNet50'), ('ViT-L/16', 'ResNet152x2'), ('ViT-H/14', 'ResNet152x2')]
     """
-    return [(vit, resnets[0] if place == 0 else resnets[-1]) for place, vit in enumerate(vits) if resnets]
+    return [(vit, cnns[0] if place == 0 else cnns[-1]) for place, vit in enumerate(vits) if cnns]
 
 
 def row_maximum_middle_minus_last_third(
-    cka: Float[np.ndarray, "repeats vit resnet"], vit_depth: Float[np.ndarray, " vit"]
+    cka: Float[np.ndarray, "repeats vit cnn"], vit_depth: Float[np.ndarray, " vit"]
 ) -> Float[np.ndarray, " repeats"]:
-    """How much less the last third of a ViT is like any ResNet layer than its middle third is (Figure 2).
+    """How much less the last third of a ViT is like any CNN layer than its middle third is (Figure 2).
 
-    Each ViT layer is given its highest CKA with any ResNet layer. These are averaged over the two thirds.
+    Each ViT layer is given its highest CKA with any CNN layer. These are averaged over the two thirds.
 
     Args:
-        cka: CKA of all ViT layers with all ResNet layers, per repeat.
+        cka: CKA of all ViT layers with all CNN layers, per repeat.
         vit_depth: Relative depth of each ViT layer.
 
     Returns:
@@ -294,78 +284,73 @@ def row_maximum_middle_minus_last_third(
 
 
 def stages(layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
-    """The stage of each layer of a CNN, counted from 0: its runs of blocks of one resolution.
+    """Give the stage of each layer of a network, counted from 0.
 
     Args:
-        layers: Its layers, in firing order.
+        layers: Its layers, or some of them, in firing order, as `seelike.models.layers` gives them.
 
-    Raises:
-        ValueError: The network has no stages, as a ViT. `stages_at` cuts those.
+    Returns:
+        The stages; 0 for all layers of a network of one resolution, such as a ViT.
 
     Example:
-        >>> stages([Layer("a", "block", 1, 0.0, "0", stage=0), Layer("b", "block", 2, 1.0, "1", stage=1)])
-        array([0, 1])
+        >>> from seelike.models import layers, load
+        >>> stages(layers(load("test_resnet:random"), kinds=["block"]))
+        array([0, 1, 2, 3])
     """
-    found = [layer.stage for layer in layers if layer.stage is not None]
-    if len(found) < len(layers) or not found:
-        raise ValueError(
-            f"The {len(layers)} layers are of a network whose blocks have one resolution. For a network without "
-            "stages use stages_at."
-        )
-    return np.array(found)
+    return np.array([layer.stage for layer in layers])
 
 
-def stages_like(layers: Sequence[Layer], reference: Sequence[Layer]) -> Int[np.ndarray, " n"]:
-    """The stages of a network: its own, or where it has none, those of a CNN at equal relative depth.
+def stages_like(
+    stage: Int[np.ndarray, " n"],
+    depth: Float[np.ndarray, " n"],
+    cnn_stage: Int[np.ndarray, " cnn"],
+    cnn_depth: Float[np.ndarray, " cnn"],
+) -> Int[np.ndarray, " n"]:
+    """The stages of a network: its own, or where it has but one, those of a CNN at equal relative depth.
 
     Args:
-        layers: The layers of any network, as `seelike.models.layers` gives them.
-        reference: The layers of a CNN.
+        stage: The stage of each layer of any network, from `stages`.
+        depth: Relative depth of each of these layers.
+        cnn_stage: The stage of each layer of a CNN.
+        cnn_depth: Relative depth of each of these.
 
     Returns:
         The stage of each layer, counted from 0.
 
-    Raises:
-        ValueError: The second network has no stages.
-
     Example:
-        >>> cnn = [Layer("a", "block", 1, 0.0, "0", stage=0), Layer("b", "block", 2, 1.0, "1", stage=1)]
-        >>> vit = [Layer("a", "block", 1, depth, "0") for depth in (0.0, 0.3, 0.9)]
-        >>> stages_like(vit, cnn), stages_like(cnn, cnn)
-        (array([0, 0, 1]), array([0, 1]))
+        >>> cnn_stage, cnn_depth = np.array([0, 1]), np.array([0.0, 1.0])
+        >>> stages_like(np.array([0, 0, 0]), np.array([0.0, 0.3, 0.9]), cnn_stage, cnn_depth)
+        array([0, 0, 1])
     """
-    if any(layer.stage is not None for layer in layers):
-        return stages(layers)
-    depth, of_reference = (np.array([layer.depth for layer in each], float) for each in (layers, reference))
-    return stages_at(depth, of_reference, stages(reference))
+    return stage if len(np.unique(stage)) > 1 else stages_at(depth, cnn_depth, cnn_stage)
 
 
 def stages_at(
     depth: Float[np.ndarray, " n"],
-    resnet_depth: Float[np.ndarray, " resnet"],
-    resnet_stage: Int[np.ndarray, " resnet"],
+    cnn_depth: Float[np.ndarray, " cnn"],
+    cnn_stage: Int[np.ndarray, " cnn"],
 ) -> Int[np.ndarray, " n"]:
-    """Cut a network without stages at the relative depths where a ResNet's stages end.
+    """Cut a network without stages at the relative depths where a CNN's stages end.
 
     Args:
         depth: Relative depth of each layer of the network to cut.
-        resnet_depth: Relative depth of each ResNet layer.
-        resnet_stage: Stage of each ResNet layer, from `stages`.
+        cnn_depth: Relative depth of each CNN layer.
+        cnn_stage: Stage of each CNN layer, from `stages`.
 
     Returns:
         The stage of each layer. A stage ends halfway between its last layer and the next stage's first.
 
     Example:
-        >>> resnet_depth, resnet_stage = np.array([0.0, 0.2, 0.4, 1.0]), np.array([0, 0, 1, 1])
-        >>> stages_at(np.array([0.0, 0.25, 0.35, 1.0]), resnet_depth, resnet_stage)
+        >>> cnn_depth, cnn_stage = np.array([0.0, 0.2, 0.4, 1.0]), np.array([0, 0, 1, 1])
+        >>> stages_at(np.array([0.0, 0.25, 0.35, 1.0]), cnn_depth, cnn_stage)
         array([0, 0, 1, 1])
     """
-    ends = np.flatnonzero(np.diff(resnet_stage))
-    cuts = (resnet_depth[ends] + resnet_depth[ends + 1]) / 2
+    ends = np.flatnonzero(np.diff(cnn_stage))
+    cuts = (cnn_depth[ends] + cnn_depth[ends + 1]) / 2
     return np.searchsorted(cuts, depth, side="right")
 
 
-def _running_block(layers: Sequence[HasBlock]) -> Int[np.ndarray, " n"]:
+def _running_block(layers: Sequence[Layer]) -> Int[np.ndarray, " n"]:
     """The block of each layer; layers outside of blocks belong to the block before them, or else to the first."""
     numbers = [layer.block for layer in layers if layer.block is not None]
     current, result = (numbers[0] if numbers else 0), []

@@ -11,24 +11,14 @@ CKA *across the cut*.
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 from torch import nn
 
 from seelike.data import ImageSet
-from seelike.models import residuals
+from seelike.models import Layer, residuals
 from seelike.skip import SkipEstimates, skip_ratios
-
-
-@runtime_checkable
-class HasBlock(Protocol):
-    """What is needed of a layer here; `seelike.models.Layer` has it."""
-
-    @property
-    def block(self) -> int | None:
-        """The number of the layer's block, counted from 1."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,8 @@ def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int 
         batch_size: Images in a forward pass.
 
     Raises:
-        ValueError: The network's residual additions are not known.
+        ValueError: The network's residual additions are not known, or none has a ratio, as in a new network whose
+            branches are all zero.
 
     Example:
         >>> from seelike import data
@@ -114,11 +105,17 @@ def propagation(model: nn.Module, draws: Iterable[ImageSet], *, batch_size: int 
             rows = [[row[:fewest] for row in repeat] for repeat in rows]
         return np.array(rows)
 
+    ratio_of_spatial = stack("mean_ratio", spatial=True)
+    if not (np.isfinite(ratio_of_spatial) & (ratio_of_spatial > 0)).any():
+        raise ValueError(
+            f"In all {len(additions)} residual additions skip or branch is zero, so that there is no ratio. "
+            "The branches of many networks begin so: give trained weights."
+        )
     return Propagation(
         names=list(repeats[0]),
         kinds=[kinds[name] for name in repeats[0]],
         ratio=stack("mean_ratio"),
-        ratio_of_spatial=stack("mean_ratio", spatial=True),
+        ratio_of_spatial=ratio_of_spatial,
         cosine_with_branch=stack("cosine_with_branch"),
         cosine_with_output=stack("cosine_with_output"),
         cosine_of_spatial=stack("cosine_with_output", spatial=True),
@@ -151,7 +148,7 @@ def first_half_minus_second(values: Float[np.ndarray, "repeats additions"]) -> F
 
 
 def mean_across_cut(
-    cka: Float[np.ndarray, "repeats n n"], layers: Sequence[HasBlock], block: int
+    cka: Float[np.ndarray, "repeats n n"], layers: Sequence[Layer], block: int
 ) -> Float[np.ndarray, " repeats"]:
     """Average CKA of all layers before a block with all layers after it (Figure 8).
 
@@ -167,8 +164,7 @@ def mean_across_cut(
         ValueError: The network has no such block, or no layer before or after it.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> layers = [SimpleNamespace(block=block) for block in (None, 1, 2)]
+        >>> layers = [Layer("", "", block, 0.0, "") for block in (None, 1, 2)]
         >>> mean_across_cut(np.array([[[1.0, 0.6, 0.2], [0.6, 1.0, 0.7], [0.2, 0.7, 1.0]]]), layers, 1)
         array([0.2])
     """

@@ -8,10 +8,10 @@ images, settings.
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,25 +19,12 @@ from tqdm.auto import tqdm
 
 from seelike.data import ImageSet
 from seelike.models.measurable import require_measurable
+from seelike.streaming.accumulator import Accumulator
 from seelike.streaming.images import Images
-from seelike.streaming.saved import Saved, fingerprint
+from seelike.streaming.saved import Saved, can_be_kept, fingerprint
 
 # Seconds between two savings of the state: the most that a kill can cost.
 _SAVE_EVERY = 30.0
-
-
-@runtime_checkable
-class Accumulator(Protocol):
-    """What `accumulate` needs of an accumulator."""
-
-    def merge(self, other: Any) -> None:
-        """Add what another accumulator saw."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state as plain values and tensors."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state."""
 
 
 A = TypeVar("A", bound=Accumulator)
@@ -60,6 +47,31 @@ class HalvingBatch:
             raise ValueError(f"The size of a forward batch is {size}; expected 1 or more.")
         self.size = size
         self._warned = False
+
+    def parts(self, number: int) -> Iterator[tuple[slice, AbstractContextManager[None]]]:
+        """Cut a number of images into batches of this size.
+
+        Yields:
+            The images of each batch, and what to do it in, `or_half`: where a batch is out of memory, the next one
+            begins at the same image, and is half as large. What was not done tells that to the caller.
+
+        Example:
+            >>> batch = HalvingBatch(4)
+            >>> for part, or_half in batch.parts(5):
+            ...     with warnings.catch_warnings(action="ignore"), or_half:
+            ...         if part.stop - part.start > 2:
+            ...             raise torch.cuda.OutOfMemoryError
+            ...         print(part)
+            slice(0, 2, None)
+            slice(2, 4, None)
+            slice(4, 5, None)
+        """
+        start = 0
+        while start < number:
+            size, stop = self.size, min(start + self.size, number)
+            yield slice(start, stop), self.or_half()
+            if self.size == size:
+                start = stop
 
     @contextmanager
     def or_half(self) -> Iterator[None]:
@@ -96,12 +108,11 @@ def accumulate(
     measure: Callable[[Tensor, int], Mapping[str, A]],
     into: dict[str, A],
     *,
-    batch_size: int,
+    batch_size: int | Sequence[slice],
     what: str,
     settings: str = "",
     cache: str | Path | None = None,
     gradients: bool = False,
-    halve: bool = True,
 ) -> dict[str, A]:
     """Measure images batch by batch.
 
@@ -109,15 +120,16 @@ def accumulate(
         model: A network in evaluation mode.
         images: An image set, prepared as the network's configuration asks, or prepared images
             `[n, channels, height, width]`.
-        measure: Called with a batch, on the device and in the dtype of the network, and with the index of its
-            first image. It gives fresh accumulators that hold this batch alone, by the names of `into`.
+        measure: Called with a batch, a copy on the device and in the dtype of the network, and with the index of
+            its first image. It gives fresh accumulators that hold this batch alone, by the names of `into`.
         into: Empty accumulators, by name. The measured ones are merged into them.
-        batch_size: Most images in a forward pass. Out of memory, it is halved, with one warning.
+        batch_size: Most images in a forward pass; out of memory, it is halved, with one warning. Or the very
+            batches, one after the other, where others would give another result: then out of memory is an error.
         what: What is measured, in a few words: for the progress bar and for the name of the file.
         settings: All that the result depends on beside weights and images, as text.
-        cache: Folder to keep the state in, so that a call that was stopped goes on where it was.
+        cache: Folder to keep the state in, so that a call that was stopped goes on where it was. It is passed by,
+            with a warning, where others have hung something on the network, such as a hook.
         gradients: Whether `measure` needs gradients.
-        halve: Whether fewer images at a time give the same result. If not, out of memory is an error here.
 
     Returns:
         `into`, with all images in it.
@@ -141,10 +153,9 @@ def accumulate(
     """
     require_measurable(model)
     prepared = Images(images, model)
-    batch = HalvingBatch(batch_size)
     saved = None
     done = 0
-    if cache is not None:
+    if cache is not None and can_be_kept([model]):
         saved = Saved(cache, what, fingerprint(model, prepared.fingerprint(), what, settings))
         if state := saved.load():
             done = state["done"]
@@ -156,24 +167,35 @@ def accumulate(
             accumulators = {name: accumulator.state_dict() for name, accumulator in into.items()}
             saved.save({"done": done, "accumulators": accumulators})
 
+    if isinstance(batch_size, int):
+        forward = HalvingBatch(batch_size)
+        batches = [slice(start, start + batch_size) for start in range(done, len(prepared), batch_size)]
+    else:
+        forward = None
+        batches = [part for part in batch_size if part.start >= done]
     begun_with, whole, last_save = done, True, time.monotonic()
-    with tqdm(total=len(prepared), initial=done, desc=what, unit="image") as progress:
+    with (
+        tqdm(total=len(prepared), initial=done, desc=what, unit="image") as progress,
+        closing(prepared.batches(batches)) as read,
+    ):
         try:
-            while done < len(prepared):
-                start, end = done, min(done + batch.size, len(prepared))
-                part = None
-                with batch.or_half() if halve else nullcontext(), torch.set_grad_enabled(gradients):
-                    part = measure(prepared[start:end], start)
-                if part is None:
-                    continue
-                whole = False
-                for name, accumulator in into.items():
-                    accumulator.merge(part[name])
-                done, whole = end, True
-                progress.update(end - start)
-                if time.monotonic() - last_save > _SAVE_EVERY:
-                    save()
-                    last_save = time.monotonic()
+            for batch in read:
+                parts = forward.parts(len(batch)) if forward else [(slice(0, len(batch)), nullcontext())]
+                first = done
+                for part, or_half in parts:
+                    found = None
+                    with or_half, torch.set_grad_enabled(gradients):
+                        found = measure(prepared.for_network(batch[part], copy=forward is not None), done)
+                    if found is None:
+                        continue
+                    whole = False
+                    for name, accumulator in into.items():
+                        accumulator.merge(found[name])
+                    done, whole = first + part.stop, True
+                    progress.update(part.stop - part.start)
+                    if time.monotonic() - last_save > _SAVE_EVERY:
+                        save()
+                        last_save = time.monotonic()
         finally:
             # Stopped amid a merge, the accumulators hold half a batch: then what was saved before is the state.
             if whole and done > begun_with:
