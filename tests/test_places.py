@@ -169,6 +169,7 @@ def test_families():
             "EVA-02, rotary, SwiGLU",
             "BEiT, relative bias",
             "DeiT, distilled",
+            "SigLIP, pooled by attention",
             "CaiT, talking heads",
         ],
         "mixer": ["ResMLP", "gMLP", "Mixer"],
