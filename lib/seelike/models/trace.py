@@ -317,9 +317,11 @@ ADDITIONS = {
 def operands(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor] | None:
     """Give the two tensors that a call of PyTorch adds, as it adds them; None where it adds something else.
 
+    That is one that is no tensor, one of another shape, or vectors, which hold no image beside another.
+
     Example:
-        >>> operands(torch.add, (torch.ones(2), torch.ones(2)), {"alpha": 3})
-        (tensor([1., 1.]), tensor([3., 3.]))
+        >>> operands(torch.add, (torch.ones(1, 2), torch.ones(1, 2)), {"alpha": 3})
+        (tensor([[1., 1.]]), tensor([[3., 3.]]))
     """
     if func in (Tensor.addcmul, Tensor.addcmul_, torch.addcmul):
         left, first, second = args[:3]
