@@ -697,7 +697,10 @@ def table(rows: dict[str, dict]) -> str:
             elif cell["status"] != "right":
                 label = "" if cell["status"] == "refused" else f"{cell['status']}: "
                 others.setdefault(label + cell["why"], []).append(what)
-        told = "; ".join(f"{', '.join(whats)}: {why}" for why, whats in others.items())
+        # What says itself what is missing needs no name of the measurement.
+        told = "; ".join(
+            why if why.startswith("no ") else f"{', '.join(whats)}: {why}" for why, whats in others.items()
+        )
         found = row["blocks"]["why"] if row["blocks"]["status"] == "right" else ""
         lines.append(f"| {name.replace('_', '_<wbr>')} | {found} | {told} |")
     return "\n".join(lines) + "\n"

@@ -678,3 +678,49 @@ def test_overflowing_queries_name_the_block():
 def test_unknown_block():
     with pytest.raises(ValueError, match="Unknown block 'block 4'"):
         mean_attention(tiny_vit(), tiny_images(), block=4)
+
+
+class ByHand(nn.Module):
+    """Attention that is written in one of several ways, each with two heads of 4 channels."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.qkv, self.map = way, nn.Linear(8, 24), None
+
+    def forward(self, x):
+        images, tokens, _ = x.shape
+        q, k, v = self.qkv(x).reshape(images, tokens, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        if self.way == "heads before images":
+            q, k, v = (each.transpose(0, 1).reshape(-1, tokens, 4) for each in (q, k, v))
+        elif self.way == "heads behind images":
+            q, k, v = (each.reshape(-1, tokens, 4) for each in (q, k, v))
+        attention = (q @ k.mT / 2).softmax(dim=-1)
+        self.map = attention
+        after = (v.mT @ attention.mT).mT if self.way == "values times its transpose" else attention @ v
+        if self.way == "heads before images":
+            after = after.reshape(2, images, tokens, 4).transpose(0, 1)
+            self.map = attention.reshape(2, images, tokens, tokens).transpose(0, 1)
+        self.map = self.map.reshape(images, 2, tokens, tokens)
+        return after.reshape(images, 2, tokens, 4).transpose(1, 2).reshape(images, tokens, 8)
+
+
+class AttendsByHand(nn.Module):
+    def __init__(self, way):
+        super().__init__()
+        self.patches, self.attend = nn.Conv2d(3, 8, 4, 4), ByHand(way)
+        self.pretrained_cfg = {"input_size": (3, 12, 16)}
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).mT
+        return x + self.attend(x)
+
+
+@pytest.mark.parametrize("way", ["", "heads before images", "heads behind images", "values times its transpose"])
+def test_attention_that_is_written_in_other_ways(way):
+    model, images = AttendsByHand(way).eval(), torch.randn(3, 3, 12, 16)
+    (found,) = attention_distances(model, images).values()
+    model(images)
+    expected = AttentionDistance((3, 4), 4, num_prefix_tokens=0)
+    expected.update(model.attend.map.detach())
+    assert len(found.distance) == 2
+    torch.testing.assert_close(found.distance, expected.compute().distance, rtol=1e-5, atol=1e-5)

@@ -177,3 +177,25 @@ def test_families():
         "cnn": ["ConvNeXt", "EfficientNet", "RegNet", "NFNet", "MambaOut, channels last"],
         "resnet": ["BiT"],
     }
+
+
+def test_unfolded_patches_are_where_they_were_cut_out():
+    class Unfolds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cut, self.linear = nn.Unfold((4, 2), stride=(4, 2)), nn.Linear(24, 5)
+            self.pretrained_cfg = {"input_size": (3, 12, 8)}
+
+        def forward(self, x):
+            return self.linear(self.cut(x).mT)
+
+    model, images = Unfolds().eval(), torch.randn(1, 3, 12, 8)
+    layer = layers(model, ["linear"])[0]
+    place = places(model, [layer], images)["linear"]
+    assert (place.grid, place.patch_size) == ((3, 4), (4, 2))
+    changed = images.clone()
+    changed[:, :, 4:8, 6:] += 1
+    apart = (
+        (read(model, [layer], changed)["linear"] - read(model, [layer], images)["linear"]).abs().sum(dim=(0, 2))
+    )
+    assert apart.nonzero().flatten().tolist() == [1 * 4 + 3]
