@@ -119,14 +119,11 @@ vits = [name for name in run.vits if name in measured]
 # %% mystnb={"figure": {"caption": "Skip ratio of the first ten tokens at each block of the first ViT, for the attention branch and the MLP branch (the paper's Figure 7, left). Bright: handed on by the skip connection. Dark: made by the branch.", "name": "fig-skip-tokens"}, "image": {"alt": "Two heat maps, attention and MLP. Horizontal axis: block. Vertical axis: token, with CLS on top. Colour is the skip ratio on a logarithmic scale. The claims below say in numbers where the CLS token and the others are bright."}}
 from seelike import plots
 
-panels = {}
-for first in [measured[name] for name in vits[:1]]:
-    mean_ratio, prefix = first.ratio.mean(axis=0), first.num_prefix_tokens
-    for kind in dict.fromkeys(first.kinds):
-        panels[kind] = mean_ratio[first.of_kind(kind), :10]
+first = next((measured[name] for name in vits), None)
 plots.skip_ratio_maps(
-    panels, num_prefix_tokens=prefix
-) if panels else run.say_missing("vits")
+    {kind: ratio[:, :10] for kind, ratio in first.ratio_by_kind().items()},
+    num_prefix_tokens=first.num_prefix_tokens,
+) if first else run.say_missing("vits")
 
 # %% [markdown]
 # ### Do CLS token and spatial tokens change places?

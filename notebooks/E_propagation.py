@@ -85,14 +85,10 @@ vits = [name for name in run.vits if name in measured]
 # %% mystnb={"figure": {"caption": "Skip ratio of every token at each block of the first ViT, for attention and MLP (the paper's Figure E.1). Token 0 is the CLS token.", "name": "fig-all-tokens"}, "image": {"alt": "Two heat maps, attention and MLP. Horizontal axis: block. Vertical axis: all tokens, with CLS on top. Colour is the skip ratio on a logarithmic scale."}}
 from seelike import plots
 
-panels = {}
-for first in [measured[name] for name in vits[:1]]:
-    mean_ratio, prefix = first.ratio.mean(axis=0), first.num_prefix_tokens
-    for kind in dict.fromkeys(first.kinds):
-        panels[kind] = mean_ratio[first.of_kind(kind)]
+first = next((measured[name] for name in vits), None)
 plots.skip_ratio_maps(
-    panels, num_prefix_tokens=prefix
-) if panels else run.say_missing("vits")
+    first.ratio_by_kind(), num_prefix_tokens=first.num_prefix_tokens
+) if first else run.say_missing("vits")
 
 # %% [markdown]
 # ## Two cosines

@@ -1,4 +1,4 @@
-"""A server on this machine whose tests stop it, start it again and break its connections."""
+"""A server on this machine whose tests stop it, start it again and break its connections; what its users say."""
 
 import threading
 from contextlib import contextmanager
@@ -68,3 +68,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self):
         self.do_GET()
+
+
+def fails(answer, error, *said):
+    """Check the class of the error that a user got, and parts of its message, in order. Gives the message."""
+    assert answer.get("error") == error, answer
+    place = 0
+    for part in said:
+        assert part in answer["said"][place:], answer["said"]
+        place = answer["said"].index(part, place) + len(part)
+    return answer["said"]

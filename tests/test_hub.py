@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 import timm
 import torch
 from hub_user import weights
+from loopback import fails
 from loopback_hub import LoopbackHub, Repository, git_hash, sha256
 from safetensors.torch import save
 
@@ -131,13 +131,6 @@ def folder(home):
 
 def blob(home, content):
     return folder(home) / "blobs" / sha256(content[1])
-
-
-def fails(answer, error, *said):
-    """The class of the error and parts of its message, in order."""
-    assert answer.get("error") == error, answer
-    assert re.search(".*".join(map(re.escape, said)), answer["said"]), answer["said"]
-    return answer["said"]
 
 
 # What shall work

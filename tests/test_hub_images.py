@@ -17,6 +17,7 @@ import datasets
 import numpy as np
 import pytest
 import yaml
+from loopback import fails
 from loopback_datasets import COMMIT, LoopbackDatasets, Repository
 from PIL import Image
 
@@ -270,15 +271,6 @@ def test_labels_may_be_words_or_numbers_or_missing(user, offer):
 
 
 # What may go wrong
-
-
-def fails(given, error, *said):
-    """The class of the error and parts of its message, in order."""
-    assert given.get("error") == error, given
-    place = 0
-    for part in said:
-        assert part in given["said"][place:], given["said"]
-        place = given["said"].index(part, place) + len(part)
 
 
 NO_NAMES = ["hub:", "hub:mini-imagenet", "hub:a//b", "hub:a/b/c/d/e", "hub:../b", "hub:a/b c"]

@@ -676,7 +676,8 @@ def test_pictures_of_other_kinds_are_counted_in_one_warning(tmp_path):
 def test_texts_and_tables_beside_the_images_need_no_word(tmp_path):
     for name in ["a.txt", "a.json", "labels.csv", "Thumbs.db", ".DS_Store", "README", "._a.heic"]:
         (tmp_path / name).write_bytes(b"x")
-    loaded(tmp_path, png(noise(3, 3, 3)))
+    pixels = noise(3, 3, 3)
+    np.testing.assert_array_equal(loaded(tmp_path, png(pixels)), pixels)
 
 
 @pytest.mark.skipif(".avif" not in data.EXTENSIONS, reason="Pillow without AVIF")

@@ -86,10 +86,15 @@ def test_a_whole_network_on_many_devices_is_refused():
 
 
 def test_a_class_of_ones_own_may_have_any_name():
-    class DataParallel(nn.Module):
+    class DataParallel(nn.Sequential):
         pass
 
-    require_unwrapped(DataParallel())
+    inside = vit()
+    model, images = DataParallel(inside).eval(), torch.randn(2, 3, SIDE, SIDE)
+    model.pretrained_cfg = inside.pretrained_cfg
+    require_unwrapped(model)
+    found = read(model, layers(model, ["block 2"]), images)
+    assert torch.equal(found["block 2"], read(inside, layers(inside, ["block 2"]), images)["block 2"])
 
 
 def one_comparison(model, images):
@@ -137,8 +142,12 @@ def test_what_torch_compile_was_given_is_still_measured():
 
 def test_a_forward_that_is_kept_from_the_compiler_is_not_compiled():
     model = vit()
+    images = torch.randn(2, 3, SIDE, SIDE)
+    expected = read(model, LAYERS, images)
     model.forward = torch.compiler.disable(model.forward)
     require_measurable(model)
+    found = read(model, LAYERS, images)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_graph_of_modules_is_read_as_the_network_that_was_traced():
@@ -155,6 +164,13 @@ def test_a_graph_of_modules_is_read_as_the_network_that_was_traced():
     model(images)
     for layer in chosen:
         assert torch.equal(found[layer.name], given[layer.module])
+    # The graph's blocks are no modules, and yet end with their activations, as those of the network.
+    of_graph, of_network = (read(each, layers(each, kinds=["block"]), images) for each in (graph, model))
+    assert list(of_graph) == list(of_network)
+    for name, output in of_network.items():
+        assert float(output.min()) == 0
+        assert torch.equal(of_graph[name], output)
+    assert [each.activation for each in residuals(graph)] == [each.activation for each in residuals(model)]
 
 
 BATCH_NORMS = {

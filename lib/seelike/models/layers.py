@@ -582,7 +582,10 @@ class _Names:
                 output = self._list(f"block {number}", "block", number, block.output)
                 self._of_node.append((block.output.node, output))
             elif last and block.output is None:
-                output = self._list(f"block {number}", "block", number, total)
+                after = self._activated(total)
+                activation = after.node.operation if after else None
+                output = self._list(f"block {number}", "block", number, after or total)
+                self._of_node.append((after.node if after else total.node, output))
             else:
                 output = self._list(f"{prefix}after {added.kind}", "residual", number, self._read_by(total))
             self._of_node.append((total.node, output))
@@ -603,6 +606,14 @@ class _Names:
         if len(before) > 1 and before[1] is total and not before[0].operation.startswith(("native_", "cudnn_")):
             return before[0].operation
         return None
+
+    def _activated(self, total: Event) -> Event | None:
+        """The activation of a sum, where it alone goes on; None where the sum does, or no module makes it."""
+        after = [each for each in self._outputs if total.node in each.node.parents]
+        operands = [each.node for added in self._seen.additions for each in (added.left, added.right)]
+        if not after or any(each.node is not after[0].node for each in after) or total.node in operands:
+            return None
+        return after[0] if self._follows(total.node, after[0].node) else None
 
     def _made(self, event: Event, inside: Sequence[Event]) -> Event:
         """The last module that hands on this very tensor before it is added; else the operand itself."""

@@ -1,7 +1,7 @@
 """What a network must be to be measured, and which images it takes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -57,7 +57,7 @@ def require_measurable(model: nn.Module) -> None:
             )
 
 
-def reads_the_batch(module: nn.Module) -> bool:
+def reads_the_batch(module: nn.Module) -> TypeGuard[_BatchNorm]:
     """Tell whether a module normalises by the statistics of the batch, also in evaluation mode.
 
     Example:

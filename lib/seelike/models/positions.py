@@ -32,59 +32,62 @@ _UNIT, _OUTSIDE, _BASE = 1024, 2**25, 2**27
 
 Codes = Int64[Tensor, "..."]
 
+# Operations that change no number, but at most where it is kept.
+VIEWS = {
+    "view",
+    "_unsafe_view",
+    "_reshape_alias",
+    "reshape",
+    "permute",
+    "transpose",
+    "t",
+    "expand",
+    "squeeze",
+    "unsqueeze",
+    "clone",
+    "detach",
+    "alias",
+    "contiguous",
+    "_to_copy",
+    "lift_fresh",
+}
 # Operations that only move numbers: they are done to the codes as they are.
-_MOVES = set(
-    [
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "permute",
-        "transpose",
-        "t",
-        "expand",
-        "slice",
-        "select",
-        "split",
-        "split_with_sizes",
-        "unbind",
-        "chunk",
-        "cat",
-        "stack",
-        "roll",
-        "flip",
-        "clone",
-        "detach",
-        "alias",
-        "_to_copy",
-        "contiguous",
-        "squeeze",
-        "unsqueeze",
-        "index",
-        "index_select",
-        "gather",
-        "unfold",
-        "constant_pad_nd",
-        "repeat",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "channel_shuffle",
-        "native_channel_shuffle",
-        "as_strided",
-        "narrow",
-        "lift_fresh",
-        "rot90",
-        "reflection_pad2d",
-        "replication_pad2d",
-        "im2col",
-        "_reshape_alias",
-        "repeat_interleave",
-        "diagonal",
-        "tril",
-        "triu",
-    ]
-)
-_PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "linear": (0, 1), "matmul": (0, 1)}
-_REDUCTIONS = {
+MOVES = VIEWS | {
+    "slice",
+    "select",
+    "split",
+    "split_with_sizes",
+    "unbind",
+    "chunk",
+    "cat",
+    "stack",
+    "roll",
+    "flip",
+    "index",
+    "index_select",
+    "gather",
+    "unfold",
+    "constant_pad_nd",
+    "repeat",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "channel_shuffle",
+    "native_channel_shuffle",
+    "as_strided",
+    "narrow",
+    "rot90",
+    "reflection_pad2d",
+    "replication_pad2d",
+    "im2col",
+    "repeat_interleave",
+    "diagonal",
+    "tril",
+    "triu",
+}
+CONVOLUTIONS = {"convolution", "_convolution", "convolution_overrideable"}
+# Products, and which of their arguments are multiplied.
+PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "linear": (0, 1), "matmul": (0, 1)}
+REDUCTIONS = {
     "mean",
     "sum",
     "amax",
@@ -97,8 +100,8 @@ _REDUCTIONS = {
     "linalg_vector_norm",
     "norm",
 }
-_POOLS = {"max_pool2d_with_indices", "max_pool2d", "avg_pool2d", "mkldnn_max_pool2d"}
-_RESAMPLINGS = {"_adaptive_avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "mkldnn_adaptive_avg_pool2d"}
+POOLS = {"max_pool2d_with_indices", "max_pool2d", "avg_pool2d", "mkldnn_max_pool2d"}
+RESAMPLINGS = {"_adaptive_avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "mkldnn_adaptive_avg_pool2d"}
 
 
 def of_pixels(height: int, width: int) -> Int64[Tensor, "1 1 height width"]:
@@ -149,30 +152,30 @@ def follow(
         and (padded := _padded(codes_of(args[0]), args[0].shape, args[1], outputs[0])) is not None
     ):
         return [padded]
-    if name in _MOVES:
+    if name in MOVES:
         moved = _moved(name, args, options, codes_of)
         if moved is None:
             return [_nothing(output, MIXED) for output in outputs]
         return [collapsed(each) for each in moved]
     output = outputs[0]
-    if name in _PRODUCTS:
-        left, right = (args[place] for place in _PRODUCTS[name])
+    if name in PRODUCTS:
+        left, right = (args[place] for place in PRODUCTS[name])
         if name == "linear":
             return [_product(codes_of(left), left.shape, None, right.shape, output)]
         return [_product(codes_of(left), left.shape, codes_of(right), right.shape, output)]
     if name.startswith("_scaled_dot_product"):
         queries = codes_of(args[0])
         return [None if queries is None else collapsed(queries[..., :1])]
-    if name in ("convolution", "_convolution", "convolution_overrideable"):
+    if name in CONVOLUTIONS:
         return [_convolved(codes_of(args[0]), args[0].shape, args[1].shape, args[3:8], output)]
-    if name in _POOLS:
+    if name in POOLS:
         kernel = _pair(args[1])
         stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel
         padding = _pair(args[3]) if len(args) > 3 else (0, 0)
         return [_pooled(codes_of(args[0]), args[0].shape, kernel, stride, padding, output)] * len(outputs)
-    if name in _RESAMPLINGS or name.startswith(("upsample_", "_upsample_")):
+    if name in RESAMPLINGS or name.startswith(("upsample_", "_upsample_")):
         return [_resampled(codes_of(args[0]), args[0].shape, output)] * len(outputs)
-    if name in _REDUCTIONS:
+    if name in REDUCTIONS:
         return [_reduced(codes_of(args[0]), args[0].shape, output)] * len(outputs)
     return [_number_by_number(args, output, codes_of), *([None] * (len(outputs) - 1))]
 

@@ -28,51 +28,27 @@ from torch import nn
 from seelike.models import positions
 from seelike.models.trace import Addition, Event, Node, Trace
 
-# What changes no number, but at most where it is kept.
-IDENTITY = set(
-    [
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "permute",
-        "transpose",
-        "t",
-        "clone",
-        "detach",
-        "alias",
-        "contiguous",
-        "_to_copy",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-        "_reshape_alias",
-        "lift_fresh",
-        "copy",
-    ]
-)
-_NORMS = set(
-    [
-        "native_batch_norm",
-        "_native_batch_norm_legit_no_training",
-        "cudnn_batch_norm",
-        "miopen_batch_norm",
-        "batch_norm",
-        "native_layer_norm",
-        "native_group_norm",
-        "_fused_rms_norm",
-        "rms_norm",
-        "layer_norm",
-        "group_norm",
-    ]
-)
-_WEIGHTED = {"convolution", "_convolution", "convolution_overrideable", *positions._PRODUCTS}
-_POOLING = (
-    positions._POOLS | positions._RESAMPLINGS | {"mean", "amax", "upsample_nearest2d", "upsample_bilinear2d"}
-)
+# What hands on numbers as they are.
+IDENTITY = positions.VIEWS | {"copy"}
+_NORMS = {
+    "native_batch_norm",
+    "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm",
+    "miopen_batch_norm",
+    "batch_norm",
+    "native_layer_norm",
+    "native_group_norm",
+    "_fused_rms_norm",
+    "rms_norm",
+    "layer_norm",
+    "group_norm",
+}
+_WEIGHTED = positions.CONVOLUTIONS | positions.PRODUCTS.keys()
+_POOLING = positions.POOLS | positions.RESAMPLINGS | {"mean", "amax", "upsample_nearest2d", "upsample_bilinear2d"}
 # With one argument that depends on the image, as with a scale of parameters.
 _ARITHMETIC = {"mul", "div", "add", "sub", "neg", "rsub"}
 _PROJECTION = IDENTITY | _NORMS | _WEIGHTED | _POOLING | _ARITHMETIC | {"constant_pad_nd"}
-_LINEAR = _PROJECTION | positions._MOVES
+_LINEAR = _PROJECTION | positions.MOVES
 
 Kind = Literal["attention", "token mixing", "mlp", "branch"]
 
@@ -217,7 +193,7 @@ def _is_of_vectors(block: Block) -> bool:
 
 
 def _multiplies(node: Node) -> bool:
-    return node.operation in {"mul", "div", *positions._PRODUCTS} and len(node.parents) > 1
+    return node.operation in {"mul", "div", *positions.PRODUCTS} and len(node.parents) > 1
 
 
 def _can_be_merged(addition: Addition, model: nn.Module) -> bool:

@@ -262,36 +262,25 @@ def _tensors(given: Any) -> Iterator[Tensor]:
 
 SOFTMAXES = {"_softmax", "_safe_softmax"}
 # What leaves attention as it is on its way to the values.
-_KEEPS = {
-    "view",
-    "_unsafe_view",
-    "expand",
-    "clone",
-    "reshape",
-    "_to_copy",
-    "native_dropout",
-    "detach",
-    "alias",
-    "contiguous",
-}
+_KEEPS = positions.VIEWS - {"permute", "transpose", "t"} | {"native_dropout"}
 
 
 def _merges(name: str, args: Sequence[Any], codes_of: Callable[[Tensor], Codes | None]) -> bool:
     """Whether an operation makes numbers of several places into one."""
-    if name in positions._MOVES or name == "copy":
+    if name in positions.MOVES or name == "copy":
         return False
-    if name in ("convolution", "_convolution", "convolution_overrideable"):
+    if name in positions.CONVOLUTIONS:
         return any(size > 1 for size in args[1].shape[2:]) or _varies(codes_of(args[0]), 1)
-    if name in positions._PRODUCTS:
-        left, right = (codes_of(args[place]) for place in positions._PRODUCTS[name])
+    if name in positions.PRODUCTS:
+        left, right = (codes_of(args[place]) for place in positions.PRODUCTS[name])
         return _varies(left, -1) or (right is not None and right.ndim > 1 and _varies(right, -2))
     if name.startswith("_scaled_dot_product"):
         return True
-    if name in positions._POOLS | positions._RESAMPLINGS or name.startswith(
+    if name in positions.POOLS | positions.RESAMPLINGS or name.startswith(
         ("upsample_", "lstm", "mkldnn_rnn", "_fft")
     ):
         return True
-    if name in positions._REDUCTIONS and isinstance(args[0], Tensor):
+    if name in positions.REDUCTIONS and isinstance(args[0], Tensor):
         axes = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else range(args[0].ndim)
         return any(_varies(codes_of(args[0]), axis) for axis in axes)
     return False
@@ -422,7 +411,7 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
         """A softmax times values, or values times its transpose: attention by hand."""
         if (found := softmax_behind(left, _KEEPS)) is not None:
             keys = operations.codes_of(right)
-        elif (found := softmax_behind(right, _KEEPS | {"transpose", "permute"})) is not None and found[1]:
+        elif (found := softmax_behind(right, _KEEPS | positions.VIEWS)) is not None and found[1]:
             keys = operations.codes_of(left)
             keys = None if keys is None else keys.mT
             codes = operations.codes_of(right)

@@ -1,16 +1,7 @@
 """Linear probes: what a layer knows about the class of an image (Figures 11, 13, D.4 and F.1 to F.3).
 
-A probe is ridge regression from the representation of an image, in one layer and at one token, to targets
-{-1, 1}^C, in closed form; it predicts the class of the largest output. `seelike.probes.ridge` has the mathematics.
-Each token, and each way of pooling tokens, is a problem of its own, and all are solved at once.
-
-A ResNet has few channels early, which would put its early layers at a disadvantage. So the feature map [c, h, w]
-is cut into patches of k x k locations, and each patch flattened, with k such that c k^2 is near the c of the last
-stage. Then it is averaged over the grid of the last stage (Appendix A). What is left are tokens, as in a
-Transformer.
-
-Networks are read batch by batch. What is kept of the training images are sums for each layer and token (or the
-features, while there are fewer images than features); of the test images, who was right.
+`layers` probes the layers of networks; `estimator` is one probe, as scikit-learn's; `ridge`, `leave_one_out` and
+`strength` have the mathematics, and `labels` tells which labels are taken.
 
 Source: Raghu et al. (2021), Section 7 and Appendices A, D and F.
 """

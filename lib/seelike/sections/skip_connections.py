@@ -57,6 +57,11 @@ class Propagation:
         """Cosine of skip and sum of the CLS token; None where there is none at every addition."""
         return self.cosine_with_output[..., 0] if self.has_cls else None
 
+    def ratio_by_kind(self) -> dict[str, Float[np.ndarray, "additions tokens"]]:
+        """Skip ratio of each token, mean over the draws, for the additions of each kind (Figures 7 and E.1)."""
+        ratio = self.ratio.mean(axis=0)
+        return {kind: ratio[self.of_kind(kind)] for kind in dict.fromkeys(self.kinds)}
+
     def of_kind(self, kind: str) -> list[int]:
         """Places of the additions whose branch is of a kind."""
         return [place for place, each in enumerate(self.kinds) if each == kind]
