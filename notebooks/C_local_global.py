@@ -108,7 +108,7 @@ print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
 # %% [markdown]
 # ## Measure
 #
-# All sums of a ViT, after attention and after the MLP, and all blocks of a CNN. As in Section 5, a sample of 8 channels stands for all, and the images come in
+# All sums of a ViT, after attention and after the MLP, and of the blocks of a CNN. As in Section 5, a sample of 8 channels stands for all, and the images come in
 # four draws of eight.
 
 # %%
@@ -122,9 +122,8 @@ few = [
 
 def fields_of(name):
     """Receptive fields of all sublayers of one network, once for each draw."""
-    kinds = ["residual", "block"]
     return measure_fields(
-        run.models[name], few, kinds=kinds, channels=8, seed=run.seed
+        run.models[name], few, additions=True, channels=8, seed=run.seed
     )
 
 
@@ -312,10 +311,11 @@ figures, alt = {}, {}
 for name, each in fields.items():
     maps = [mean_fields(each, side) for side in ("after", "before")]
     times = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
-    titles = list(maps[0])
-    for place in evenly_spaced(len(titles), 16):
-        after, before = (fields_of_side[titles[place]] for fields_of_side in maps)
-        label = f"{name}, {titles[place]}".replace("/after", ",")
+    both = [place for place, title in enumerate(maps[0]) if title in maps[1]]
+    for place in (both[step] for step in evenly_spaced(len(both), 16)):
+        title = list(maps[0])[place]
+        after, before = (fields_of_side[title] for fields_of_side in maps)
+        label = f"{name}, {title}".replace("/after", ",")
         pair = {"after the addition": after, "before it": before}
         figures[label] = plots.field_maps({label: pair})
         alt[label] = (

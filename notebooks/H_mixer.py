@@ -147,11 +147,13 @@ print(f"by hand {after_first:.3f}, {after_second:.3f}, {after_third:.3f}")
 # The library tries all cuts and keeps the best: the one after the first block.
 
 # %%
-from types import SimpleNamespace
-
+from seelike.models import Layer
 from seelike.sections import representation_structure as structure
 
-one_each = [SimpleNamespace(block=number) for number in (1, 2, 3, 4)]
+one_each = [
+    Layer(f"block {number}", "block", number, number / 4, "")
+    for number in (1, 2, 3, 4)
+]
 found = structure.two_parts(toy[None], one_each)
 print(f"library {found.step[0]:.3f}, after block {found.after_block}")
 

@@ -226,7 +226,7 @@ def test_another_number_of_classes_and_channels_stay(tmp_path):
 
 
 def test_built_anew_where_a_class_has_no_other_way(tmp_path, monkeypatch):
-    """The way for older versions of timm, in which fewer classes can change their size."""
+    """The way for a class without `set_input_size`."""
     name = "eva02_tiny_patch14_224"
     own = timm.create_model(name, num_classes=7, in_chans=1, **SMALL).eval()
     path = write(tmp_path / "a.safetensors", own, stated(name, SMALL | {"in_chans": 1}))

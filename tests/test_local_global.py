@@ -131,17 +131,26 @@ def test_mean_fields_average_over_the_repeats():
         ("tiny/vit_7x7:random", ["attention", "MLP"]),
         ("tiny/mixer:random", ["token mixing", "MLP"]),
         ("tiny/resnet:random", ["block"]),
+        ("test_convnext:random:32px", ["block"]),
     ],
 )
 def test_every_addition_of_a_network_is_measured_and_sorted_by_sublayer(name, sublayers):
     model = load(name)
     images = data.load("fashion-mnist/test").sample(2, seed=0)
-    (one,) = local_global.measure_fields(model, [images], kinds=["residual", "block"], channels=1)
+    (one,) = local_global.measure_fields(model, [images], additions=True, channels=1)
     found = local_global.by_sublayer(one.after)
     assert list(found) == sublayers
     blocks = max(int(block.removeprefix("block ")) for block in found[sublayers[-1]])
     assert all(list(each) == [f"block {b + 1}" for b in range(blocks)] for each in found.values())
     assert local_global.by_sublayer(one.before).keys() == found.keys()
+
+
+def test_a_block_without_a_skip_connection_has_no_number_before_the_addition():
+    one = fields(block_1=CENTRE, block_2=EVEN)
+    del one.before["block 1"]
+    for statistic in (local_global.radii, local_global.own_patch):
+        assert np.isnan(statistic([one], "before")).tolist() == [[True, False]]
+        assert np.isfinite(statistic([one])).all()
 
 
 @pytest.mark.parametrize(("number", "count"), [(1, 5), (5, 5), (8, 5), (48, 16), (3, 1)])

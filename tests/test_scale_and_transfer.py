@@ -51,7 +51,7 @@ def test_partners_are_blocks_of_one_architecture(vit):
 
 
 def test_of_unknown_blocks_all_layers_are_partners():
-    unknown = load("convnext_atto:random")
+    unknown = load("repvgg_a0:random")
     before, after = scale_and_transfer.partners(unknown, unknown)
     assert before == after == layers(unknown)
 

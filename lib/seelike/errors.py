@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UnknownName(ValueError):
@@ -35,3 +36,27 @@ def unknown_name(kind: str, given: str, known: Iterable[str], hint: str = "") ->
     else:
         advice = f"None of the {len(known)} known names is near, for example {known[0]!r}."
     return UnknownName(f"Unknown {kind} {given!r}. {advice}" + (f" {hint}" if hint else ""))
+
+
+def require_type(what: str, given: Any, kind: type | tuple[type, ...], expected: str) -> None:
+    """Refuse an argument that is something else, such as one that was swapped with another.
+
+    Args:
+        what: Name of the argument.
+        given: What was given.
+        kind: What it must be.
+        expected: What it must be, in words.
+
+    Raises:
+        TypeError: It is none of these.
+
+    Example:
+        >>> require_type("model", "vit", dict, "a network")
+        Traceback (most recent call last):
+            ...
+        TypeError: model is of type str; expected a network. Are the arguments in another order?
+    """
+    if not isinstance(given, kind):
+        raise TypeError(
+            f"{what} is of type {type(given).__name__}; expected {expected}. Are the arguments in another order?"
+        )

@@ -62,6 +62,7 @@ from torch import Tensor, nn
 from seelike.cka import float32_products_are_exact, minibatches
 from seelike.data import ImageSet
 from seelike.models import Layer, Place, places, read
+from seelike.models.layers import require_layers
 from seelike.models.measurable import require_measurable
 from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
 from seelike.streaming.memory import LiveBytes, in_use, in_words, number_of_bytes, peak
@@ -558,9 +559,10 @@ def token_patch_cka(
         torch.Size([100, 10, 10])
         >>> share, error = maps["block 6"].estimate(within_one_cell)
     """
+    require_measurable(model)
+    require_layers(layers)
     if not layers:
         raise ValueError("layers is empty; expected at least one layer, from seelike.models.layers.")
-    require_measurable(model)
     budget = number_of_bytes(memory)
     parts = minibatches(len(images), minibatch)
     few = Images(images, model)[:3]

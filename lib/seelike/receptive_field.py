@@ -59,7 +59,7 @@ from torch import Tensor, nn
 
 from seelike.data import ImageSet
 from seelike.models import Layer, Place, Residual, places
-from seelike.models.layers import structure
+from seelike.models.layers import require_layers, structure
 from seelike.models.measurable import require_measurable
 from seelike.models.reading import listening
 from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
@@ -566,6 +566,7 @@ class _Plan:
 
     @classmethod
     def of(cls, model: nn.Module, layers: Sequence[Layer], image: Tensor) -> "_Plan":
+        require_layers(layers)
         if not layers:
             raise ValueError("layers is empty; expected one or more of seelike.models.layers(model).")
         names = {layer.name for layer in layers}

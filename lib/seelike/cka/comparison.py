@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from seelike.cka.estimators import CentredGrams, MinibatchCKA, PairedCKA
 from seelike.cka.passes import GramPasses, Reading
 from seelike.data import ImageSet
-from seelike.errors import unknown_name
+from seelike.errors import require_type, unknown_name
 from seelike.models import Layer
 from seelike.models import layers as all_layers
 from seelike.models.layers import structure
@@ -257,6 +257,7 @@ def compare_models(
         >>> comparison.mean("ViT", "ViT").diagonal().round(6)
         array([1., 1., 1., 1., 1., 1.])
     """
+    require_type("models", models, Mapping, "networks by name, such as {'ViT': model}")
     if not models:
         raise ValueError("models is empty; expected at least one network.")
     for name in layers or {}:

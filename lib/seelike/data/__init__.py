@@ -27,7 +27,7 @@ from seelike.data.folder import images_of_folder
 from seelike.data.hub import PREFIX, images_of_hub
 from seelike.data.image_set import ImageSet
 from seelike.data.textures import texture_set
-from seelike.errors import unknown_name
+from seelike.errors import require_type, unknown_name
 
 __all__ = [
     "EXTENSIONS",
@@ -117,6 +117,7 @@ def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
         seelike.errors.UnknownName: Unknown image set 'fashion-minst/test'. Did you mean 'fashion-mnist/test', \
 'fashion-mnist', 'fashion-mnist-rotated/test'? There is no folder of this name either.
     """
+    require_type("images", images, (str, Path), "the name of an image set, or a folder")
     name = images.as_posix() if isinstance(images, Path) else images
     if name.startswith(TRAIN_IN_FOLDER):
         return train_in_folder(name)

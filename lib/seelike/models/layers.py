@@ -28,7 +28,7 @@ from timm.models.resnet import ResNet
 from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
-from seelike.errors import unknown_name
+from seelike.errors import require_type, unknown_name
 from seelike.models.measurable import input_size, reads_the_batch, require_unwrapped
 from seelike.models.places import Place, place_of
 from seelike.models.structure import IDENTITY, Added, Block, blocks, chain, pointwise_back, same
@@ -296,6 +296,9 @@ def layers(
         >>> [layer.name for layer in layers(model, kinds=["attention"])][:2]
         ['block 1/attention', 'block 2/attention']
     """
+    for what, given in {"names": names, "kinds": kinds}.items():
+        if given is not None:
+            require_type(what, given, (list, tuple, dict, set), "a list of names")
     seen = structure(model)
     everything = seen.layers
     listed = {layer.name for layer in everything}
@@ -365,6 +368,7 @@ def places(model: nn.Module, layers: Sequence[Layer], images: Any) -> dict[str, 
         >>> found["block 8"].grid, found["block 8"].patch_size, found["block 8"].channels
         ((3, 2), (32.0, 32.0), 1)
     """
+    require_layers(layers)
     found = structure(model, (images.shape[-2], images.shape[-1]))
     known = dict(model.named_modules(remove_duplicate=False))
     for layer in layers:
@@ -377,6 +381,25 @@ def places(model: nn.Module, layers: Sequence[Layer], images: Any) -> dict[str, 
         twice = next(layer.name for layer in layers if [each.name for each in layers].count(layer.name) > 1)
         raise ValueError(f"Layer {twice!r} is given twice. Results are kept by name: give it once.")
     return where
+
+
+def require_layers(given: Any) -> None:
+    """Refuse what are no layers, such as names.
+
+    Raises:
+        TypeError: It is no list of layers.
+
+    Example:
+        >>> require_layers(["block 1"])
+        Traceback (most recent call last):
+            ...
+        TypeError: layers is of type list of str; expected layers, as seelike.models.layers gives them.
+    """
+    found = type(given).__name__
+    others = [type(each).__name__ for each in given if not isinstance(each, Layer)] if found != "Tensor" else [""]
+    if others:
+        what = f"{found} of {others[0]}" if others[0] else found
+        raise TypeError(f"layers is of type {what}; expected layers, as seelike.models.layers gives them.")
 
 
 def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:

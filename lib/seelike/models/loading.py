@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from seelike.data import grey_or_rgb
-from seelike.errors import unknown_name
+from seelike.errors import require_type, unknown_name
 from seelike.hub import sha256_of
 from seelike.models.image_size import Size, resized
 from seelike.models.measurable import input_size, require_unwrapped
@@ -79,6 +79,7 @@ def load(
         >>> preprocessing(load("test_vit:random:32px"))(Image.new("RGB", (50, 40))).shape
         torch.Size([3, 32, 32])
     """
+    require_type("name", name, str, "the name of a network, or of a file")
     name, random, size = _parts(name, image_size)
     if random:
         model = _random(name, size)

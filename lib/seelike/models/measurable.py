@@ -6,6 +6,8 @@ from typing import Any, TypeGuard
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from seelike.errors import require_type
+
 _OF_A_MODULE = "The network itself is in its attribute `module`: give that."
 # Classes of torch that stand before a network, also as a base, and where to find what they hide.
 _WRAPPERS = {
@@ -30,6 +32,7 @@ def require_measurable(model: nn.Module) -> None:
         model: Any network.
 
     Raises:
+        TypeError: It is no network.
         ValueError: It is such a network; the message says which part, and what to do.
 
     Example:
@@ -74,6 +77,7 @@ def require_unwrapped(model: nn.Module) -> None:
         model: Any network, in training mode or not.
 
     Raises:
+        TypeError: It is no network.
         ValueError: It, or a part of it, is so; the message says what to give instead.
 
     Example:
@@ -83,6 +87,7 @@ def require_unwrapped(model: nn.Module) -> None:
         ValueError: The network is wrapped in DataParallel, which hides its layers. The network itself is in its \
 attribute `module`: give that.
     """
+    require_type("model", model, nn.Module, "a network, as seelike.models.load gives it")
     for name, module in model.named_modules():
         part = f"Module {name!r} of {type(model).__name__}" if name else "The network"
         classes = [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.")]

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seelike.errors import unknown_name
-from seelike.models.layers import Layer, places
+from seelike.models.layers import Layer, places, require_layers
 from seelike.models.measurable import require_measurable
 from seelike.models.precision import as_given
 from seelike.models.trace import Additions, Running
@@ -144,6 +144,7 @@ def listening(model: nn.Module, layers: Sequence[Layer], keep: Keep) -> Iterator
         ...     _ = model(torch.tensor([-1.0, 2.0]))
         relu tensor([0., 2.])
     """
+    require_layers(layers)
     modules = dict(model.named_modules(remove_duplicate=False))
     names = set()
     for layer in layers:

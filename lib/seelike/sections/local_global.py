@@ -10,7 +10,7 @@
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from seelike.attention import attention_distances
 from seelike.data import ImageSet
-from seelike.models import layers
+from seelike.models import layers, residuals
 from seelike.receptive_field import ReceptiveFields, centre_mass, effective_receptive_field, growth, radius
 
 _BLOCKS = 2
@@ -143,7 +143,7 @@ def measure_fields(
     model: nn.Module,
     draws: Iterable[ImageSet],
     *,
-    kinds: Collection[str] = ("block",),
+    additions: bool = False,
     channels: int,
     seed: int = 0,
     batch_size: int = 32,
@@ -153,8 +153,8 @@ def measure_fields(
     Args:
         model: A network in evaluation mode whose blocks give tokens or feature maps.
         draws: Image sets, one for each repeat.
-        kinds: Kinds of layers to measure, of those that this network has: "block" for the outputs of blocks,
-            "residual" for the sum within a block of a ViT or Mixer.
+        additions: Measure the sums of all residual additions, two for each block of a ViT or Mixer, instead of the
+            outputs of all blocks. A block without a skip connection has none.
         channels: How many channels to take of each layer: an unbiased estimate.
         seed: Of the choice of channels.
         batch_size: Rows of a backward pass.
@@ -170,7 +170,11 @@ def measure_fields(
         >>> list(fields.after)[:2]
         ['block 1', 'block 2']
     """
-    chosen = [layer for layer in layers(model) if layer.kind in kinds]
+    chosen = (
+        [each.output for each in residuals(model)]
+        if additions
+        else [each for each in layers(model) if each.kind == "block"]
+    )
     return [
         effective_receptive_field(model, chosen, images, channels=channels, seed=seed, batch_size=batch_size)
         for images in draws
@@ -192,6 +196,9 @@ def radii(fields: Sequence[HasFields], side: Side = "after") -> Float[np.ndarray
         fields: The fields of each repeat.
         side: After or before the residual addition.
 
+    Returns:
+        A column for each layer; NaN where it has nothing before, as the output of a block without a skip has not.
+
     Example:
         >>> from types import SimpleNamespace
         >>> import torch
@@ -199,15 +206,23 @@ def radii(fields: Sequence[HasFields], side: Side = "after") -> Float[np.ndarray
         >>> radii([one]).round(2)
         array([[0.4]])
     """
-    return np.array(
-        [
-            [
-                radius(field, each.grids[name]) / math.sqrt(field.shape[0] * field.shape[1])
-                for name, field in getattr(each, side).items()
-            ]
-            for each in fields
-        ]
-    )
+
+    def share(field: Tensor, grid: tuple[int, int]) -> float:
+        return radius(field, grid) / math.sqrt(field.shape[0] * field.shape[1])
+
+    return _of_each(share, fields, side)
+
+
+def _of_each(
+    statistic: Callable[[Tensor, tuple[int, int]], float], fields: Sequence[HasFields], side: Side
+) -> Float[np.ndarray, "repeats layers"]:
+    """Compute a number of each field; NaN for a layer that has none on this side."""
+
+    def of(each: HasFields, name: str) -> float:
+        field = getattr(each, side).get(name)
+        return math.nan if field is None else statistic(field, each.grids[name])
+
+    return np.array([[of(each, name) for name in each.after] for each in fields])
 
 
 def own_patch(fields: Sequence[HasFields], side: Side = "after") -> Float[np.ndarray, "repeats layers"]:
@@ -218,7 +233,8 @@ def own_patch(fields: Sequence[HasFields], side: Side = "after") -> Float[np.nda
         side: After or before the residual addition.
 
     Returns:
-        1 where the patch has no more than its share of the area; the number of patches where it has all.
+        1 where the patch has no more than its share of the area; the number of patches where it has all. NaN where
+        a layer has nothing before.
 
     Example:
         >>> from types import SimpleNamespace
@@ -227,9 +243,7 @@ def own_patch(fields: Sequence[HasFields], side: Side = "after") -> Float[np.nda
         >>> own_patch([one])
         array([[1.]])
     """
-    return np.array(
-        [[centre_mass(field, each.grids[name]) for name, field in getattr(each, side).items()] for each in fields]
-    )
+    return _of_each(centre_mass, fields, side)
 
 
 def share_in_own_patch(

@@ -85,11 +85,14 @@ def partners(before: nn.Module, after: nn.Module) -> tuple[list[Layer], list[Lay
         >>> [layer.name for layer in partners(vit, vit)[0]][:2], partners(vit, timm.create_model("resnet18"))
         (['block 1', 'block 2'], None)
     """
-    families = family(before), family(after)
-    if families[0] != families[1]:
+    if family(before) != family(after):
         return None
-    kinds = None if families[0] == "other" else ["block"]
-    found = layers(before, kinds=kinds), layers(after, kinds=kinds)
+    every = layers(before), layers(after)
+    blocks = (
+        [layer for layer in every[0] if layer.kind == "block"],
+        [layer for layer in every[1] if layer.kind == "block"],
+    )
+    found = blocks if any(blocks) else every
     return found if len(found[0]) == len(found[1]) else None
 
 
