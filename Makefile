@@ -26,7 +26,7 @@ HERE = $(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPUS) --quiet host progre
 THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book sweep pack unpack render serve test bootstrap bench lint format notebooks lock clean
+.PHONY: help setup book results sweep pack unpack render serve test bootstrap bench lint format notebooks lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -61,16 +61,24 @@ book: $(STAMP) ## run the notebooks that changed and render the book
 	$(HERE) $(if $(CLUSTER),run=no)
 	@echo "The book is up to date: build/html/index.html. make serve shows it."
 
+# Which results are wanted is told by their content, so snakemake shall not go by what it made before.
+results: $(STAMP) ## run the notebooks whose result at PROFILE is missing or stale, and keep them in results/
+	$(if $(filter kubernetes,$(CLUSTER)),$(error CLUSTER=kubernetes is for make sweep: see the page on sweeps))
+	$(if $(CLUSTER),$(THERE),$(HERE)) results=yes --forcerun result untrained_result -- results
+	@echo "All results are there: results/$(PROFILE). make book shows them; git add what is new."
+
 sweep: $(STAMP) ## run notebooks x models x seeds, as SWEEP lists them, and gather the results
 	$(if $(CLUSTER),$(THERE) sweep='$(SWEEP)' --until sweep_notebook -- sweep)
 	$(HERE) sweep='$(SWEEP)' $(if $(CLUSTER),run=no) -- sweep
 	@echo "The results: build/sweep/$(basename $(notdir $(SWEEP)))/comparison.html, and claims.csv beside it."
 
-pack: $(STAMP) ## run the notebooks that changed and pack them, to be rendered on another machine
-	$(if $(CLUSTER),$(THERE) --until notebook)
-	$(HERE) $(if $(CLUSTER),run=no) -- build/executed-$(PROFILE).tar.gz
+# At tiny it packs executed notebooks, else results.
+IS_TINY = $(filter tiny,$(PROFILE))
+pack: $(STAMP) $(if $(IS_TINY),,results) ## make the results at PROFILE that are missing and pack them, for another machine
+	$(if $(IS_TINY),$(if $(CLUSTER),$(THERE) --until notebook))
+	$(HERE) $(if $(IS_TINY),$(if $(CLUSTER),run=no)) -- build/executed-$(PROFILE).tar.gz
 
-unpack: $(STAMP) ## put the executed notebooks of PACK into their place
+unpack: $(STAMP) ## put what make pack made elsewhere, PACK, into its place
 	$(BIN)/python book/tools/pack.py unpack '$(PACK)'
 
 render: $(STAMP) ## render the book from the executed notebooks that are there, without running any
@@ -112,4 +120,4 @@ lock: ## write requirements.lock anew, with the newest versions that pyproject.t
 	rm -rf build/lock
 
 clean: ## remove the book and all that it was made from, but not the virtual environment
-	rm -rf $(addprefix build/,executed running assets book rendered html) node_modules .snakemake
+	rm -rf $(addprefix build/,executed taken running assets book rendered html) node_modules .snakemake

@@ -9,7 +9,17 @@ PROFILE = config.get("profile", "tiny")
 PARAMETERS = config.get("parameters") or ""
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 EXECUTED = expand("build/executed/{profile}/{notebook}.ipynb", profile=PROFILE, notebook=NOTEBOOKS)
-RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py"]
+# Pages that also run with random weights, as a control of their claims: "04_representation_structure" and the like.
+UNTRAINED = []
+CONTROLS = expand("build/executed/{profile}/untrained/{notebook}.ipynb", profile=PROFILE, notebook=UNTRAINED)
+# Pages that are about the tiny networks: a larger profile has nothing to add.
+TINY_ALONE = {"tiny_networks"}
+# The book at tiny also shows the results of larger networks that are in the repository.
+KEPT = sorted(str(path) for path in Path("results").rglob("*.ipynb")) if PROFILE == "tiny" else []
+SHOWN = EXECUTED + CONTROLS + KEPT
+NEEDS_GPU = ("colab", "paper")
+RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
+READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
 RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
 # Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
 RUN = config.get("run") != "no"
@@ -28,13 +38,26 @@ PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md"] + sorted(
 PAGES += sorted(str(path) for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png"))
 
 
-def options():
-    """The command-line options that set the notebooks' parameters."""
-    pairs = [("profile", PROFILE), *(pair.split("=", 1) for pair in shlex.split(PARAMETERS))]
+def parameters(*more):
+    """The notebooks' parameters, as pairs of names and texts."""
+    pairs = [("profile", PROFILE), *(pair.split("=", 1) for pair in shlex.split(PARAMETERS)), *more]
     for pair in pairs:
         if len(pair) != 2:
             raise WorkflowError(f"PARAMETERS needs NAME=VALUE, separated by spaces; got {pair[0]!r}.")
-    return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs)
+    return pairs
+
+
+def options(*more):
+    """The command-line options that set them."""
+    return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in parameters(*more))
+
+
+RANDOM = ("weights", "random")
+
+
+wildcard_constraints:
+    notebook="[^/]+",
+
 
 
 def pages_before(wildcards):
@@ -42,7 +65,7 @@ def pages_before(wildcards):
     return [path for path in EXECUTED if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
 
 
-localrules: all, assets, stage, render, pack
+localrules: all, assets, stage, render, pack, results
 
 
 rule all:
@@ -62,20 +85,26 @@ if RUN:
         params: options=options()
         # All cores when there are more of them than notebooks.
         threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
-        resources: gpu=0 if PROFILE == "tiny" else 1
+        resources: gpu=int(PROFILE in NEEDS_GPU)
         shell: RUN_NOTEBOOK
 
-elif "sweep" not in config and (missing := [path for path in EXECUTED if not Path(path).exists()]):
+    use rule notebook as untrained with:
+        output: "build/executed/" + PROFILE + "/untrained/{notebook}.ipynb"
+        params: options=options(RANDOM)
+
+elif not {"sweep", "results"} & set(config) and (missing := [path for path in EXECUTED + CONTROLS if not Path(path).exists()]):
     raise WorkflowError(
-        f"Of {len(EXECUTED)} executed notebooks these are not there: {', '.join(missing)}. Run them "
-        f"(make book PROFILE={PROFILE}), or bring them from where they were run (make unpack PACK=executed-{PROFILE}.tar.gz)."
+        f"Of {len(EXECUTED + CONTROLS)} executed notebooks these are not there: {', '.join(missing)}. "
+        f"Run them: make book PROFILE={PROFILE}."
     )
 
 
 rule pack:
     input:
-        executed=EXECUTED,
+        # Of larger networks the results, which make pack makes before: see the Makefile.
+        executed=EXECUTED + CONTROLS if PROFILE == "tiny" else sorted(map(str, Path("results", PROFILE).rglob("*.ipynb"))),
         script="book/tools/pack.py",
+        parts=READERS,
     output: f"build/executed-{PROFILE}.tar.gz"
     shell: "{sys.executable:q} {input.script} pack {output} {input.executed}"
 
@@ -89,9 +118,11 @@ rule assets:
 rule stage:
     input:
         PAGES,
-        executed=EXECUTED,
+        executed=SHOWN,
         script="book/tools/stage.py",
-        parts=["book/tools/citations.py", "book/tools/scoreboard.py"],
+        parts=["book/tools/citations.py", "book/tools/scoreboard.py", *READERS],
+        # A page says so where its result is older than the notebook or the library.
+        code=[f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS] + LIBRARY if KEPT else [],
     output: "build/book/_toc.yml"
     shell: "{sys.executable:q} {input.script} {input.executed}"
 
@@ -100,13 +131,53 @@ rule render:
     input:
         "build/book/_toc.yml",
         "build/assets",
-        executed=EXECUTED,
+        executed=SHOWN,
         # Its docstrings are the reference.
         library=LIBRARY,
         script="book/tools/render.py",
+        parts="book/tools/executed.py",
         extension="book/tools/sphinx_extension.py",
     output: "build/html/index.html"
     shell: "{sys.executable:q} {input.script} {input.executed}"
+
+
+# Results of larger networks, kept in the repository: make results PROFILE=...
+if "results" in config:
+    sys.path.insert(0, str(Path(workflow.basedir, "book/tools")))
+    import results as kept_results
+    from run_notebook import parse_value
+
+    def asked(notebook, *more):
+        """The place of a result, and the parameters of its notebook."""
+        values = {name: parse_value(value) for name, value in parameters(*more)}
+        return kept_results.place_of(notebook, values), values
+
+    try:
+        # By content: times of change tell nothing after a clone.
+        TO_MAKE = kept_results.wanted(
+            [asked(notebook) for notebook in NOTEBOOKS if notebook not in TINY_ALONE]
+            + [asked(notebook, RANDOM) for notebook in UNTRAINED]
+        )
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    # A file for each that has been made; `make results` makes snakemake forget those of before.
+    MADE = [f"build/taken/{place.relative_to('results').with_suffix('')}" for place in TO_MAKE]
+
+    rule results:
+        input: MADE
+
+    rule result:
+        input: lambda wildcards: [path for path in MADE if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
+        output: touch("build/taken/" + PROFILE + "/{notebook}")
+        params: options=options()
+        threads: max(1, (workflow.cores or 1) // max(1, len(MADE)))
+        resources: gpu=int(PROFILE in NEEDS_GPU)
+        shell: "OMP_NUM_THREADS={threads} {sys.executable:q} book/tools/results.py make notebooks/{wildcards.notebook}.ipynb {params.options}"
+
+    use rule result as untrained_result with:
+        input: []
+        output: touch("build/taken/" + PROFILE + "/untrained/{notebook}")
+        params: options=options(RANDOM)
 
 
 # A sweep: notebooks x models x seeds, as a file such as sweep.yaml lists them.
@@ -133,7 +204,7 @@ if "sweep" in config:
             output: str(SWEEP.folder / "{notebook}/{label}/seed_{seed}.ipynb")
             params: options=lambda wildcards: SWEEP.options(wildcards.label, int(wildcards.seed))
             threads: max(1, (workflow.cores or 1) // len(SWEEP_JOBS))
-            resources: gpu=0 if SWEEP.profile == "tiny" else 1
+            resources: gpu=int(SWEEP.profile in NEEDS_GPU)
             shell: RUN_NOTEBOOK
 
     rule gather:
@@ -141,6 +212,6 @@ if "sweep" in config:
             config["sweep"],
             SWEEP_JOBS,
             script="book/tools/gather_sweep.py",
-            parts=["book/tools/comparison.html", "book/tools/sweep.py", "book/tools/scoreboard.py", "book/tools/stage.py"],
+            parts=["book/tools/comparison.html", "book/tools/sweep.py", "book/tools/scoreboard.py", "book/tools/executed.py"],
         output: SWEEP.folder / "claims.csv", SWEEP.folder / "comparison.html"
         shell: "{sys.executable:q} {input.script} {input[0]:q}"

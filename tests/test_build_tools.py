@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import citations
+import executed as notebooks
 import lock
 import nbformat
 import pytest
@@ -21,11 +22,11 @@ KEYS = {"https://arxiv.org/abs/1905.00414": "kornblith2019", "https://doi.org/10
 KORNBLITH = "https://arxiv.org/abs/1905.00414"
 
 
-def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-within"):
+def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-within", name="uniform"):
     """What `seelike.claims.record` leaves in a notebook, with awkward characters in its texts."""
     return {
         "claim": {
-            "id": "uniform",
+            "id": name,
             "figure": "Figure 1",
             "statement": "ViTs are *more* uniform | than ResNets.",
             "statistic": "mean CKA, ViT minus ResNet",
@@ -43,7 +44,9 @@ def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-wi
 def executed(*cells):
     """A notebook as papermill leaves it after a run without failure."""
     run = {"profile": "tiny", "device": "cpu", "gpu": None, "versions": {"torch": "2.4.0"}}
-    start = new_code_cell("run", outputs=[new_output("display_data", {stage.RUN_MIME: run, "text/plain": "run"})])
+    start = new_code_cell(
+        "run", outputs=[new_output("display_data", {notebooks.RUN_MIME: run, "text/plain": "run"})]
+    )
     notebook = new_notebook(cells=[new_markdown_cell("# Section 4: Structure\n\nText."), start, *cells])
     notebook.metadata["papermill"] = {
         "exception": None,
@@ -58,7 +61,7 @@ def with_output(output):
 
 
 def claim_cell(**changes):
-    bundle = {stage.CLAIM_MIME: claim(**changes), "text/html": "<p>card</p>"}
+    bundle = {notebooks.CLAIM_MIME: claim(**changes), "text/html": "<p>card</p>"}
     return new_code_cell("record", outputs=[new_output("display_data", bundle)])
 
 
@@ -74,11 +77,11 @@ def figure_cell(name="fig-within"):
 
 
 def test_a_good_notebook_has_no_problem():
-    assert stage.problems(executed(claim_cell(), figure_cell())) == []
+    assert notebooks.problems(executed(claim_cell(), figure_cell())) == []
 
 
 def test_a_notebook_that_was_not_run_is_refused():
-    assert stage.problems(new_notebook()) == ["It was not run by papermill."]
+    assert notebooks.problems(new_notebook()) == ["It was not run by papermill."]
 
 
 @pytest.mark.parametrize(
@@ -87,21 +90,21 @@ def test_a_notebook_that_was_not_run_is_refused():
 def test_a_notebook_that_did_not_end_is_refused(papermill):
     notebook = executed()
     notebook.metadata["papermill"] = papermill
-    assert stage.problems(notebook) == ["Papermill did not run it to its end."]
+    assert notebooks.problems(notebook) == ["Papermill did not run it to its end."]
 
 
 def test_an_error_output_is_refused():
     error = new_output("error", ename="ValueError", evalue="no", traceback=[])
-    assert stage.problems(with_output(error)) == ["Cell 3 failed: ValueError: no"]
+    assert notebooks.problems(with_output(error)) == ["Cell 3 failed: ValueError: no"]
 
 
 def test_a_printed_traceback_is_refused():
     text = new_output("stream", name="stderr", text="Traceback (most recent call last):\n")
-    assert stage.problems(with_output(text)) == ["Cell 3 printed a traceback."]
+    assert notebooks.problems(with_output(text)) == ["Cell 3 printed a traceback."]
 
 
 def test_a_warning_may_be_published():
-    assert stage.problems(with_output(new_output("stream", name="stderr", text="A warning."))) == []
+    assert notebooks.problems(with_output(new_output("stream", name="stderr", text="A warning."))) == []
 
 
 # Citations
@@ -182,7 +185,7 @@ def test_the_picture_has_a_tile_for_each_claim_in_the_line_of_its_page():
     rows = scoreboard.rows("04", executed(*(claim_cell(verdict=verdict) for verdict in verdicts)), "tiny")
     rows += scoreboard.rows("05", executed(claim_cell(verdict="does not hold")), "tiny")
     picture = scoreboard.picture(rows, {"04": "Section 4: A < B", "05": "Section 5"})
-    lines = picture.splitlines()[1:-2]
+    lines = picture.splitlines()[1:-1]
     assert [line.count("<a ") for line in lines] == [2, 1]
     assert 'class="holds"' in lines[0]
     assert 'class="not-testable"' in lines[0]
@@ -226,7 +229,7 @@ def test_a_page_keeps_only_what_sphinx_knows():
 def test_progress_bars_are_left_out_and_other_widgets_kept():
     notebook = executed(
         *(
-            new_code_cell(name, outputs=[new_output("display_data", {stage.VIEW: {"model_id": name}})])
+            new_code_cell(name, outputs=[new_output("display_data", {notebooks.VIEW: {"model_id": name}})])
             for name in "ab"
         )
     )
@@ -237,11 +240,11 @@ def test_progress_bars_are_left_out_and_other_widgets_kept():
         "wide": {"model_name": "LayoutModel", "state": {}},
         "slider": {"model_name": "IntSliderModel", "state": {}},
     }
-    notebook.metadata["widgets"] = {stage.WIDGETS: {"state": states}}
+    notebook.metadata["widgets"] = {notebooks.WIDGETS: {"state": states}}
     page = stage.prepare(notebook, KEYS)
     shown = {cell.source: len(cell.outputs) for cell in page.cells if cell.cell_type == "code"}
     assert shown == {"run": 1, "a": 0, "b": 1}
-    assert set(page.metadata["widgets"][stage.WIDGETS]["state"]) == {"b", "slider"}
+    assert set(page.metadata["widgets"][notebooks.WIDGETS]["state"]) == {"b", "slider"}
 
 
 def test_scripts_that_name_another_host_are_left_out_and_data_kept():
@@ -261,7 +264,7 @@ def test_scripts_that_name_another_host_are_left_out_and_data_kept():
 def test_a_figure_counts_only_where_it_was_drawn():
     empty = figure_cell("fig-none")
     empty.outputs = []
-    assert stage.figures(executed(figure_cell(), empty)) == {"fig-within"}
+    assert notebooks.figures(executed(figure_cell(), empty)) == {"fig-within"}
 
 
 def test_the_staging_folder_has_pages_notebooks_and_scoreboard(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Executed notebooks on their way from one machine to another."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -7,29 +8,36 @@ import tarfile
 import nbformat
 import pack
 import pytest
-import stage
+from executed import RUN_MIME
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from small_project import make, make_project
 
 
-def executed(exception=None, gpu="NVIDIA H200"):
-    """A notebook as papermill leaves it."""
-    run = {"profile": "paper", "device": "cuda", "gpu": gpu, "versions": {"torch": "2.4.0"}}
-    shown = new_output("display_data", {stage.RUN_MIME: run, "text/plain": "run"})
+def executed(name="03_background", exception=None, **parameters):
+    """A notebook as run_notebook.py leaves it."""
+    run = {"profile": "paper", "device": "cuda", "gpu": "NVIDIA H200", "versions": {"torch": "2.4.0"}}
+    shown = new_output("display_data", {RUN_MIME: run, "text/plain": "run"})
     notebook = new_notebook(cells=[new_code_cell("run", outputs=[shown])])
-    end = "2026-03-01T10:00:00+00:00"
-    notebook.metadata["papermill"] = {"exception": exception, "duration": 83.2, "end_time": end}
+    notebook.metadata["papermill"] = {
+        "exception": exception,
+        "duration": 83.2,
+        "end_time": "2026-03-01T10:00:00+00:00",
+        "parameters": parameters,
+    }
+    notebook.metadata["seelike"] = {"notebook": name, "commit": None, "seconds": 83.2, "code": {}}
     return notebook
 
 
 @pytest.fixture
 def archive(tmp_path):
-    """What make pack writes of two notebooks."""
-    folder = tmp_path / "gpu machine" / "paper"
-    folder.mkdir(parents=True)
+    """What make pack writes of two notebooks, and one of them with random weights."""
+    folder = tmp_path / "gpu machine" / "results" / "paper"
+    (folder / "untrained").mkdir(parents=True)
     paths = [folder / "03_background.ipynb", folder / "A_methods.ipynb"]
     for path in paths:
-        nbformat.write(executed(), path)
+        nbformat.write(executed(path.stem), path)
+    paths.append(folder / "untrained" / "A_methods.ipynb")
+    nbformat.write(executed("A_methods", weights="random"), paths[-1])
     pack.pack(tmp_path / "executed-paper.tar.gz", paths)
     return tmp_path / "executed-paper.tar.gz"
 
@@ -48,15 +56,39 @@ def rewrite(archive, change):
 def test_notebooks_arrive_as_they_were_and_the_reader_is_told_what_they_are(archive, tmp_path, capsys):
     capsys.readouterr()
     to = tmp_path / "publisher"
-    (to / "paper").mkdir(parents=True)
-    (to / "paper" / "99_old.ipynb").write_text("of an older run")
+    kept = to / "results" / "paper"
+    kept.mkdir(parents=True)
+    (kept / "99_old.ipynb").write_text("of an older run")
     pack.unpack(archive, to)
-    assert sorted(path.name for path in to.rglob("*.ipynb")) == ["03_background.ipynb", "A_methods.ipynb"]
-    before = tmp_path / "gpu machine" / "paper" / "A_methods.ipynb"
-    assert (to / "paper" / "A_methods.ipynb").read_bytes() == before.read_bytes()
+    names = ["03_background.ipynb", "A_methods.ipynb", "untrained/A_methods.ipynb"]
+    assert sorted(path.relative_to(kept).as_posix() for path in to.rglob("*.ipynb")) == names
+    for name in names:
+        assert (kept / name).read_bytes() == (tmp_path / "gpu machine" / "results" / "paper" / name).read_bytes()
     told = capsys.readouterr().out
-    assert "2 notebooks of the profile paper, 0.0 MB, run on NVIDIA H200; code " in told
-    assert "make render PROFILE=paper" in told
+    assert "3 notebooks of the profile paper, 0.0 MB, run on NVIDIA H200; code " in told
+    assert f"In {kept}. Show them: make book" in told
+
+
+@pytest.mark.parametrize(
+    ("notebook", "expected"),
+    [
+        (executed(exception=True), "Papermill did not run it to its end"),
+        (executed("A_methods"), "It is a run of A_methods, not of 03_background"),
+        (executed(weights="random"), "It ran at paper/untrained, and this is the folder paper"),
+    ],
+)
+def test_what_arrives_and_is_no_result_is_refused(archive, tmp_path, notebook, expected):
+    content = nbformat.writes(notebook).encode()
+
+    def change(entries):
+        about = json.loads(entries["about.json"])
+        about["notebooks"]["03_background.ipynb"]["sha256"] = hashlib.sha256(content).hexdigest()
+        return {**entries, "about.json": json.dumps(about).encode(), "03_background.ipynb": content}
+
+    rewrite(archive, change)
+    with pytest.raises(ValueError, match=rf"03_background\.ipynb in .*: {expected}(.|\n)*Nothing was unpacked"):
+        pack.unpack(archive, tmp_path / "publisher")
+    assert not list((tmp_path / "publisher").rglob("*.ipynb"))
 
 
 def test_the_archive_says_when_where_and_with_what(archive):
@@ -80,7 +112,16 @@ def test_a_failed_notebook_is_not_packed(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["../03_background.ipynb", "/tmp/a.ipynb", "paper/a.ipynb", "a.py", ".ipynb", "-x.ipynb", "a.ipynb/../b"],
+    [
+        "../03_background.ipynb",
+        "/tmp/a.ipynb",
+        "paper/a.ipynb",
+        "untrained/../a.ipynb",
+        "a.py",
+        ".ipynb",
+        "-x.ipynb",
+        "a.ipynb/../b",
+    ],
 )
 def test_a_name_that_is_no_notebook_here_is_refused(archive, tmp_path, name):
     rewrite(archive, lambda entries: {**entries, name: b"evil"})
@@ -144,7 +185,7 @@ def test_make_render_names_the_notebooks_that_are_missing(tmp_path):
     status, output = make(make_project(tmp_path), "render", "PROFILE=paper")
     assert status != 0
     assert "Of 1 executed notebooks these are not there: build/executed/paper/03_background.ipynb" in output
-    assert "make unpack PACK=executed-paper.tar.gz" in output
+    assert "make book PROFILE=paper" in output
 
 
 def test_make_render_refuses_a_notebook_that_failed_and_runs_none(tmp_path):

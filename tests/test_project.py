@@ -199,7 +199,7 @@ def test_every_notebook_is_in_the_contents(notebook):
 
 def test_workflows_are_yaml_and_name_one_python():
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    assert [path.stem for path in workflows] == ["ci", "publish", "weekly"]
+    assert [path.stem for path in workflows] == ["ci", "pretrained", "publish", "weekly"]
     for path in workflows:
         steps = [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
         versions = {step["with"]["python-version"] for step in steps if "python-version" in step.get("with", {})}

@@ -41,7 +41,10 @@ OTHERS = (
     "book/tools/widgets.js",
     "book/tools/scoreboard.js",
     "book/tools/citations.py",
+    "book/tools/executed.py",
+    "book/tools/fingerprint.py",
     "book/tools/gpus.py",
+    "book/tools/results.py",
     "book/tools/scoreboard.py",
     "book/tools/sphinx_extension.py",
     "lib/seelike/cka.py",
@@ -144,6 +147,28 @@ def test_rendering_alone_takes_the_notebooks_as_they_are(project):
     change(project / "lib" / "seelike" / "cka.py", "second")
     assert steps(project, profile="paper", run="no") == {"assets", "stage", "render"}
     assert (project / "build" / "executed" / "paper" / "04_b.ipynb").read_text() == "from elsewhere"
+
+
+def test_results_of_larger_networks_are_shown_with_the_tiny_ones_and_alone_they_are_not_run(project):
+    kept = project / "results" / "colab" / "03_a.ipynb"
+    change(kept, "kept")
+    _, ran = snakemake(project)
+    assert "stage results/colab/03_a.ipynb" in ran
+    assert {line.split()[0] for line in ran} == ALL | {"assets"}
+    # A page tells whether its result is older than the library.
+    change(kept, "another")
+    assert steps(project) == {"stage", "render"}
+    _, ran = snakemake(project, profile="colab")
+    assert "stage" in ran
+
+
+def test_controls_run_with_random_weights_and_are_staged(project):
+    snakefile = project / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("UNTRAINED = []", 'UNTRAINED = ["03_a"]'))
+    _, ran = snakemake(project)
+    assert "notebooks/03_a.ipynb -p profile tiny -p weights random" in ran
+    assert "stage build/executed/tiny/untrained/03_a.ipynb" in ran
+    assert steps(project) == set()
 
 
 def test_a_failed_notebook_stops_the_book(project):

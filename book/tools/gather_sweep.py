@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import executed
 import jinja2
 import nbformat
 import scoreboard
-import stage
 import sweep
 
 from seelike.claims import SIGNS
@@ -78,8 +78,8 @@ def read(asked: sweep.Sweep) -> tuple[list[Outcome], list[dict[str, Any]]]:
             complaints.append(f"{job.output} is not there.")
             continue
         notebook = nbformat.read(job.output, as_version=4)
-        complaints += [f"{job.output}: {problem}" for problem in stage.problems(notebook)]
-        run = stage.parameters(notebook)
+        complaints += [f"{job.output}: {problem}" for problem in executed.problems(notebook)]
+        run = executed.parameters(notebook)
         if run:
             runs.append(run)
         rows = scoreboard.rows(job.notebook, notebook, asked.profile)

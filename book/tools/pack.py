@@ -1,11 +1,12 @@
 """Bring executed notebooks from the machine that ran them to the one that publishes the book.
 
-    python book/tools/pack.py pack build/executed-paper.tar.gz build/executed/paper/*.ipynb
+    python book/tools/pack.py pack build/executed-paper.tar.gz results/paper/*.ipynb
     python book/tools/pack.py unpack executed-paper.tar.gz
 
-The archive holds the notebooks of one profile, and about.json: when, from which commit, with which versions, on
-which GPU, and the hash of each notebook. Unpack only what you trust as you trust this repository: the notebooks'
-outputs become pages as they are.
+What is unpacked goes into results/PROFILE, and that of the profile tiny, which is kept nowhere, into
+build/executed/tiny. The archive holds the notebooks of one profile, and about.json: when, from which commit, with
+which versions, on which GPU, and the hash of each notebook. Unpack only what you trust as you trust this
+repository: the notebooks' outputs become pages as they are.
 """
 
 import argparse
@@ -15,45 +16,46 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import stage
+import executed
+import fingerprint
+import results
+from nbformat import NotebookNode
 
 from seelike.errors import unknown_name
 from seelike.profiles import NAMES
 
-EXECUTED = Path("build/executed")
 ABOUT = "about.json"
-_NOTEBOOK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.ipynb")
+_NOTEBOOK = re.compile(rf"({executed.UNTRAINED}/)?[A-Za-z0-9][A-Za-z0-9_-]*\.ipynb")
 # Its own size is not stated anywhere else.
 _LONGEST_ABOUT = 1_000_000
 
 
-def pack(archive: Path, executed: Sequence[Path]) -> None:
+def pack(archive: Path, files: Sequence[Path]) -> None:
     """Write the archive of some executed notebooks.
 
     Args:
         archive: Where to write it.
-        executed: The notebooks, all of one profile: their folder's name.
+        files: The notebooks, all of one profile: their folder's name. Those with random weights are in a folder of
+            that one.
 
     Raises:
-        ValueError: A notebook did not run to its end.
+        ValueError: A notebook did not run to its end, or is no result of its place.
     """
-    notebooks = {path: nbformat.read(path, as_version=4) for path in executed}
-    complaints = [f"{path}: {text}" for path, one in notebooks.items() for text in stage.problems(one)]
-    if complaints:
-        raise ValueError("\n".join(complaints))
+    profile = _profile(files[0])
+    notebooks = {path.relative_to(path.parents[_depth(path)]).as_posix(): path for path in files}
+    read = {name: executed.read(path) for name, path in notebooks.items()}
+    _refuse(profile, {name: (str(notebooks[name]), notebook) for name, notebook in read.items()})
     about = {
-        "profile": executed[0].parent.name,
+        "profile": profile,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "notebooks": {path.name: _about(path, one) for path, one in notebooks.items()},
+        "commit": fingerprint.commit(),
+        "notebooks": {name: _about(notebooks[name], notebook) for name, notebook in read.items()},
     }
     archive.parent.mkdir(parents=True, exist_ok=True)
     # Under another name until it is whole.
@@ -63,36 +65,63 @@ def pack(archive: Path, executed: Sequence[Path]) -> None:
         entry = tarfile.TarInfo(ABOUT)
         entry.size = len(content)
         file.addfile(entry, io.BytesIO(content))
-        for path in executed:
-            file.add(path, path.name)
+        for name, path in notebooks.items():
+            file.add(path, name)
     os.replace(part, archive)
     print(f"{_summary(about)}\nPacked in {archive}, {_megabytes(archive.stat().st_size)}.")
 
 
-def unpack(archive: Path, to: Path = EXECUTED) -> None:
+def _depth(path: Path) -> int:
+    return 1 if path.parent.name == executed.UNTRAINED else 0
+
+
+def _profile(path: Path) -> str:
+    return path.parents[_depth(path)].name
+
+
+def _refuse(profile: str, notebooks: Mapping[str, tuple[str, NotebookNode]]) -> None:
+    """Refuse notebooks that failed or are no results of their place. By name: how messages call it, and itself."""
+    found = []
+    for name, (shown, notebook) in notebooks.items():
+        is_kept = profile != results.NOT_KEPT
+        complaints = results.complaints(notebook, Path(profile, name)) if is_kept else executed.problems(notebook)
+        found += [f"{shown}: {text}" for text in complaints]
+    if found:
+        raise ValueError("\n".join(found))
+
+
+def unpack(archive: Path, to: Path = Path()) -> None:
     """Put the notebooks of an archive into their place; those of the same profile that were there go.
 
     Args:
         archive: What `pack` has written.
-        to: The folder of executed notebooks, with a folder for each profile.
+        to: The folder of the repository.
 
     Raises:
-        ValueError: It is no such archive, it holds what it must not or not what it says, or the disk has no room.
+        ValueError: It is no such archive, it holds what it must not or not what it says, a notebook in it failed
+            or is no result, or the disk has no room.
     """
     try:
         with tarfile.open(archive, "r:gz") as file:
             about, notebooks = _contents(archive, file, to)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise ValueError(f"{archive} cannot be read: {error}. Was it cut off on its way? Copy it again.") from None
-    place = to / about["profile"]
-    arriving = to / f".{about['profile']}.arriving"
+    profile = about["profile"]
+    folder = to / (results.EXECUTED if profile == results.NOT_KEPT else results.RESULTS)
+    arriving = folder / f".{profile}.arriving"
     shutil.rmtree(arriving, ignore_errors=True)
-    arriving.mkdir(parents=True)
     for name, content in notebooks.items():
-        (arriving / name).write_bytes(content)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(arriving, place)
-    print(f"{_summary(about)}\nIn {place}. Show them: make render PROFILE={about['profile']}")
+        path = arriving / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    try:
+        _refuse(profile, {name: (f"{name} in {archive}", executed.read(arriving / name)) for name in notebooks})
+    except ValueError as error:
+        shutil.rmtree(arriving)
+        raise ValueError(f"{error}\nNothing was unpacked.") from None
+    shutil.rmtree(folder / profile, ignore_errors=True)
+    os.replace(arriving, folder / profile)
+    print(f"{_summary(about)}\nIn {folder / profile}. Show them: make book, or make render where it has run.")
 
 
 def _contents(archive: Path, file: tarfile.TarFile, to: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -142,8 +171,8 @@ def _bytes(file: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
     return content.read()
 
 
-def _about(path: Path, notebook: nbformat.NotebookNode) -> dict[str, Any]:
-    run = stage.parameters(notebook)
+def _about(path: Path, notebook: NotebookNode) -> dict[str, Any]:
+    run = executed.parameters(notebook)
     return {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "bytes": path.stat().st_size,
@@ -151,16 +180,6 @@ def _about(path: Path, notebook: nbformat.NotebookNode) -> dict[str, Any]:
         "device": run.get("gpu") or run.get("device"),
         "versions": run.get("versions", {}),
     }
-
-
-def _commit() -> str | None:
-    """Name the commit of the code, with "+" where files differ from it; None outside a repository."""
-    called = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    try:
-        answer = subprocess.run(called, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return answer.stdout.strip() or None
 
 
 def _summary(about: dict[str, Any]) -> str:

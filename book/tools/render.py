@@ -1,6 +1,6 @@
 """Render build/book to build/html by Jupyter Book.
 
-    python book/tools/render.py build/executed/tiny/*.ipynb
+    python book/tools/render.py build/executed/tiny/*.ipynb results/*/*.ipynb
 
 Every warning is an error. The notebooks that pages offer for download are those that papermill wrote, as they are.
 """
@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import executed
+
 STAGING = Path("build/book")
 RENDERED = Path("build/rendered")
 HTML = Path("build/html")
@@ -20,7 +22,7 @@ def main() -> int:
     """Render, and put the result in place."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("executed", type=Path, nargs="+", metavar="NOTEBOOK")
-    executed = parser.parse_args().executed
+    files = parser.parse_args().executed
     program = Path(sys.executable).with_name("jupyter-book")
     options = ["--path-output", str(RENDERED), "-W", "-n", "--keep-going", "-q"]
     finished = subprocess.run([program, "build", str(STAGING), *options], stdout=subprocess.DEVNULL, check=False)
@@ -31,8 +33,8 @@ def main() -> int:
         return 1
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.copytree(RENDERED / "_build" / "html", HTML)
-    for notebook in executed:
-        shutil.copy(notebook, HTML / "_sources" / "notebooks" / notebook.name)
+    for page in executed.layout(files):
+        shutil.copy(page.file, HTML / "_sources" / f"{page.place}.ipynb")
     return 0
 
 

@@ -19,7 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import fingerprint
 import gpus
+import nbformat
 import papermill
 from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
@@ -127,10 +129,26 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> bool:
         is_new = output.exists() and output.stat().st_mtime_ns != before
         if is_new and is_result_of(output, notebook, parameters):
             return False
+        # What is imported is read when the notebook starts. What changes while it runs is not what it ran.
+        about = _about(notebook, parameters)
         with gpus.pinned(parameters):
             _execute(notebook, running, parameters)
+        _note(running, about)
         os.replace(running, output)
     return True
+
+
+def _about(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What an executed notebook says of itself, beside what papermill notes: its name, its commit and its code."""
+    content = nbformat.read(notebook, as_version=4)
+    code = fingerprint.of_notebook(content, notebook.stem, str(parameters.get("profile", "tiny")))
+    return {"notebook": notebook.stem, "commit": fingerprint.commit(), "code": code}
+
+
+def _note(executed: Path, about: dict[str, Any]) -> None:
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata["seelike"] = {**about, "seconds": round(notebook.metadata.papermill.duration, 1)}
+    nbformat.write(notebook, executed)
 
 
 @contextmanager
@@ -177,33 +195,47 @@ def explain(notebook: Path, output: Path, error: PapermillExecutionError) -> str
     )
 
 
+def attempt(notebook: Path, output: Path, parameters: dict[str, Any]) -> int:
+    """Run a notebook as `run` does, and say how it went.
+
+    Returns:
+        An exit status: 0, 1 where a cell failed, or 2 where a parameter is not known.
+    """
+    begin = time.monotonic()
+    try:
+        ran = run(notebook, output, parameters)
+    except UnknownName as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 2
+    except PapermillExecutionError as error:
+        print(explain(notebook, output, error), file=sys.stderr)
+        return 1
+    except DeadKernelError as error:
+        print(
+            f"FAILED: {notebook}: {error} Perhaps memory ran out: try fewer images or models.\n"
+            f"  The notebook up to there: {place_while_running(output)}",
+            file=sys.stderr,
+        )
+        return 1
+    done = "ran" if ran else "was run by another process, and taken over,"
+    print(f"{notebook} {done} in {time.monotonic() - begin:.0f} s: {output}")
+    return 0
+
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """Let a command line take parameters of a notebook, as papermill's does."""
+    parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+
+
 def main() -> int:
     """Run the notebook that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    add_parameters(parser)
     arguments = parser.parse_args()
     parameters = {name: parse_value(value) for name, value in arguments.parameter}
-    begin = time.monotonic()
-    try:
-        ran = run(arguments.notebook, arguments.output, parameters)
-    except UnknownName as error:
-        print(f"FAILED: {error}", file=sys.stderr)
-        return 2
-    except PapermillExecutionError as error:
-        print(explain(arguments.notebook, arguments.output, error), file=sys.stderr)
-        return 1
-    except DeadKernelError as error:
-        print(
-            f"FAILED: {arguments.notebook}: {error} Perhaps memory ran out: try fewer images or models.\n"
-            f"  The notebook up to there: {place_while_running(arguments.output)}",
-            file=sys.stderr,
-        )
-        return 1
-    done = "ran" if ran else "was run by another process, and taken over,"
-    print(f"{arguments.notebook} {done} in {time.monotonic() - begin:.0f} s: {arguments.output}")
-    return 0
+    return attempt(arguments.notebook, arguments.output, parameters)
 
 
 if __name__ == "__main__":

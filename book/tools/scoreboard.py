@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import executed
 from nbformat import NotebookNode
 
-from seelike.claims import CLAIM_MIME, SIGNS, Verdict
+from seelike.claims import SIGNS, Verdict
 from seelike.display import escape_markdown
 from seelike.uncertainty import with_uncertainty
 
@@ -51,18 +52,41 @@ A click on a heading sorts the table by it. The same as data, with the value of 
 <script src="../_static/tablesort/scoreboard.js"></script>
 """
 
+# What a column of the table is called.
+HEADINGS = {"paper": "Paper's size", "colab": "Colab", "pretrained": "Pretrained", "tiny": "Tiny"}
+
+_PUBLIC = "Public ImageNet-21k checkpoints stand in for the paper's JFT-300M ones."
 # What the networks of a profile stand in for.
 CAVEATS = {
     "tiny": "The networks of the `tiny` profile have at most 1.6 million parameters and saw only small pictures "
     "of garments. The table says what happens there; the other profiles come nearer to the paper's scale.",
-    "colab": "Public ImageNet-21k checkpoints stand in for the paper's JFT-300M ones.",
-    "paper": "Public ImageNet-21k checkpoints stand in for the paper's JFT-300M ones.",
+    "pretrained": _PUBLIC,
+    "colab": _PUBLIC,
+    "paper": _PUBLIC,
 }
+_CONTROL = (
+    "*Before training* is the same number for the same networks with random weights: where it is as large, the "
+    "architecture alone makes it."
+)
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a claim came to before any training: on the same networks with random weights."""
+
+    statistic: float | None
+    uncertainty: float | None
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Row:
-    """One claim, as one notebook tested it."""
+    """One claim, as one notebook tested it at one profile.
+
+    Attributes:
+        page: Where in the book it is, without an ending.
+        before_training: The same with random weights; None where that was not run.
+    """
 
     claim: str
     figure: str
@@ -77,23 +101,35 @@ class Row:
     notebook: str
     figure_name: str | None
     profile: str
+    page: str
+    before_training: Control | None
+
+    @property
+    def label(self) -> str:
+        """The name that its figure has in the book."""
+        return executed.label(self.page, self.figure_name or "")
 
 
-def rows(name: str, notebook: NotebookNode, profile: str) -> list[Row]:
+def rows(
+    name: str, notebook: NotebookNode, profile: str, page: str | None = None, untrained: NotebookNode | None = None
+) -> list[Row]:
     """Read the claims that one executed notebook recorded.
 
     Args:
         name: The notebook's file name without its ending.
         notebook: The executed notebook.
         profile: The profile that it ran at.
+        page: Where in the book it is; by default it has the notebook's own place.
+        untrained: The same notebook, executed with random weights.
 
     Returns:
         A row for each claim, in the order of the notebook.
     """
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    records: list[dict[str, Any]] = [
-        output.data[CLAIM_MIME] for output in outputs if CLAIM_MIME in output.get("data", {})
-    ]
+    recorded = [] if untrained is None else executed.claims(untrained)
+    controls = {
+        record["claim"]["id"]: Control(record["statistic"], record["uncertainty"], record["verdict"])
+        for record in recorded
+    }
     return [
         Row(
             claim=record["claim"]["id"],
@@ -109,13 +145,22 @@ def rows(name: str, notebook: NotebookNode, profile: str) -> list[Row]:
             notebook=name,
             figure_name=record["figure_name"],
             profile=profile,
+            page=page or f"notebooks/{name}",
+            before_training=controls.get(record["claim"]["id"]),
         )
-        for record in records
+        for record in executed.claims(notebook)
     ]
 
 
+def profiles(scores: Iterable[Row]) -> list[str]:
+    """List the profiles that there are claims of, that of the largest networks first."""
+    found = {row.profile for row in scores}
+    rank = {profile: place for place, profile in enumerate(executed.PREFERENCE)}
+    return sorted(found, key=lambda profile: (rank.get(profile, len(rank)), profile))
+
+
 def summary(scores: Sequence[Row]) -> str:
-    """Say in one sentence how many claims hold.
+    """Say in one sentence for each profile how many claims hold.
 
     Example:
         >>> summary([])
@@ -123,14 +168,18 @@ def summary(scores: Sequence[Row]) -> str:
     """
     if not scores:
         return "No page has recorded a claim yet."
-    counts = Counter(row.verdict for row in scores)
+    return " ".join(_summary(profile, scores) for profile in profiles(scores))
+
+
+def _summary(profile: str, scores: Iterable[Row]) -> str:
+    verdicts = [row.verdict for row in scores if row.profile == profile]
+    counts = Counter(verdicts)
     parts = [f"**{n} {_VERBS[verdict][n > 1]}**" for verdict in SIGNS if (n := counts[verdict])]
-    profiles = " and ".join(f"`{profile}`" for profile in sorted({row.profile for row in scores}))
-    claims = "claim" if len(scores) == 1 else "claims"
-    return f"Of {len(scores)} {claims} at the {profiles} profile: {', '.join(parts)}."
+    claims = "claim" if len(verdicts) == 1 else "claims"
+    return f"Of {len(verdicts)} {claims} at the `{profile}` profile: {', '.join(parts)}."
 
 
-def number(row: Row) -> str:
+def number(row: Row | Control) -> str:
     """Write the statistic with its uncertainty.
 
     Example:
@@ -144,7 +193,7 @@ def number(row: Row) -> str:
 
 
 def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> str:
-    """Write the claims as a MyST table with links to their figures.
+    """Write the claims as a MyST table with links to their figures: a column for each profile.
 
     Args:
         scores: The claims.
@@ -156,28 +205,57 @@ def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> s
     """
     if not scores:
         return ""
-    lines = [":::{list-table}", ":header-rows: 1", ":class: seelike-scoreboard", ":widths: 34 34 18 14", ""]
-    lines += ["* - The paper says", "  - Here", "  - The claim", "  - See"]
-    for row in scores:
-        see = f"[{titles[row.notebook]}](../notebooks/{row.notebook}.ipynb)"
-        if row.figure_name in figures:
-            see = f"{{numref}}`{row.figure_name}`"
-        measured = f"**{number(row)}**: {escape_markdown(row.what)}" if row.statistic is not None else number(row)
-        why = f": {escape_markdown(row.why)}" if row.why else ""
-        lines += [
-            f"* - **{escape_markdown(row.statement)}** ({escape_markdown(row.figure)})",
-            "",
-            f"    {escape_markdown(row.paper)}",
-            "",
-            f"  - {measured}",
-            f"  - **{SIGNS[row.verdict]} {row.verdict}**{why}",
-            f"  - {see}",
+    columns = profiles(scores)
+    widths = [40, *[44 // len(columns)] * len(columns), 16]
+    lines = [":::{list-table}", ":header-rows: 1", ":class: seelike-scoreboard"]
+    lines += [f":widths: {' '.join(map(str, widths))}", "", "* - The paper says"]
+    lines += [f"  - {HEADINGS[profile]}" for profile in columns] + ["  - See"]
+    for tested in _claims(scores):
+        row = next(iter(tested.values()))
+        paragraphs = [
+            f"**{escape_markdown(row.statement)}** ({escape_markdown(row.figure)})",
+            escape_markdown(row.paper),
+            f"*The number*: {escape_markdown(row.what)}",
         ]
+        lines += _cell("* - ", paragraphs)
+        for profile in columns:
+            lines += _cell("  - ", _outcome(tested[profile]) if profile in tested else ["not there"])
+        lines += _cell("  - ", [_place(one, titles, figures) for one in tested.values()])
     return "\n".join([*lines, ":::"])
 
 
+def _claims(scores: Iterable[Row]) -> list[dict[str, Row]]:
+    """Bring together the rows of each claim of each notebook, by profile, that of the largest networks first."""
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in scores:
+        found.setdefault((row.notebook, row.claim), {})[row.profile] = row
+    return [{profile: rows[profile] for profile in profiles(rows.values())} for rows in found.values()]
+
+
+def _cell(start: str, paragraphs: Sequence[str]) -> list[str]:
+    first, *others = paragraphs
+    return [start + first, *(line for paragraph in others for line in ("", f"    {paragraph}"))]
+
+
+def _outcome(row: Row) -> list[str]:
+    """The paragraphs of one claim at one profile. The first begins with the number: the column is sorted by it."""
+    why = f": {escape_markdown(row.why)}" if row.why else ""
+    found = [f"**{number(row)}**" if row.statistic is not None else number(row)]
+    found.append(f"**{SIGNS[row.verdict]} {row.verdict}**{why}")
+    if control := row.before_training:
+        found.append(f"*Before training*: {number(control)}, {SIGNS[control.verdict]} {control.verdict}")
+    return found
+
+
+def _place(row: Row, titles: Mapping[str, str], figures: set[str]) -> str:
+    if row.label in figures:
+        return f"{{numref}}`{row.label}`"
+    which = "" if row.page == f"notebooks/{row.notebook}" else f" ({row.profile})"
+    return f"[{titles[row.notebook]}{which}](../{row.page}.ipynb)"
+
+
 def picture(scores: Sequence[Row], titles: dict[str, str]) -> str:
-    """Draw all verdicts in one picture: a line for each page, a tile for each claim.
+    """Draw the verdicts of one profile in one picture: a line for each page, a tile for each claim.
 
     It is HTML, so that it takes the colours of the page, has room on a phone, and every tile leads to its page.
 
@@ -192,30 +270,65 @@ def picture(scores: Sequence[Row], titles: dict[str, str]) -> str:
     if not scores:
         return ""
     lines = ['<ul class="seelike-picture" aria-label="All claims, page by page">']
-    for notebook in dict.fromkeys(row.notebook for row in scores):
+    for page in dict.fromkeys(row.page for row in scores):
+        here = [row for row in scores if row.page == page]
         tiles = [
-            f'<li><a class="{row.verdict.replace(" ", "-")}" href="../notebooks/{notebook}.html" '
+            f'<li><a class="{row.verdict.replace(" ", "-")}" href="../{page}.html" '
             f'title="{html.escape(f"{row.statement} {row.verdict.capitalize()}.")}">'
             f"<span>{SIGNS[row.verdict]}</span> {html.escape(_SHORT.sub('', row.figure))}"
             f'<span class="visually-hidden">: {html.escape(f"{row.statement} {row.verdict}")}</span></a></li>'
-            for row in scores
-            if row.notebook == notebook
+            for row in here
         ]
-        lines.append(f"<li><span>{html.escape(titles[notebook])}</span><ul>{''.join(tiles)}</ul></li>")
+        title = html.escape(titles[here[0].notebook])
+        lines.append(f"<li><span>{title}</span><ul>{''.join(tiles)}</ul></li>")
+    return "\n".join([*lines, "</ul>"])
+
+
+def outcome(scores: Sequence[Row], titles: dict[str, str]) -> str:
+    """Write what the front page says of all claims: how many hold, and a picture, for the largest networks first.
+
+    Args:
+        scores: The claims.
+        titles: Heading of each notebook, by name.
+
+    Returns:
+        MyST Markdown. The pictures of the other profiles open on a click.
+    """
+    if not scores:
+        return summary(scores) + "\n"
     key = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
-    return "\n".join([*lines, "</ul>", f"<p>A tile is a claim, named by the paper's figures: {key}.</p>"])
+    parts = [summary(scores)]
+    for profile in profiles(scores):
+        drawn = picture([row for row in scores if row.profile == profile], titles)
+        if profile == profiles(scores)[0]:
+            parts.append(f"{drawn}\n<p>A tile is a claim, named by the paper's figures: {key}.</p>")
+        else:
+            opening = f"<details><summary>The same at the <code>{profile}</code> profile</summary>"
+            parts.append(f"{opening}\n{drawn}\n</details>")
+    return "\n\n".join(parts) + "\n"
 
 
 def page(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> str:
     """Write the scoreboard page as MyST Markdown."""
-    caveats = [CAVEATS.get(profile, "") for profile in sorted({row.profile for row in scores})]
-    return PAGE.format(caveat=" ".join(caveats), summary=summary(scores), table=table(scores, titles, figures))
+    caveats = [CAVEATS.get(profile, "") for profile in profiles(scores)]
+    if any(row.before_training for row in scores):
+        caveats.append(_CONTROL)
+    return PAGE.format(
+        caveat=" ".join(dict.fromkeys(caveats)), summary=summary(scores), table=table(scores, titles, figures)
+    )
 
 
 def as_csv(scores: Sequence[Row]) -> str:
     """Write the claims as CSV, the values of the repeats in one field with spaces between them."""
-    records = [{**asdict(row), "values": values_in_one(row)} for row in scores]
-    return csv_text([field.name for field in fields(Row)], records)
+    names = [field.name for field in fields(Row) if field.name != "before_training"]
+    of_control = [field.name for field in fields(Control)]
+    records = [
+        {name: getattr(row, name) for name in names}
+        | {"values": values_in_one(row)}
+        | {f"before_training_{name}": getattr(row.before_training, name, None) for name in of_control}
+        for row in scores
+    ]
+    return csv_text([*names, *(f"before_training_{name}" for name in of_control)], records)
 
 
 def values_in_one(row: Row) -> str:

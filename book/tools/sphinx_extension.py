@@ -9,8 +9,8 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
 # "notebooks/04_representation_structure" is Section 4 of the paper, "notebooks/A_methods" its Appendix A. Figures
-# of any other page are numbered by its first letter.
-_SECTION = re.compile(r"notebooks/0*([1-9]\d*|[A-Za-z])")
+# of any other page are numbered by its first letter. "tiny/A_methods" is a second run of the same notebook.
+_SECTION = re.compile(r"(notebooks|tiny|pretrained|colab)/0*([1-9]\d*|[A-Za-z])")
 
 
 def serve_assets(app: Sphinx, config: Config) -> None:
@@ -32,8 +32,23 @@ def _is_of_thebe(script: Any) -> bool:
     return "thebe" in f"{script.filename} {code}".lower()
 
 
+def launch_the_notebook(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Let the button of a second run, such as tiny/A_methods, open the notebook: the repository has only that."""
+    run = _SECTION.match(page)
+    if run is None or run[1] == "notebooks":
+        return
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            address = button.get("url", "")
+            # The button for downloads has the run itself.
+            if address.startswith("https://") and address.endswith(f"/{page}.ipynb"):
+                button["url"] = address.replace(f"/{page}.ipynb", f"/notebooks/{page.partition('/')[2]}.ipynb")
+
+
 def number_by_section(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Number the figures of Section 4's page 4.1, 4.2, ...: they cannot be taken for the paper's Figures 1, 2, ...
+
+    Those of a second run of the page, with tiny networks, are 4.1 (tiny), 4.2 (tiny), ...
 
     Returns:
         The pages whose numbers changed, which Sphinx then writes anew.
@@ -41,8 +56,9 @@ def number_by_section(app: Sphinx, env: BuildEnvironment) -> list[str]:
     changed = []
     for page, kinds in env.toc_fignumbers.items():
         if match := _SECTION.match(page):
+            run = "" if match[1] == "notebooks" else f" ({match[1]})"
             numbers: dict[str, Any] = {
-                kind: {name: (match[1].upper(), count) for count, name in enumerate(names, start=1)}
+                kind: {name: (match[2].upper(), f"{count}{run}") for count, name in enumerate(names, start=1)}
                 for kind, names in kinds.items()
             }
             if numbers != kinds:
@@ -114,6 +130,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("config-inited", serve_assets)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", launch_the_notebook, priority=900)
     # Before Napoleon reads the sections.
     app.connect("autodoc-process-docstring", plain_docstrings, priority=400)
     # After Sphinx's own numbering, which counts through the whole book.

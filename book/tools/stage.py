@@ -1,117 +1,81 @@
 """Lay out build/book, the folder from which Jupyter Book renders: pages, and notebooks as papermill left them.
 
-    python book/tools/stage.py build/executed/tiny/*.ipynb
+    python book/tools/stage.py build/executed/tiny/*.ipynb results/*/*.ipynb
 
-A notebook keeps the path that it has in the repository: the links to Colab are made of that path.
+A notebook keeps the path that it has in the repository: the links to Colab are made of that path. Where it ran at
+several profiles, the run of the largest networks has that path, and each other one is a page below it, such as
+tiny/03_background.
 """
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import citations
+import executed
 import nbformat
+import results
 import scoreboard
+import yaml
+from executed import Page
 from nbformat import NotebookNode
 
 from seelike.claims import CLAIM_MIME
 
 STAGING = Path("build/book")
 BIBLIOGRAPHY = Path("book/references.bib")
-# What seelike.start leaves in a notebook. Not imported: that would load all of torch to read one name.
-RUN_MIME = "application/vnd.seelike.run+json"
-WIDGETS = "application/vnd.jupyter.widget-state+json"
-VIEW = "application/vnd.jupyter.widget-view+json"
+# A link from a notebook to another one, with its place there.
+_LINK = re.compile(r"(?<=\]\()([\w-]+)\.ipynb(?=[)#])")
+# The name of a figure in a role or in a link.
+_NAME = re.compile(r"(?<=[`#])([\w-]+)(?=[`)])")
+_HEADING = re.compile(r"^# +.+$", re.MULTILINE)
+_NAMED = 6
 
-
-def problems(notebook: NotebookNode) -> list[str]:
-    """List why an executed notebook must not be published: papermill itself leaves failed ones in place.
-
-    Args:
-        notebook: A notebook that papermill has written.
-
-    Returns:
-        One sentence for each problem, none for a good notebook.
-
-    Example:
-        >>> problems(nbformat.v4.new_notebook())
-        ['It was not run by papermill.']
-    """
-    run = notebook.metadata.get("papermill")
-    if run is None:
-        return ["It was not run by papermill."]
-    found = []
-    # Papermill writes the duration last. It leaves the exception empty, not False, where there was none.
-    if run.get("exception") or run.get("duration") is None:
-        found.append("Papermill did not run it to its end.")
-    for number, cell in enumerate(notebook.cells, start=1):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                found.append(f"Cell {number} failed: {output.ename}: {output.evalue}")
-            elif "Traceback (most recent call last)" in output.get("text", ""):
-                found.append(f"Cell {number} printed a traceback.")
-    return found
-
-
-def title(notebook: NotebookNode) -> str:
-    """Read a notebook's first heading.
-
-    Raises:
-        ValueError: It has none.
-    """
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and (match := re.search(r"^# +(.+)$", cell.source, re.MULTILINE)):
-            return match[1].strip()
-    raise ValueError("The notebook has no heading. Begin its first cell with '# '.")
-
-
-def parameters(notebook: NotebookNode) -> dict[str, Any]:
-    """Read what the set-up line of an executed notebook says of the run; empty where it has none."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if RUN_MIME in output.get("data", {}):
-                return output.data[RUN_MIME]
-    return {}
-
-
-def figures(notebook: NotebookNode) -> set[str]:
-    """Collect the names of the figures that an executed notebook really drew."""
-    return {
-        cell.metadata["mystnb"]["figure"]["name"]
-        for cell in notebook.cells
-        if "name" in cell.metadata.get("mystnb", {}).get("figure", {})
-        and any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
-    }
+# What a run at each profile has, and what it is for.
+KINDS = {
+    "tiny": (
+        "tiny networks",
+        "small ones of this repository, on garments, for tests and for what no public one has",
+    ),
+    "pretrained": ("pretrained networks", "public ones, on photographs, as far as two CPU cores go"),
+    "colab": ("networks of one GPU", "public ones, on photographs, as far as 16 GB go"),
+    "paper": ("networks of the paper's size", "the largest public ones, on photographs, at the paper's amounts"),
+}
 
 
 def last_run(notebook: NotebookNode) -> str:
-    """Write the end of a page: when, how long, at which profile, on what and with which versions it ran."""
-    run, papermill = parameters(notebook), notebook.metadata.papermill
+    """Write the end of a page: when, how long, at which profile, on what, with which code and versions it ran."""
+    run, papermill = executed.parameters(notebook), notebook.metadata.papermill
     date = datetime.fromisoformat(papermill.end_time).strftime("%Y-%m-%d")
-    parts = [date, f"{papermill.duration:.0f} seconds"]
+    parts = [date, f"{papermill.duration:,.0f} seconds"]
     if run:
         device = f"{run['device']} ({run['gpu']})" if run.get("gpu") else run["device"]
-        versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-        parts += [f"profile `{run['profile']}`", f"on {device}", versions]
+        parts += [f"profile `{run['profile']}`", f"on {device}", *_shown(run)]
+        parts.append(", ".join(f"{name} {version}" for name, version in run["versions"].items()))
+    if commit := notebook.metadata.get("seelike", {}).get("commit"):
+        parts.append(f"code of commit `{commit[:12]}`{' with changes' if commit.endswith('+') else ''}")
     return f":::{{admonition}} Last run\n:class: seelike-last-run\n{'; '.join(parts)}.\n:::"
 
 
-def _is_progress(output: NotebookNode, states: Mapping[str, Any]) -> bool:
-    """Tell a progress bar from other widgets: it has a use while the notebook runs, and none on a page."""
-    model = states.get(output.get("data", {}).get(VIEW, {}).get("model_id"), {})
-    children = [child.removeprefix("IPY_MODEL_") for child in model.get("state", {}).get("children", [])]
-    return any(states.get(child, {}).get("model_name") == "FloatProgressModel" for child in children)
-
-
-def _forget(model: str, states: dict[str, Any]) -> None:
-    """Take a widget's state out, and those of all that it is made of."""
-    for value in states.pop(model, {}).get("state", {}).values():
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, str) and part.startswith("IPY_MODEL_"):
-                _forget(part.removeprefix("IPY_MODEL_"), states)
+def _shown(run: Mapping[str, Any]) -> list[str]:
+    """Name the images and the weights of a run; nothing where it had no networks."""
+    if not run.get("models"):
+        return []
+    found = [f"{run['number_of_images']:,} images of `{run['images']}` in each of {run['repeats']} repeats"]
+    if listed := run.get("images_sha256"):
+        found[0] += f" (sha256 of their list `{listed[:12]}`)"
+    weights = [
+        f"`{name}` ({f'at `{revision[:12]}`, ' if (revision := source.get('revision')) else ''}"
+        f"sha256 `{source['sha256'][:12]}`)"
+        for name, source in run.get("weights", {}).items()
+        if not name.startswith("tiny/")
+    ]
+    if any(name.startswith("tiny/") for name in run["models"]):
+        weights.append("those of this repository for tiny networks")
+    return [*found, f"weights {', '.join(weights)}"] if weights else found
 
 
 def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
@@ -128,18 +92,14 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
         ValueError: A paper is cited that has no entry in the bibliography.
     """
     end = nbformat.v4.new_markdown_cell(last_run(notebook), id="last-run")
-    states = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    executed.drop_progress(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = citations.cite(cell.source, dict(keys))
         elif cell.cell_type == "code":
-            progress = [output for output in cell.outputs if _is_progress(output, states)]
-            cell.outputs = [output for output in cell.outputs if output not in progress]
-            for output in progress:
-                _forget(output.data[VIEW]["model_id"], states)
             for output in cell.outputs:
                 # Read by now, and unknown to Sphinx, which would warn.
-                for mime in (RUN_MIME, CLAIM_MIME):
+                for mime in (executed.RUN_MIME, CLAIM_MIME):
                     output.get("data", {}).pop(mime, None)
             # The values are in the line that the set-up shows, and the cell has no heading of its own.
             if "injected-parameters" in cell.metadata.get("tags", []):
@@ -148,48 +108,157 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
     return notebook
 
 
-def stage(executed: Iterable[Path]) -> dict[Path, bytes]:
+def tell_apart(notebook: NotebookNode, page: Page, pages: Sequence[Page]) -> None:
+    """Make a page of one of several runs of a notebook: it leads to the others, and shares no name with them.
+
+    Args:
+        notebook: The page's notebook; it is changed in place.
+        page: The page.
+        pages: All pages of the book.
+    """
+    others = [other for other in pages if other.name == page.name and other is not page]
+    if others:
+        links = [
+            f"The same page with [{KINDS[other.profile][0]}](../{other.place}.ipynb): {KINDS[other.profile][1]}."
+            for other in others
+        ]
+        kind, purpose = KINDS[page.profile]
+        line = f"**{kind.capitalize()}**: {purpose}. {' '.join(links)}"
+        _put_below_heading(notebook, f":::{{container}} seelike-other-run\n{line}\n:::")
+    if page.is_first:
+        return
+    _replace_in_heading(notebook, lambda heading: f"{heading} ({KINDS[page.profile][0]})")
+    places = {other.place for other in pages}
+    own = {cell.metadata["mystnb"]["figure"]["name"] for cell in notebook.cells if _figure(cell).get("name")}
+
+    def label(match: re.Match[str]) -> str:
+        return executed.label(page.place, match[1]) if match[1] in own else match[1]
+
+    def link(match: re.Match[str]) -> str:
+        return match[0] if f"{page.profile}/{match[1]}" in places else f"../notebooks/{match[0]}"
+
+    for cell in notebook.cells:
+        if name := _figure(cell).get("name"):
+            cell.metadata["mystnb"]["figure"]["name"] = executed.label(page.place, name)
+        if cell.cell_type == "markdown":
+            cell.source = _NAME.sub(label, _LINK.sub(link, cell.source))
+
+
+def _figure(cell: NotebookNode) -> dict[str, Any]:
+    found: dict[str, Any] = cell.metadata.get("mystnb", {}).get("figure", {})
+    return found
+
+
+def warn_of_age(notebook: NotebookNode, parts: Sequence[str]) -> None:
+    """Say at the top of a page what of its code changed since it ran; nothing where there is no such thing."""
+    if not parts:
+        return
+    named = ", ".join(f"`{part}`" for part in parts[:_NAMED])
+    more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+    _put_below_heading(
+        notebook,
+        ":::{warning}\nThis page is older than the code. It ran before changes in "
+        f"{named}{more}; a run now might give other numbers.\n:::",
+    )
+
+
+def _put_below_heading(notebook: NotebookNode, text: str) -> None:
+    _replace_in_heading(notebook, lambda heading: f"{heading}\n\n{text}")
+
+
+def _replace_in_heading(notebook: NotebookNode, change: Callable[[str], str]) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and _HEADING.search(cell.source):
+            cell.source = _HEADING.sub(lambda match: change(match[0].rstrip()), cell.source, count=1)
+            return
+
+
+def contents(toc: str, pages: Iterable[Page]) -> str:
+    """Write the table of contents: below each notebook its other pages.
+
+    Args:
+        toc: That of the repository, in the format of Jupyter Book.
+        pages: The pages of notebooks, which it lists.
+    """
+    tree = yaml.safe_load(toc)
+    chapters = {chapter["file"]: chapter for part in tree["parts"] for chapter in part["chapters"]}
+    for page in pages:
+        if not page.is_first:
+            chapters[f"notebooks/{page.name}"].setdefault("sections", []).append({"file": page.place})
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
+def stage(files: Iterable[Path]) -> dict[Path, bytes]:
     """Compose all files of the staging folder.
 
     Args:
-        executed: Notebooks that papermill has run.
+        files: Notebooks that papermill has run, and results. Those with random weights become no pages.
 
     Returns:
         The content of each file, by its path in the staging folder.
 
     Raises:
-        ValueError: A notebook failed, has no place in _toc.yml, or cites what is not in the bibliography.
+        ValueError: A notebook failed, is not what its place says, has no place in _toc.yml, or cites what is not
+            in the bibliography.
     """
+    files = list(files)
     keys = citations.keys_by_url(BIBLIOGRAPHY)
-    contents = Path("_toc.yml").read_text()
-    sources = [Path("_config.yml"), Path("_toc.yml"), Path("CONTRIBUTING.md"), *Path("book").glob("*.*")]
+    sources = [Path("_config.yml"), Path("CONTRIBUTING.md"), *Path("book").glob("*.*")]
     sources += [Path("book/tools/sphinx_extension.py")]
     sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
-    pages = {path: path.read_bytes() for path in sources}
-    pages |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
+    content = {path: path.read_bytes() for path in sources}
+    content |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
 
-    scores, titles, drawn, complaints = [], {}, set(), []
-    for path in sorted(executed):
-        notebook = nbformat.read(path, as_version=4)
-        complaints += [f"{path}: {problem}" for problem in problems(notebook)]
-        if f"notebooks/{path.stem}" not in contents:
-            complaints.append(f"{path}: _toc.yml does not list notebooks/{path.stem}.")
-        if complaints:
-            continue
-        profile = parameters(notebook).get("profile", "")
-        titles[path.stem] = title(notebook)
-        drawn |= figures(notebook)
-        scores += scoreboard.rows(path.stem, notebook, profile)
-        pages[Path("notebooks", path.name)] = nbformat.writes(prepare(notebook, keys)).encode()
+    toc = Path("_toc.yml").read_text()
+    notebooks = _read(files, toc)
+    pages = executed.layout(files)
+    content[Path("_toc.yml")] = contents(toc, pages).encode()
+    controls = {
+        (path.parent.parent.name, path.stem): notebooks[path]
+        for path in files
+        if path.parent.name == executed.UNTRAINED
+    }
+    scores, titles, drawn = [], {}, set()
+    for page in pages:
+        notebook = notebooks[page.file]
+        if page.is_first:
+            titles[page.name] = executed.title(notebook)
+        drawn |= {executed.label(page.place, name) for name in executed.figures(notebook)}
+        profile = executed.parameters(notebook).get("profile", "")
+        control = controls.get((page.profile, page.name))
+        scores += scoreboard.rows(page.name, notebook, profile, page=page.place, untrained=control)
+        old = results.stale(notebook, page.file) if _is_result(page.file) else []
+        prepare(notebook, keys)
+        warn_of_age(notebook, old)
+        tell_apart(notebook, page, pages)
+        content[Path(f"{page.place}.ipynb")] = nbformat.writes(notebook).encode()
+
+    content[Path("book/scoreboard.md")] = scoreboard.page(scores, titles, drawn).encode()
+    content[Path("book/scoreboard_summary.txt")] = scoreboard.outcome(scores, titles).encode()
+    content[Path("_static/scoreboard.csv")] = scoreboard.as_csv(scores).encode()
+    content[Path("_static/scoreboard.json")] = scoreboard.as_json(scores).encode()
+    return content
+
+
+def _is_result(file: Path) -> bool:
+    return results.RESULTS in file.parents
+
+
+def _read(files: Iterable[Path], toc: str) -> dict[Path, NotebookNode]:
+    """Read all notebooks, and name all that must not be published."""
+    notebooks, complaints = {}, []
+    for file in files:
+        try:
+            notebooks[file] = results.read(file) if _is_result(file) else executed.read(file)
+        except ValueError as error:
+            complaints.append(str(error))
+        else:
+            complaints += [f"{file}: {problem}" for problem in executed.problems(notebooks[file])]
+        if f"notebooks/{file.stem}\n" not in toc:
+            complaints.append(f"{file}: _toc.yml does not list notebooks/{file.stem}.")
     if complaints:
         raise ValueError("\n".join(complaints))
-
-    pages[Path("book/scoreboard.md")] = scoreboard.page(scores, titles, drawn).encode()
-    outcome = f"{scoreboard.summary(scores)}\n\n{scoreboard.picture(scores, titles)}\n"
-    pages[Path("book/scoreboard_summary.txt")] = outcome.encode()
-    pages[Path("_static/scoreboard.csv")] = scoreboard.as_csv(scores).encode()
-    pages[Path("_static/scoreboard.json")] = scoreboard.as_json(scores).encode()
-    return pages
+    return notebooks
 
 
 def write(pages: Mapping[Path, bytes], folder: Path) -> None:

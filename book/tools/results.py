@@ -1,0 +1,392 @@
+"""Keep executed notebooks of larger networks in the repository: results/PROFILE/NOTEBOOK.ipynb.
+
+    python book/tools/results.py make notebooks/03_background.ipynb -p profile colab
+    python book/tools/results.py take build/executed/colab/03_background.ipynb
+    python book/tools/results.py stale
+
+`make` runs a notebook where its result is missing, is of other parameters or of older code, and takes it. `take`
+makes a result of a notebook that run_notebook.py has run: without progress bars, and with smaller pictures.
+`stale` lists the results whose code has changed since, and what changed; it ends with 1 where there are any.
+
+GitHub, nbviewer and Colab show a result as it is. With `-p weights random` it is a control, and goes to
+results/PROFILE/untrained.
+"""
+
+import argparse
+import base64
+import hashlib
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import executed
+import fingerprint
+import nbformat
+import numpy as np
+import run_notebook
+from nbformat import NotebookNode
+from PIL import Image
+
+from seelike.claims import CLAIMS
+from seelike.errors import unknown_name
+from seelike.profiles import NAMES
+
+RESULTS = Path("results")
+EXECUTED = Path("build/executed")
+NOTEBOOKS = Path("notebooks")
+# Run anew on every machine, and so not kept.
+NOT_KEPT = "tiny"
+# It looks back at the results of all other notebooks.
+LAST = "09_discussion"
+# All results of a profile together, in bytes: a clone has them all.
+LARGEST = 15_000_000
+
+# Wider pictures are made this wide. Those a little wider would only get larger files, of blurred lines.
+_WIDTH, _WIDER = 1000, 1100
+# A palette is taken where no pixel is further off than this, of 255, and the root mean square is within that.
+_FURTHEST, _MEAN = 16, 3.5
+_IN_HTML = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/]+=*")
+_ABOUT = {"notebook", "commit", "code", "seconds"}
+
+
+def place_of(name: str, parameters: Mapping[str, Any], results: Path = RESULTS) -> Path:
+    """Tell where the result of a notebook is kept.
+
+    Args:
+        name: The notebook's name.
+        parameters: What it was run with.
+        results: The folder of all results.
+
+    Raises:
+        UnknownName: There is no such profile.
+        ValueError: The profile's results are not kept.
+
+    Example:
+        >>> place_of("03_background", {"profile": "colab"}).as_posix()
+        'results/colab/03_background.ipynb'
+        >>> place_of("03_background", {"profile": "colab", "weights": "random"}).as_posix()
+        'results/colab/untrained/03_background.ipynb'
+    """
+    profile = str(parameters.get("profile", NOT_KEPT))
+    if profile not in NAMES:
+        raise unknown_name("profile", profile, NAMES)
+    if profile == NOT_KEPT:
+        kept = ", ".join(name for name in NAMES if name != NOT_KEPT)
+        raise ValueError(
+            f"Results of the profile {NOT_KEPT} are not kept: make book runs it anew. Those of {kept} are."
+        )
+    folder = results / profile
+    return (folder / executed.UNTRAINED if parameters.get("weights") == "random" else folder) / f"{name}.ipynb"
+
+
+def kept(results: Path = RESULTS, profile: str = "*") -> list[Path]:
+    """List all results, those with random weights too; of one profile, where it is named."""
+    found = [*results.glob(f"{profile}/*.ipynb"), *results.glob(f"{profile}/{executed.UNTRAINED}/*.ipynb")]
+    return sorted(found)
+
+
+def complaints(notebook: NotebookNode, place: Path) -> list[str]:
+    """List why a notebook must not be kept as a result.
+
+    Args:
+        notebook: An executed notebook.
+        place: Where it is kept, or shall be.
+
+    Returns:
+        One sentence for each reason, none for a good result.
+    """
+    found = executed.problems(notebook)
+    about, run = notebook.metadata.get("seelike"), executed.parameters(notebook)
+    if not isinstance(about, dict) or not about.keys() >= _ABOUT or not isinstance(about["code"], dict):
+        return [*found, "It does not say which code it ran: it was not run by make results or run_notebook.py."]
+    if about["notebook"] != place.stem:
+        found.append(f"It is a run of {about['notebook']}, not of {place.stem}.")
+    if not run:
+        return [*found, "It has no record of its run: seelike.start was not called in it."]
+    given = {**notebook.metadata.get("papermill", {}).get("parameters", {}), "profile": run["profile"]}
+    if run["profile"] not in NAMES or run["profile"] == NOT_KEPT:
+        found.append(f"It ran at the profile {run['profile']}, whose results are not kept.")
+    elif (right := place_of(place.stem, given, Path())).parts != place.parts[-len(right.parts) :]:
+        found.append(f"It ran at {right.parent}, and this is the folder {place.parent}.")
+    return found
+
+
+def read(place: Path) -> NotebookNode:
+    """Read a result.
+
+    Raises:
+        ValueError: It is damaged, did not run to its end, or is a run of something else. The message names it.
+    """
+    notebook = executed.read(place)
+    if found := complaints(notebook, place):
+        raise ValueError("\n".join(f"{place}: {text}" for text in found))
+    return notebook
+
+
+def stale(notebook: NotebookNode, place: Path, library: Path = fingerprint.LIBRARY) -> list[str]:
+    """Name what has changed since a result was made.
+
+    Beside the code these count: what the profile gives to the page, the texts of the claims that it recorded, and
+    the weights of the tiny networks that it used. All others come from elsewhere; the result names their hashes.
+
+    Args:
+        notebook: The result.
+        place: Where it is kept.
+        library: The folder that holds the library.
+
+    Returns:
+        The notebook, modules and files that changed; none where a run now would be one of the same code.
+    """
+    run, source = executed.parameters(notebook), NOTEBOOKS / f"{place.stem}.ipynb"
+    if not source.exists():
+        return [f"{source} (it is gone)"]
+    now = fingerprint.of_notebook(
+        nbformat.read(source, as_version=4), place.stem, str(run.get("profile", NOT_KEPT)), library
+    )
+    found = fingerprint.changed(notebook.metadata.seelike["code"], now)
+    recorded = [record["claim"] for record in executed.claims(notebook)]
+    if any(claim["id"] not in CLAIMS or claim != asdict(CLAIMS[claim["id"]]) for claim in recorded):
+        found.append("claims.toml")
+    for name, weights in run.get("weights", {}).items():
+        if name.startswith("tiny/") and _sha256(library / weights["file"]) != weights["sha256"]:
+            found.append(f"the weights of {name}")
+    if place.stem == LAST and _others_are_newer(notebook, place):
+        found.append("the results of other pages")
+    return found
+
+
+def reasons(place: Path, parameters: Mapping[str, Any], library: Path = fingerprint.LIBRARY) -> list[str]:
+    """Say why a notebook has to be run to have its result.
+
+    Args:
+        place: Where the result is kept, or where an executed notebook is that may become it.
+        parameters: What it shall be run with.
+        library: The folder that holds the library.
+
+    Returns:
+        The reasons; none where it is there.
+
+    Raises:
+        ValueError: It is damaged, did not run to its end, or is a run of something else.
+    """
+    if not place.exists():
+        return ["there is no result"]
+    notebook = read(place)
+    if (before := notebook.metadata.papermill["parameters"]) != parameters:
+        return [f"it ran with {before}, not with {dict(parameters)}"]
+    return [f"changed since: {', '.join(found)}"] if (found := stale(notebook, place, library)) else []
+
+
+def wanted(places: Iterable[tuple[Path, Mapping[str, Any]]]) -> list[Path]:
+    """Choose the results that have to be made; that of the discussion with any other of its profile.
+
+    Args:
+        places: Where each result is kept, and the parameters of its notebook.
+
+    Raises:
+        ValueError: One that is there is damaged, did not run to its end, or is a run of something else.
+    """
+    found = {place: bool(reasons(place, parameters)) for place, parameters in places}
+    return [place for place in found if found[place] or (place.stem == LAST and any(found.values()))]
+
+
+def take(source: Path, results: Path = RESULTS) -> Path:
+    """Make a result of an executed notebook.
+
+    Args:
+        source: The notebook as run_notebook.py left it.
+        results: The folder of all results.
+
+    Returns:
+        Where the result is. The same run gives the same bytes.
+
+    Raises:
+        ValueError: It did not run to its end, or not by run_notebook.py, or its profile is none whose results are
+            kept.
+    """
+    notebook = executed.read(source)
+    profile = executed.parameters(notebook).get("profile", NOT_KEPT)
+    given = {**notebook.metadata.get("papermill", {}).get("parameters", {}), "profile": profile}
+    place = place_of(source.stem, given, results)
+    if found := complaints(notebook, place):
+        raise ValueError("\n".join(f"{source}: {text}" for text in found))
+    executed.drop_progress(notebook)
+    _use_smaller_pictures(notebook)
+    for weights in executed.parameters(notebook).get("weights", {}).values():
+        # Where a file was on the machine that read it tells nothing to others. Its hash does.
+        if Path(weights["file"]).is_absolute():
+            weights["file"] = Path(weights["file"]).name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(f".{place.name}.part")
+    part.write_text(nbformat.writes(notebook) + "\n")
+    part.replace(place)
+    return place
+
+
+def smaller(png: bytes) -> bytes:
+    """Write a picture anew in fewer bytes: at most 1,000 pixels wide, and with 256 colours where these will do.
+
+    Args:
+        png: A PNG file.
+
+    Returns:
+        Another one, or the same where none is smaller.
+    """
+    with Image.open(BytesIO(png)) as opened:
+        picture = opened.convert("RGBA")
+    is_solid = picture.getextrema()[3] == (255, 255)
+    picture = picture.convert("RGB") if is_solid else picture
+    fits = picture.width <= _WIDER
+    if not fits:
+        height = round(picture.height * _WIDTH / picture.width)
+        picture = picture.resize((_WIDTH, height), Image.Resampling.LANCZOS)
+    found = [png] if fits else []
+    found.append(_png(picture))
+    if is_solid:
+        for method in (Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT):
+            with_palette = picture.quantize(256, method=method, dither=Image.Dither.NONE)
+            if _is_alike(with_palette, picture):
+                found.append(_png(with_palette))
+    return min(found, key=len)
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+def _is_alike(one: Image.Image, other: Image.Image) -> bool:
+    apart = np.abs(np.asarray(one.convert("RGB"), np.int16) - np.asarray(other, np.int16))
+    return bool(apart.max() <= _FURTHEST and np.sqrt(np.square(apart, dtype=np.float64).mean()) <= _MEAN)
+
+
+def _use_smaller_pictures(notebook: NotebookNode) -> None:
+    """Make all pictures smaller: those that cells show, and those within HTML, as the sliders have them."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                data["image/png"] = _smaller_text(data["image/png"])
+            if "text/html" in data:
+                data["text/html"] = _IN_HTML.sub(lambda match: _smaller_text(match[0]), data["text/html"])
+    for widget in notebook.metadata.get("widgets", {}).get(executed.WIDGETS, {}).get("state", {}).values():
+        for name, value in widget["state"].items():
+            if isinstance(value, str):
+                widget["state"][name] = _IN_HTML.sub(lambda match: _smaller_text(match[0]), value)
+
+
+def _smaller_text(encoded: str) -> str:
+    return base64.b64encode(smaller(base64.b64decode(encoded))).decode()
+
+
+def _sha256(file: Path) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+
+
+def _others_are_newer(notebook: NotebookNode, place: Path) -> bool:
+    begin = datetime.fromisoformat(notebook.metadata.papermill["start_time"])
+    others = [path for path in kept(RESULTS, executed.parameters(notebook)["profile"]) if path.stem != LAST]
+    trained = [path for path in others if path.parent.name != executed.UNTRAINED]
+    ends = [executed.read(path).metadata.papermill["end_time"] for path in trained]
+    return any(datetime.fromisoformat(end) > begin for end in ends)
+
+
+def make(notebook: Path, parameters: dict[str, Any]) -> int:
+    """Run a notebook where its result is not there, and take it. What has run before, and fits, is only taken.
+
+    Args:
+        notebook: The notebook.
+        parameters: Values for its parameters, the profile among them.
+
+    Returns:
+        An exit status, 0 where the result is there.
+
+    Raises:
+        UnknownName: There is no such profile.
+        ValueError: The result that is there is damaged, or the new one cannot be one.
+    """
+    place = place_of(notebook.stem, parameters)
+    why = reasons(place, parameters)
+    if not why:
+        return 0
+    output = EXECUTED / place.relative_to(RESULTS)
+    if not _is_ready(output, parameters):
+        print(f"{place}: {why[0]}.", flush=True)
+        if notebook.stem == LAST:
+            _bring_others(place, output)
+        if status := run_notebook.attempt(notebook, output, parameters):
+            return status
+    take(output)
+    together = sum(path.stat().st_size for path in kept(RESULTS, parameters["profile"]))
+    print(
+        f"Taken into {place}: {_megabytes(place.stat().st_size)}. All of {parameters['profile']}: "
+        f"{_megabytes(together)} of at most {_megabytes(LARGEST)}."
+    )
+    return 0
+
+
+def _is_ready(output: Path, parameters: Mapping[str, Any]) -> bool:
+    """Tell whether a notebook has run that can be taken as it is: who was stopped before taking it goes on."""
+    try:
+        return not reasons(output, parameters)
+    except ValueError:
+        return False
+
+
+def _bring_others(place: Path, output: Path) -> None:
+    """Put the results of a profile where the discussion reads executed notebooks: some were run elsewhere."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for other in place.parent.glob("*.ipynb"):
+        if other != place:
+            shutil.copy(other, output.parent)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _list_stale() -> int:
+    found = {place: stale(read(place), place) for place in kept()}
+    for place, parts in found.items():
+        if parts:
+            print(f"{place}: changed since: {', '.join(parts)}")
+    number = sum(map(bool, found.values()))
+    print(f"{number} of {len(found)} results are stale." if found else "There are no results.")
+    return int(number > 0)
+
+
+def main() -> int:
+    """Make or take a result, or list those that are stale, as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("make", help="run a notebook where its result is not there, and take it")
+    making.add_argument("notebook", type=Path)
+    run_notebook.add_parameters(making)
+    taking = commands.add_parser("take", help="make results of executed notebooks")
+    taking.add_argument("executed", type=Path, nargs="+", metavar="NOTEBOOK")
+    commands.add_parser("stale", help="list the results whose code has changed since")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "make":
+            values = {name: run_notebook.parse_value(value) for name, value in arguments.parameter}
+            return make(arguments.notebook, values)
+        if arguments.command == "stale":
+            return _list_stale()
+        for path in arguments.executed:
+            place = take(path)
+            print(f"{path} is taken into {place}: {_megabytes(place.stat().st_size)}.")
+    except ValueError as error:
+        print(f"{arguments.command} failed.\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

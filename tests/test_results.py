@@ -1,0 +1,437 @@
+"""Results of larger networks, which the repository keeps: what may be one, what makes it stale, how it is made."""
+
+import base64
+import copy
+import io
+import subprocess
+import sys
+
+import executed
+import fingerprint
+import nbformat
+import numpy as np
+import pytest
+import results
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+from small_project import CLAIM, ROOT, RUN, make, make_project, write_notebook
+from test_build_tools import claim
+
+from seelike import profiles
+
+# A library whose modules import each other, and a notebook that uses some.
+LIBRARY = {
+    "__init__": '"""A library."""\n',
+    "sums": '"""Sums."""\nfrom seelike import numbers\n\ndef total(values):\n    """Add."""\n    sum(values)',
+    "numbers": "ONE = 1\n",
+    "other": "TWO = 2\n",
+}
+CODE = "from seelike import sums\n\nsums.total([1, 2])"
+NAME = "04_representation_structure"
+KEPT = sorted(ROOT.glob("results/**/*.ipynb"))
+
+
+def test_no_result_in_the_repository_is_stale(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    places = results.kept()
+    assert [ROOT / place for place in places] == KEPT, "There is a file in results/ that is no result."
+    found = {str(place): results.stale(results.read(place), place) for place in places}
+    assert {place: parts for place, parts in found.items() if parts} == {}, "Make these anew: make results"
+
+
+def test_the_results_of_a_profile_are_not_too_large():
+    sizes = {}
+    for path in KEPT:
+        profile = path.relative_to(ROOT / "results").parts[0]
+        sizes[profile] = sizes.get(profile, 0) + path.stat().st_size
+    assert all(size <= results.LARGEST for size in sizes.values()), sizes
+
+
+# What code a result is of
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A folder with a library of a few lines."""
+    folder = tmp_path / "lib"
+    for name, text in LIBRARY.items():
+        change(folder, name, text)
+    return folder
+
+
+def change(folder, name, text):
+    """Write a module, as an editor does: with a new time of change."""
+    path = folder / "seelike" / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    fingerprint._of_file.cache_clear()
+
+
+def notebook_of(*cells):
+    """A notebook with some cells of code."""
+    return new_notebook(cells=[new_markdown_cell("# A page"), *map(new_code_cell, cells)])
+
+
+def code_of(library, *cells):
+    return fingerprint.of_notebook(notebook_of(*(cells or [CODE])), NAME, "colab", library)
+
+
+def test_all_that_is_imported_counts_and_nothing_else(library):
+    own = [f"notebooks/{NAME}.ipynb", "profiles.toml"]
+    assert list(code_of(library)) == [*own, "seelike", "seelike.numbers", "seelike.sums"]
+    within = "def f():\n    import seelike.other as it"
+    assert list(code_of(library, within)) == [*own, "seelike", "seelike.other"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LIBRARY["sums"] + "# A comment.\n",
+        LIBRARY["sums"].replace("Add.", "Add all of them."),
+        LIBRARY["sums"].replace('"""Sums."""\n', ""),
+        LIBRARY["sums"].replace("total(values)", "total(\n    values,\n)"),
+    ],
+)
+def test_comments_docstrings_and_formatting_do_not_count(library, text):
+    before = code_of(library)
+    change(library, "sums", text)
+    change(library, "other", "TWO = 3\n")
+    assert fingerprint.changed(before, code_of(library)) == []
+    spaced = CODE.replace("[1, 2]", "[1,\n  2]  # two of them\n")
+    assert fingerprint.changed(before, code_of(library, spaced)) == []
+
+
+def test_what_changed_is_named(library):
+    before = code_of(library)
+    change(library, "numbers", "ONE = 1.0\n")
+    assert fingerprint.changed(before, code_of(library)) == ["seelike.numbers"]
+    changed = fingerprint.changed(before, code_of(library, CODE, "sums.total([])"))
+    assert changed == [f"notebooks/{NAME}.ipynb", "seelike.numbers"]
+    (library / "seelike" / "numbers.py").unlink()
+    assert fingerprint.changed(before, code_of(library)) == ["seelike.numbers"]
+
+
+def test_only_what_the_profile_gives_to_this_page_counts(monkeypatch):
+    page = notebook_of("1 + 1")
+    before = fingerprint.of_notebook(page, NAME, "colab")
+    content = copy.deepcopy(profiles._CONTENT)
+    monkeypatch.setattr(profiles, "_CONTENT", content)
+    content["paper"]["repeats"] += 1
+    content["colab"]["images_note"] += " In other words."
+    content["colab"]["pages"]["D_localization"]["number_of_images"] += 1
+    assert fingerprint.of_notebook(page, NAME, "colab") == before
+    content["colab"]["pages"][NAME] = {"number_of_images": 8}
+    assert fingerprint.changed(before, fingerprint.of_notebook(page, NAME, "colab")) == ["profiles.toml"]
+
+
+def test_what_papermill_adds_and_colab_alone_runs_does_not_count():
+    page = notebook_of("1 + 1")
+    added = new_code_cell("seed = 1", metadata={"tags": ["injected-parameters"]})
+    installs = new_code_cell("import seelike", metadata={"tags": ["remove-cell"]})
+    more = new_notebook(cells=[*page.cells, added, installs])
+    assert fingerprint.of_notebook(page, NAME, "colab") == fingerprint.of_notebook(more, NAME, "colab")
+
+
+def test_commands_of_ipython_are_code_and_what_is_no_python_has_a_hash_too():
+    one, other, neither = (
+        fingerprint.of_notebook(notebook_of(code), NAME, "colab") for code in ("%time 1", "!ls", "def")
+    )
+    assert len({found[f"notebooks/{NAME}.ipynb"] for found in (one, other, neither)}) == 3
+
+
+# What may be kept
+
+
+def ran(profile="colab", name=NAME, **parameters):
+    """A notebook as run_notebook.py leaves it."""
+    run = {"profile": profile, "device": "cpu", "gpu": None, "versions": {}, "weights": {}, "models": []}
+    shown = new_output("display_data", {executed.RUN_MIME: run, "text/plain": "run"})
+    notebook = notebook_of("run")
+    notebook.cells[1].outputs = [shown]
+    notebook.metadata["papermill"] = {
+        "exception": None,
+        "duration": 83.2,
+        "start_time": "2026-03-01T09:58:00+00:00",
+        "end_time": "2026-03-01T10:00:00+00:00",
+        "parameters": {"profile": profile, **parameters},
+    }
+    code = fingerprint.of_notebook(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4), name, profile)
+    notebook.metadata["seelike"] = {"notebook": name, "commit": None, "seconds": 83.2, "code": code}
+    return notebook
+
+
+@pytest.fixture
+def keep(tmp_path, monkeypatch):
+    """Write a notebook into a folder, and take it from there into results/ of another one."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+
+    def keep(notebook, name=NAME):
+        source = tmp_path / f"{name}.ipynb"
+        nbformat.write(notebook, source)
+        return results.take(source, tmp_path / "results")
+
+    return keep
+
+
+def test_a_result_is_where_its_profile_says_and_the_same_run_gives_the_same_bytes(keep):
+    notebook = ran()
+    place = keep(notebook)
+    assert place.parts[-3:] == ("results", "colab", f"{NAME}.ipynb")
+    before = place.read_bytes()
+    assert keep(notebook).read_bytes() == before
+    assert results.reasons(place, {"profile": "colab"}) == []
+    assert keep(ran(weights="random")).parts[-3:] == ("colab", "untrained", f"{NAME}.ipynb")
+    assert results.kept(place.parents[1]) == [place, place.parent / "untrained" / place.name]
+
+
+def test_other_parameters_are_another_result(keep):
+    (why,) = results.reasons(keep(ran(repeats=2)), {"profile": "colab", "repeats": 3})
+    assert why == "it ran with {'profile': 'colab', 'repeats': 2}, not with {'profile': 'colab', 'repeats': 3}"
+
+
+def test_what_is_stale_is_told_part_by_part(keep):
+    changed = ran()
+    changed.metadata["seelike"]["code"]["seelike.skip"] = "another"
+    recorded = {executed.CLAIM_MIME: claim(name="uniform_layers")}
+    changed.cells[1].outputs.append(new_output("display_data", recorded))
+    weights = {"file": "seelike/checkpoints/resnet.safetensors", "sha256": "0" * 64}
+    others = {"file": "model.safetensors", "sha256": "0" * 64}
+    executed.parameters(changed)["weights"] = {"tiny/resnet": weights, "resnet50": others}
+    place = keep(changed)
+    assert results.stale(results.read(place), place) == [
+        "seelike.skip",
+        "claims.toml",
+        "the weights of tiny/resnet",
+    ]
+
+
+def test_the_discussion_is_stale_when_another_page_has_run_since(keep):
+    place = keep(ran(name="09_discussion"), "09_discussion")
+    asked = {"profile": "colab"}
+    other = place.with_name(f"{NAME}.ipynb")
+    assert results.wanted([(place, asked), (other, asked)]) == [place, other]
+    keep(ran())
+    assert results.stale(results.read(place), place) == ["the results of other pages"]
+    later = ran(name="09_discussion")
+    later.metadata["papermill"]["start_time"] = "2026-03-01T10:01:00+00:00"
+    keep(later, "09_discussion")
+    assert results.wanted([(place, asked), (other, asked)]) == []
+
+
+def failed(notebook):
+    notebook.metadata["papermill"]["exception"] = True
+
+
+def without_code(notebook):
+    del notebook.metadata["seelike"]["code"]
+
+
+def without_run(notebook):
+    notebook.cells[1].outputs = []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (failed, "Papermill did not run it to its end"),
+        (without_code, "It does not say which code it ran"),
+        (without_run, "It has no record of its run"),
+        (
+            lambda notebook: notebook.metadata["seelike"].update(notebook="03_background"),
+            "It is a run of 03_background",
+        ),
+        (
+            lambda notebook: notebook.metadata["papermill"]["parameters"].update(weights="random"),
+            "colab/untrained",
+        ),
+        (lambda notebook: executed.parameters(notebook).update(profile="paper"), "It ran at paper"),
+        (lambda notebook: executed.parameters(notebook).update(profile="tiny"), "results are not kept"),
+        (lambda notebook: executed.parameters(notebook).update(profile="../.."), "results are not kept"),
+    ],
+)
+def test_a_notebook_that_is_no_result_of_its_place_is_refused_and_named(keep, spoil, expected):
+    place = keep(ran())
+    notebook = executed.read(place)
+    spoil(notebook)
+    nbformat.write(notebook, place)
+    with pytest.raises(ValueError, match=rf"colab/{NAME}\.ipynb: .*{expected}"):
+        results.read(place)
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"nbformat": 4}', '{"cells": 3, "nbformat": 4}'])
+def test_a_file_that_is_no_notebook_is_refused_and_named(tmp_path, text):
+    path = tmp_path / "03_background.ipynb"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"03_background\.ipynb: It cannot be read as a notebook"):
+        executed.read(path)
+
+
+def test_a_notebook_that_may_not_be_kept_is_not_taken(keep, tmp_path):
+    notebook = ran()
+    failed(notebook)
+    with pytest.raises(ValueError, match="did not run it to its end"):
+        keep(notebook)
+    with pytest.raises(ValueError, match="Results of the profile tiny are not kept: make book runs it anew"):
+        keep(ran(profile="tiny"))
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_place_of_a_file_of_weights_is_not_told(keep):
+    notebook = ran()
+    weights = {"file": "/home/someone/weights.safetensors", "sha256": "0" * 64}
+    executed.parameters(notebook)["weights"] = {"mine": weights}
+    assert "/home/someone" not in keep(notebook).read_text()
+
+
+# Pictures
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return file.getvalue()
+
+
+def opened(content):
+    return Image.open(io.BytesIO(content))
+
+
+def lines(width):
+    """A picture as figures are: few colours, and noise that compresses badly where it is kept."""
+    pixels = np.full((200, width, 3), 255, np.uint8)
+    pixels[50:60] = (0, 98, 163)
+    pixels[100:150] -= np.random.default_rng(0).integers(0, 4, (50, width, 3), np.uint8)
+    return png(pixels)
+
+
+def test_pictures_of_few_colours_get_a_palette_and_look_the_same():
+    before = lines(600)
+    after = results.smaller(before)
+    assert opened(after).mode == "P"
+    assert len(after) < 0.75 * len(before)
+    apart = np.abs(np.asarray(opened(after).convert("RGB"), int) - np.asarray(opened(before), int))
+    assert apart.max() <= results._FURTHEST
+
+
+def test_wide_pictures_are_made_narrower():
+    assert opened(results.smaller(lines(2000))).size == (1000, 100)
+    assert opened(results.smaller(lines(1050))).size == (1050, 200)
+
+
+def test_pictures_that_a_palette_would_spoil_keep_their_colours():
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    assert (np.asarray(opened(results.smaller(png(noise)))) == noise).all()
+    clear = np.dstack([noise, noise[..., 0]])
+    assert (np.asarray(opened(results.smaller(png(clear)))) == clear).all()
+
+
+def test_pictures_of_cells_and_of_sliders_become_smaller_and_records_stay(keep):
+    notebook = ran()
+    large = base64.b64encode(lines(1500)).decode()
+    html = f'<img src="data:image/png;base64,{large}" alt="Lines">'
+    recorded = {executed.CLAIM_MIME: claim(), "text/html": html, "image/png": large}
+    notebook.cells[1].outputs.append(new_output("display_data", recorded))
+    states = {"picture": {"model_name": "HTMLModel", "state": {"value": html, "layout": None}}}
+    notebook.metadata["widgets"] = {executed.WIDGETS: {"state": states}}
+    kept = results.read(keep(notebook))
+    data = kept.cells[1].outputs[1].data
+    value = kept.metadata["widgets"][executed.WIDGETS]["state"]["picture"]["state"]["value"]
+    small = data["image/png"]
+    assert opened(base64.b64decode(small)).width == 1000
+    assert data["text/html"] == value == html.replace(large, small)
+    assert executed.claims(kept) == [claim()]
+
+
+# make results
+
+
+def starts(project):
+    """How often a notebook was started."""
+    path = project / "started.txt"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def make_results(project, *arguments):
+    """Run make results at colab; give how many notebooks it started, and what it printed."""
+    before = starts(project)
+    status, output = make(project, "results", "PROFILE=colab", *arguments)
+    assert status == 0, output
+    return starts(project) - before, output
+
+
+@pytest.mark.notebook
+def test_make_results_runs_what_is_missing_or_stale_and_goes_on_where_it_stopped(tmp_path):
+    project = make_project(tmp_path, notebooks=("03_background", "tiny_networks"))
+    kept = project / "results" / "colab" / "03_background.ipynb"
+    started, output = make_results(project)
+    assert started == 1
+    assert "there is no result" in output
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name], "tiny_networks is at tiny alone"
+    notebook = nbformat.read(kept, as_version=4)
+    assert notebook.metadata["seelike"]["notebook"] == "03_background"
+    # As if it had been stopped between running and taking; and only a comment has changed.
+    kept.unlink()
+    source = project / "notebooks" / "03_background.ipynb"
+    source.write_text(source.read_text().replace("from IPython", "# A comment.\\nfrom IPython"))
+    assert make_results(project)[0] == 0
+    assert kept.exists()
+    source.write_text(source.read_text().replace("/ 100", "/ 1000"))
+    started, output = make_results(project)
+    assert started == 1
+    assert "changed since: notebooks/03_background.ipynb" in output
+    assert make_results(project)[0] == 0
+
+
+@pytest.mark.notebook
+def test_the_discussion_sees_the_results_of_the_others_also_of_those_run_elsewhere(tmp_path):
+    gather = "from seelike import claims\nprint(len(claims.gather(f'build/executed/{profile}')), 'claims')"
+    project = make_project(tmp_path)
+    write_notebook(project / "notebooks" / "09_discussion.ipynb", RUN, gather)
+    make_results(project)
+    make(project, "clean")
+    discussion = project / "results" / "colab" / "09_discussion.ipynb"
+    discussion.unlink()
+    make_results(project)
+    assert "1 claims" in discussion.read_text()
+    assert starts(project) == 1
+
+
+@pytest.mark.notebook
+def test_make_results_runs_the_controls_with_random_weights(tmp_path):
+    project = make_project(tmp_path)
+    snakefile = project / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("UNTRAINED = []", 'UNTRAINED = ["03_background"]'))
+    notebook = write_notebook(project / "notebooks" / "03_background.ipynb", RUN, CLAIM)
+    notebook.write_text(notebook.read_text().replace("device = None", "device = None\\nweights = None"))
+    make_results(project)
+    control = project / "results" / "colab" / "untrained" / "03_background.ipynb"
+    assert executed.read(control).metadata.papermill.parameters == {
+        "profile": "colab",
+        "weights": "random",
+    }
+
+
+def test_make_results_stops_at_a_damaged_result_and_at_tiny(tmp_path):
+    project = make_project(tmp_path)
+    path = project / "results" / "colab" / "03_background.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text("no notebook")
+    status, output = make(project, "results", "PROFILE=colab")
+    assert status != 0
+    assert "results/colab/03_background.ipynb: It cannot be read as a notebook" in output
+    status, output = make(project, "results")
+    assert status != 0
+    assert "Results of the profile tiny are not kept" in output
+    assert starts(project) == 0
+
+
+def test_the_command_line_lists_what_is_stale(keep, tmp_path):
+    notebook = ran()
+    notebook.metadata["seelike"]["code"]["seelike.skip"] = "another"
+    keep(notebook)
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    command = [sys.executable, ROOT / "book" / "tools" / "results.py", "stale"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert f"results/colab/{NAME}.ipynb: changed since: seelike.skip\n1 of 1 results are stale." in finished.stdout
