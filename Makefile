@@ -57,7 +57,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 book: $(STAMP) ## run the notebooks that changed and render the book
 	$(if $(filter kubernetes,$(CLUSTER)),$(error CLUSTER=kubernetes is for make sweep: see the page on sweeps))
-	$(if $(CLUSTER),$(THERE) --until notebook)
+	$(if $(CLUSTER),$(THERE) --until notebook untrained)
 	$(HERE) $(if $(CLUSTER),run=no)
 	@echo "The book is up to date: build/html/index.html. make serve shows it."
 
@@ -75,7 +75,7 @@ sweep: $(STAMP) ## run notebooks x models x seeds, as SWEEP lists them, and gath
 # At tiny it packs executed notebooks, else results.
 IS_TINY = $(filter tiny,$(PROFILE))
 pack: $(STAMP) $(if $(IS_TINY),,results) ## make the results at PROFILE that are missing and pack them, for another machine
-	$(if $(IS_TINY),$(if $(CLUSTER),$(THERE) --until notebook))
+	$(if $(IS_TINY),$(if $(CLUSTER),$(THERE) --until notebook untrained))
 	$(HERE) $(if $(IS_TINY),$(if $(CLUSTER),run=no)) -- build/executed-$(PROFILE).tar.gz
 
 unpack: $(STAMP) ## put what make pack made elsewhere, PACK, into its place

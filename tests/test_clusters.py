@@ -64,6 +64,17 @@ def test_a_sweep_runs_as_jobs_of_slurm(tmp_path, slurm):
 
 
 @pytest.mark.notebook
+def test_results_are_made_as_jobs_of_slurm(tmp_path, slurm):
+    project = quickly(make_project(tmp_path / "project"))
+    status, output = make(project, "results", "CLUSTER=slurm", "PROFILE=colab", **slurm)
+    assert status == 0, output
+    assert (project / "results" / "colab" / "03_background.ipynb").exists()
+    (job,) = submitted(slurm)
+    assert "--cpus-per-task=8" in job
+    assert "--gpus=1" in job
+
+
+@pytest.mark.notebook
 def test_a_notebook_that_fails_on_a_node_stops_the_book_and_leaves_its_log(tmp_path, slurm):
     project = quickly(make_project(tmp_path / "project", cells=("raise ValueError('too few images')",)))
     status, output = make(project, "book", "CLUSTER=slurm", **slurm)

@@ -217,6 +217,8 @@ def outcome(label="one", seed=0, statistic=0.5, uncertainty=0.1, verdict="holds"
         notebook="03_background",
         figure_name=None,
         profile="tiny",
+        page="notebooks/03_background",
+        before_training=None,
     )
     return gather_sweep.Outcome(job, ["tiny/vit_7x7"], row)
 

@@ -50,7 +50,7 @@ LARGEST = 15_000_000
 # Wider pictures are made this wide. Those a little wider would only get larger files, of blurred lines.
 _WIDTH, _WIDER = 1000, 1100
 # A palette is taken where no pixel is further off than this, of 255, and the root mean square is within that.
-_FURTHEST, _MEAN = 16, 3.5
+_FURTHEST, _MEAN = 24, 1.5
 _IN_HTML = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/]+=*")
 _ABOUT = {"notebook", "commit", "code", "seconds"}
 
@@ -178,8 +178,9 @@ def reasons(place: Path, parameters: Mapping[str, Any], library: Path = fingerpr
     if not place.exists():
         return ["there is no result"]
     notebook = read(place)
-    if (before := notebook.metadata.papermill["parameters"]) != parameters:
-        return [f"it ran with {before}, not with {dict(parameters)}"]
+    before = notebook.metadata.papermill["parameters"]
+    if other := [name for name in sorted({*before, *parameters}) if before.get(name) != parameters.get(name)]:
+        return [f"it ran with other parameters: {', '.join(f'{name}={before.get(name)!r}' for name in other)}"]
     return [f"changed since: {', '.join(found)}"] if (found := stale(notebook, place, library)) else []
 
 
@@ -249,10 +250,10 @@ def smaller(png: bytes) -> bytes:
     found = [png] if fits else []
     found.append(_png(picture))
     if is_solid:
-        for method in (Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT):
-            with_palette = picture.quantize(256, method=method, dither=Image.Dither.NONE)
-            if _is_alike(with_palette, picture):
-                found.append(_png(with_palette))
+        # Two rounds of k-means: without them pale areas can change their hue.
+        with_palette = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+        if _is_alike(with_palette, picture):
+            found.append(_png(with_palette))
     return min(found, key=len)
 
 
