@@ -91,7 +91,8 @@ rule stage:
         PAGES,
         executed=EXECUTED,
         script="book/tools/stage.py",
-        parts=["book/tools/citations.py", "book/tools/scoreboard.py"],
+        parts=[f"book/tools/{name}.py" for name in ("citations", "photographs", "scoreboard")],
+        photographs=[path for path in LIBRARY if "/photographs" in path],
     output: "build/book/_toc.yml"
     shell: "{sys.executable:q} {input.script} {input.executed}"
 

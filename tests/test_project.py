@@ -50,6 +50,23 @@ def tagged(notebook, tag):
     return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
 
 
+def test_every_data_file_of_the_library_is_declared():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    library = ROOT / "lib"
+    installed = {
+        path
+        for package, patterns in declared.items()
+        for pattern in patterns
+        for path in (library / package.replace(".", "/")).glob(pattern)
+    }
+    there = {
+        path
+        for path in (library / "seelike").rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert there == {path for path in installed if path.is_file()}
+
+
 @pytest.mark.parametrize("line", REQUIREMENTS)
 def test_the_lock_fulfils_pyproject(line):
     wanted = Requirement(line)

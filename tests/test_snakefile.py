@@ -42,6 +42,7 @@ OTHERS = (
     "book/tools/scoreboard.js",
     "book/tools/citations.py",
     "book/tools/gpus.py",
+    "book/tools/photographs.py",
     "book/tools/scoreboard.py",
     "book/tools/sphinx_extension.py",
     "lib/seelike/cka.py",

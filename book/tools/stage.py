@@ -14,10 +14,12 @@ from typing import Any
 
 import citations
 import nbformat
+import photographs
 import scoreboard
 from nbformat import NotebookNode
 
 from seelike.claims import CLAIM_MIME
+from seelike.data.photographs import sources as photographs_to_show
 
 STAGING = Path("build/book")
 BIBLIOGRAPHY = Path("book/references.bib")
@@ -167,6 +169,10 @@ def stage(executed: Iterable[Path]) -> dict[Path, bytes]:
     sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
     pages = {path: path.read_bytes() for path in sources}
     pages |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
+
+    shown = photographs_to_show()
+    pages[Path("book/photographs_table.txt")] = photographs.table(shown).encode()
+    pages |= {Path("book", photographs.FOLDER, each.file.name): each.file.read_bytes() for each in shown}
 
     scores, titles, drawn, complaints = [], {}, set(), []
     for path in sorted(executed):
