@@ -123,9 +123,7 @@ def maps_of(name):
     network, images = run.models[name], run.images_for([name])
     last = mapped_blocks(network, images, number=1)
     if not last:
-        raise ValueError(
-            "It has no last block with a grid of 4 x 4 places or more."
-        )
+        raise ValueError("It has no last block of 4 x 4 places or more.")
     size = {"minibatch": run.batch_size}
     draws = run.draws(images)
     found = [token_patch_cka(network, last, each, **size) for each in draws]

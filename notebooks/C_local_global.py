@@ -139,7 +139,12 @@ fields = seelike.where_possible([*with_tokens[:2], *run.cnns[:1]], fields_of)
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of a ViT after the residual addition, all sublayers (the paper's Figure C.1). Each is divided by its largest value; brightness is its square root.", "name": "fig-after-vit"}, "image": {"alt": "Two rows of small square images, one for the sums after attention and one for those after the MLP, a column for each block: the field of the token in the middle, from black, none, to bright, the largest value. The cell before the claim says in numbers how much lies in the own patch."}}
 from seelike import plots
-from seelike.sections.local_global import by_sublayer, mean_fields
+from seelike.sections.local_global import (
+    by_sublayer,
+    evenly_spaced,
+    mean_fields,
+    own_patch,
+)
 
 
 def rows_of(names, side):
@@ -308,21 +313,19 @@ plots.all_heads(largest) if largest else run.say_missing("vits")
 # The slider goes through the sublayers of each network: after the addition on the left, before it on the right. Watch the own patch in late attention.
 
 # %%
-from seelike.sections.local_global import evenly_spaced, own_patch
-
 figures, alt = {}, {}
 for name, each in fields.items():
     maps = [mean_fields(each, side) for side in ("after", "before")]
-    times = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
-    both = [place for place, title in enumerate(maps[0]) if title in maps[1]]
-    for place in (both[step] for step in evenly_spaced(len(both), 16)):
-        title = list(maps[0])[place]
+    own = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
+    times = [dict(zip(maps[0], values, strict=True)) for values in own]
+    for place in evenly_spaced(len(maps[1]), 16):
+        title = list(maps[1])[place]
         after, before = (fields_of_side[title] for fields_of_side in maps)
         label = f"{name}, {title}".replace("/after", ",")
         pair = {"after the addition": after, "before it": before}
         figures[label] = plots.field_maps({label: pair})
         alt[label] = (
-            f"Own patch: {times[0][place]:.1f} times its share after, {times[1][place]:.1f} before."
+            f"Own patch: {times[0][title]:.1f} times its share after, {times[1][title]:.1f} before."
         )
 plots.states(figures, "Layer", alt) if figures else run.say_missing()
 

@@ -354,11 +354,9 @@ from seelike.sections.linear_probes import HELD_OUT, training_and_test_images
 
 accuracies = {name: [] for name in probed}
 for repeat in range(run.repeats if probed else 0):
+    drawn = {"number_of_test_images": 500, "seed": run.seed + repeat}
     training, test = training_and_test_images(
-        run.probe_images,
-        per_class=10,
-        number_of_test_images=500,
-        seed=run.seed + repeat,
+        run.probe_images, per_class=10, **drawn
     )
     options = {"tokens": "each", "held_out": HELD_OUT}
     for name, of_network in accuracies.items():

@@ -439,7 +439,7 @@ def test_no_pickle_is_fetched_or_opened(user, hub, home):
     hub.repositories[REPOSITORY].files = {"pytorch_model.bin": bomb}
     fails(
         user(LOAD),
-        "RuntimeError",
+        "NotAsSafetensors",
         "has no model.safetensors",
         "can hide code",
         "save_model",

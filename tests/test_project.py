@@ -27,12 +27,14 @@ PARAMETERS = [
     "profile",
     "models",
     "images",
+    "probe_images",
     "number_of_images",
     "batch_size",
     "repeats",
     "seed",
     "device",
     "precision",
+    "weights",
 ]
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
