@@ -139,12 +139,7 @@ fields = seelike.where_possible([*with_tokens[:2], *run.cnns[:1]], fields_of)
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of a ViT after the residual addition, all sublayers (the paper's Figure C.1). Each is divided by its largest value; brightness is its square root.", "name": "fig-after-vit"}, "image": {"alt": "Two rows of small square images, one for the sums after attention and one for those after the MLP, a column for each block: the field of the token in the middle, from black, none, to bright, the largest value. The cell before the claim says in numbers how much lies in the own patch."}}
 from seelike import plots
-from seelike.sections.local_global import (
-    by_sublayer,
-    evenly_spaced,
-    mean_fields,
-    own_patch,
-)
+from seelike.sections.local_global import by_sublayer, mean_fields
 
 
 def rows_of(names, side):
@@ -313,20 +308,28 @@ plots.all_heads(largest) if largest else run.say_missing("vits")
 # The slider goes through the sublayers of each network: after the addition on the left, before it on the right. Watch the own patch in late attention.
 
 # %%
+from seelike.sections.local_global import evenly_spaced, own_patch
+
+
+def shares(each):
+    """How many times its share the own patch of each layer has, after and before."""
+    own = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
+    return {name: pair for name, *pair in zip(each[0].after, *own, strict=True)}
+
+
+# %%
 figures, alt = {}, {}
 for name, each in fields.items():
     maps = [mean_fields(each, side) for side in ("after", "before")]
-    own = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
-    times = [dict(zip(maps[0], values, strict=True)) for values in own]
+    times = shares(each)
     for place in evenly_spaced(len(maps[1]), 16):
         title = list(maps[1])[place]
         after, before = (fields_of_side[title] for fields_of_side in maps)
         label = f"{name}, {title}".replace("/after", ",")
         pair = {"after the addition": after, "before it": before}
         figures[label] = plots.field_maps({label: pair})
-        alt[label] = (
-            f"Own patch: {times[0][title]:.1f} times its share after, {times[1][title]:.1f} before."
-        )
+        one, other = times[title]
+        alt[label] = f"Own patch: {one:.1f} its share after, {other:.1f} before."
 plots.states(figures, "Layer", alt) if figures else run.say_missing()
 
 # %% [markdown]
