@@ -33,7 +33,7 @@ help: ## list the targets
 	@echo "Targets:"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo "Variables:"
-	@printf "  %-18s%s\n" "PROFILE=$(PROFILE)" "tiny, pretrained, colab or paper: which models and images"
+	@printf "  %-18s%s\n" "PROFILE=$(PROFILE)" "tiny, pretrained, colab or paper: which models, and how many images"
 	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'; use double quotes inside"
 	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks, or tests, that run at the same time"
 	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "GPUs of this machine: each notebook has one to itself, at colab and paper"

@@ -40,15 +40,17 @@ if importlib.util.find_spec("seelike") is None:
 # `.venv/bin/papermill notebooks/05_local_global.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
 number_of_images = None
 batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
 precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
 
 # %% [markdown]
 # One line loads the networks and the images that the parameters name.
@@ -102,7 +104,8 @@ of_pairs = [name for pair in pairs for name in pair]
 
 def all_of(name):
     """All heads of one network."""
-    return measure_heads(run.models[name], run.draws(), batch_size=run.batch_size)
+    draws = run.draws(run.images_for([name]))
+    return measure_heads(run.models[name], draws, batch_size=run.batch_size)
 
 
 with_heads = dict.fromkeys([*run.vits, *run.others, *of_pairs])

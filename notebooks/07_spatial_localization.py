@@ -40,15 +40,17 @@ if importlib.util.find_spec("seelike") is None:
 # `.venv/bin/papermill notebooks/07_spatial_localization.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
 number_of_images = None
 batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
 precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
 
 # %% [markdown]
 # One line loads the networks and the images that the parameters name.
@@ -118,14 +120,13 @@ grouped = [name for pair in pairs for name in pair]
 
 def maps_of(name):
     """CKA of all tokens of the last block with all patches, for each draw of images."""
-    network = run.models[name]
-    last = mapped_blocks(network, run.images, number=1)
+    network, images = run.models[name], run.images_for([name])
+    last = mapped_blocks(network, images, number=1)
     if not last:
-        raise ValueError(
-            "It has no last block with a grid of 4 x 4 places or more."
-        )
+        raise ValueError("It has no last block of 4 x 4 places or more.")
     size = {"minibatch": run.batch_size}
-    found = [token_patch_cka(network, last, each, **size) for each in run.draws()]
+    draws = run.draws(images)
+    found = [token_patch_cka(network, last, each, **size) for each in draws]
     return [each[last[0].name].cka for each in found]
 
 
@@ -271,7 +272,7 @@ print(f"slope {probe.coef_[1, 0]:.3f}, at 3: {of_three[0]:.3f}")
 # %%
 from seelike.sections.linear_probes import accuracy_by_block, why_no_probes
 
-why_not = why_no_probes(run.images, per_class=10)
+why_not = why_no_probes(run.probe_images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
 amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_size}
 
@@ -279,11 +280,11 @@ amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_siz
 def probes(name):
     """Accuracy of the probes of one network, by what they see."""
     tokens = ["each", "first", "mean", "mean but first"]
-    network = {name: run.models[name]}
-    return accuracy_by_block(network, run.images, tokens=tokens, **amounts)[name]
+    network, images = {name: run.models[name]}, run.probe_images_for([name])
+    return accuracy_by_block(network, images, tokens=tokens, **amounts)[name]
 
 
-probed = dict.fromkeys([*grouped, *run.cnns]) or run.names
+probed = dict.fromkeys([*run.vits[:1], *grouped, *run.cnns]) or run.names
 accuracy = seelike.where_possible([] if why_not else probed, probes)
 
 # %% [markdown]
@@ -298,13 +299,16 @@ def line(name, kind):
 
 
 # %% [markdown]
-# First, single tokens: the left half of Figure 11.
+# First, single tokens: the left half of Figure 11, a panel for each set of images.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on single spatial tokens, mean over tokens, by relative depth (the paper's Figure 11, left). Bands are 95 % intervals over draws of images.", "name": "fig-probes-each"}, "image": {"alt": "A line for each network: accuracy of probes on single tokens against relative depth. The claims below compare their right ends."}}
-lines = {name: line(name, "each") for name in accuracy}
-plots.depth_lines(
-    lines, y_label="accuracy, single token"
-) if lines else run.say_missing()
+panels = {}
+for name in accuracy:
+    panel = panels.setdefault(run.probe_images_for([name]).name, {})
+    panel[name] = line(name, "each")
+plots.depth_panels(
+    panels, y_label="accuracy, single token"
+) if panels else run.say_missing()
 
 # %% [markdown]
 # The claims compare the last block. The ViT with CLS token is the first of the pair. Where there are no probes, the cards say why.
@@ -331,6 +335,8 @@ def record(claim_id, larger, smaller, compares):
 
 # %%
 cls_vits, gap_vits = ([pair[place] for pair in pairs] for place in (0, 1))
+# Beside CNNs only a ViT that was probed on the same images: where tiny networks stand in for the pair, the run's own.
+beside_cnns = [pair[0] for pair in run.own_groups("cls_and_gap")] or run.vits[:1]
 record(
     "spatial_tokens_of_cls_classify_worse_than_gap",
     of(gap_vits, top),
@@ -340,7 +346,7 @@ record(
 record(
     "spatial_tokens_of_cls_classify_worse_than_resnet",
     of(run.cnns, top),
-    of(cls_vits, top),
+    of(beside_cnns, top),
     "single tokens of CNNs and of a ViT with CLS token",
 )
 

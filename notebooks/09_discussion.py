@@ -40,15 +40,17 @@ if importlib.util.find_spec("seelike") is None:
 # `.venv/bin/papermill notebooks/09_discussion.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
 number_of_images = None
 batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
 precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
 
 # %% [markdown]
 # One line reads the parameters. This page measures nothing of its own, so it needs their `profile` alone.

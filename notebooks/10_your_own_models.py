@@ -49,15 +49,17 @@ if importlib.util.find_spec("seelike") is None:
 # `.venv/bin/papermill notebooks/10_your_own_models.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
 number_of_images = None
 batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
 precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
 
 # %% [markdown]
 # One line loads the networks and the images that the parameters name.
@@ -237,7 +239,8 @@ from seelike.sections.linear_probes import accuracy_by_block
 def probes(name):
     """Accuracy of the probes of each block, per repeat."""
     options = {"tokens": ["mean"], "repeats": run.repeats, "seed": run.seed}
-    found = accuracy_by_block({name: run.models[name]}, run.images, **options)
+    images = run.probe_images_for([name])
+    found = accuracy_by_block({name: run.models[name]}, images, **options)
     return found[name]["mean"]
 
 

@@ -40,15 +40,17 @@ if importlib.util.find_spec("seelike") is None:
 # `.venv/bin/papermill notebooks/C_local_global.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
 number_of_images = None
 batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
 precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
 
 # %% [markdown]
 # One line loads the networks and the images that the parameters name.
@@ -263,7 +265,8 @@ of_pairs = [name for pair in pairs for name in pair]
 
 def all_of(name):
     """All heads of one network."""
-    return measure_heads(run.models[name], run.draws(), batch_size=run.batch_size)
+    draws = run.draws(run.images_for([name]))
+    return measure_heads(run.models[name], draws, batch_size=run.batch_size)
 
 
 heads = seelike.where_possible(dict.fromkeys([*of_pairs, *run.vits[-1:]]), all_of)
@@ -307,20 +310,26 @@ plots.all_heads(largest) if largest else run.say_missing("vits")
 # %%
 from seelike.sections.local_global import evenly_spaced, own_patch
 
+
+def shares(each):
+    """How many times its share the own patch of each layer has, after and before."""
+    own = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
+    return {name: pair for name, *pair in zip(each[0].after, *own, strict=True)}
+
+
+# %%
 figures, alt = {}, {}
 for name, each in fields.items():
     maps = [mean_fields(each, side) for side in ("after", "before")]
-    times = [own_patch(each, side).mean(axis=0) for side in ("after", "before")]
-    both = [place for place, title in enumerate(maps[0]) if title in maps[1]]
-    for place in (both[step] for step in evenly_spaced(len(both), 16)):
-        title = list(maps[0])[place]
+    times = shares(each)
+    for place in evenly_spaced(len(maps[1]), 16):
+        title = list(maps[1])[place]
         after, before = (fields_of_side[title] for fields_of_side in maps)
         label = f"{name}, {title}".replace("/after", ",")
         pair = {"after the addition": after, "before it": before}
         figures[label] = plots.field_maps({label: pair})
-        alt[label] = (
-            f"Own patch: {times[0][place]:.1f} times its share after, {times[1][place]:.1f} before."
-        )
+        one, other = times[title]
+        alt[label] = f"Own patch: {one:.1f} its share after, {other:.1f} before."
 plots.states(figures, "Layer", alt) if figures else run.say_missing()
 
 # %% [markdown]

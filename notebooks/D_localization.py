@@ -43,15 +43,17 @@ if importlib.util.find_spec("seelike") is None:
 # `.venv/bin/papermill notebooks/D_localization.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
 number_of_images = None
 batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
 precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
 
 # %% [markdown]
 # One line loads the networks and the images that the parameters name.
@@ -109,7 +111,7 @@ import warnings
 from seelike.localization import token_patch_cka
 from seelike.sections.spatial_localization import mapped_blocks
 
-pairs = run.groups["cls_and_gap"]
+pairs = run.own_groups("cls_and_gap")
 of_pairs = [name for pair in pairs for name in pair]
 
 
@@ -333,10 +335,11 @@ print(
 from seelike.models import layers
 from seelike.sections.linear_probes import why_no_probes
 
-why_not = why_no_probes(run.images, per_class=10)
+why_not = why_no_probes(run.probe_images, per_class=10)
 print(why_not or "Probes can be trained on these images.")
 probed = {}
-for name in dict.fromkeys([*of_pairs, *run.cnns[:1]]) or run.names[:1]:
+of_kinds = dict.fromkeys([*(of_pairs or run.vits[:1]), *run.cnns[:1]])
+for name in of_kinds or run.names[:1]:
     if name in maps and not why_not:
         every = layers(run.models[name], kinds=["block"])
         three = {every[0], every[len(every) // 2], every[-1]}
@@ -351,8 +354,9 @@ from seelike.sections.linear_probes import HELD_OUT, training_and_test_images
 
 accuracies = {name: [] for name in probed}
 for repeat in range(run.repeats if probed else 0):
+    drawn = {"number_of_test_images": 500, "seed": run.seed + repeat}
     training, test = training_and_test_images(
-        run.images, per_class=10, number_of_test_images=500, seed=run.seed + repeat
+        run.probe_images, per_class=10, **drawn
     )
     options = {"tokens": "each", "held_out": HELD_OUT}
     for name, of_network in accuracies.items():

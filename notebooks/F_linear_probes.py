@@ -40,15 +40,17 @@ if importlib.util.find_spec("seelike") is None:
 # `.venv/bin/papermill notebooks/F_linear_probes.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
 
 # %% tags=["parameters"]
-profile = None  # "tiny", "colab", "paper"; None: tiny, and colab on Colab's GPU
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
 models = None  # names of networks, as a list or separated by commas
 images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
 number_of_images = None
 batch_size = None
 repeats = None
 seed = 0
 device = None  # "cpu" or "cuda"
 precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
 
 # %% [markdown]
 # One line loads the networks and the images that the parameters name.
@@ -67,7 +69,7 @@ run = seelike.start(globals(), "F_linear_probes")
 # %%
 import seelike.data
 
-sets = {run.images.name: run.images}
+sets = {each.name: each for each in (run.images, run.probe_images)}
 for name in run.other_images:
     sets[name] = seelike.data.load(name)
 for name, images in sets.items():
@@ -130,7 +132,7 @@ def probes(names, kind):
 # First on the mean of all tokens, for the networks of Figures F.1 and F.2.
 
 # %%
-data_pairs = run.groups["much_and_little_data"]
+data_pairs = run.own_groups("much_and_little_data")
 of_data = [name for pair in data_pairs for name in pair]
 accuracy = probes([*run.names, *of_data], "mean")
 
@@ -217,7 +219,7 @@ claims.record_difference(
 # **Predict.** Will the spatial tokens of the ViT with CLS token be as far behind on other images?
 
 # %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens, mean over tokens, for a ViT with CLS token, one with GAP, and CNNs (the paper's Figure F.3). Bands are 95 % intervals.", "name": "fig-tokens-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes on single tokens against relative depth. The claim below compares the last block of GAP and CLS."}}
-gap_pairs = run.groups["cls_and_gap"]
+gap_pairs = run.own_groups("cls_and_gap")
 of_gap = [name for pair in gap_pairs for name in pair]
 compared = [*of_gap, *run.cnns] or run.names
 single = probes(compared, "each")

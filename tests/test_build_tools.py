@@ -17,6 +17,8 @@ import sphinx_extension
 import stage
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from seelike.data.photographs import sources
+
 ROOT = Path(__file__).parents[1]
 KEYS = {"https://arxiv.org/abs/1905.00414": "kornblith2019", "https://doi.org/10.1/x_(2)": "odd"}
 KORNBLITH = "https://arxiv.org/abs/1905.00414"
@@ -271,12 +273,26 @@ def test_the_staging_folder_has_pages_notebooks_and_scoreboard(tmp_path, monkeyp
     monkeypatch.chdir(ROOT)
     path = tmp_path / "04_representation_structure.ipynb"
     nbformat.write(executed(claim_cell(), figure_cell()), path)
-    pages = {str(name): content.decode() for name, content in stage.stage([path]).items() if name.suffix != ".png"}
+    staged = stage.stage([path])
+    pages = {str(name): staged[name].decode() for name in staged if name.suffix not in (".png", ".jpg")}
     assert "_config.yml" in pages
     assert "Last run" in pages["notebooks/04_representation_structure.ipynb"]
     assert "{numref}`fig-within`" in pages["book/scoreboard.md"]
     assert "1 holds" in pages["book/scoreboard_summary.txt"]
     assert json.loads(pages["_static/scoreboard.json"])[0]["verdict"] == "holds"
+
+
+def test_the_staging_folder_has_every_photograph_with_its_author_and_licence(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    nbformat.write(executed(), tmp_path / "04_representation_structure.ipynb")
+    staged = stage.stage([tmp_path / "04_representation_structure.ipynb"])
+    assert b"{include} photographs_table.txt" in staged[Path("book/photographs.md")]
+    rows = staged[Path("book/photographs_table.txt")].decode().split("\n* - ")[1:]
+    for row, photograph in zip(rows, sources(), strict=True):
+        name = f"photographs/{photograph.file.name}"
+        assert staged[Path("book", name)] == photograph.file.read_bytes()
+        for part in (name, photograph.author, photograph.licence_address, photograph.package, photograph.path):
+            assert part in row
 
 
 def test_staging_refuses_failed_and_unlisted_notebooks_and_names_them(tmp_path, monkeypatch):

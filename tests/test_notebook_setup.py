@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import seelike
-from seelike import notebook, profiles
+from seelike import hub, notebook, profiles
 from seelike.errors import UnknownName
 from seelike.models import WeightsSource, precision_of
 from seelike.models.tiny import TINY
@@ -23,12 +23,14 @@ PARAMETERS_CELL = dict(
     profile=None,
     models=None,
     images=None,
+    probe_images=None,
     number_of_images=None,
     batch_size=None,
     repeats=None,
     seed=0,
     device=None,
     precision=None,
+    weights=None,
 )
 
 
@@ -262,7 +264,7 @@ def test_the_cell_can_run_again_beside_the_notebooks_own_variables(shown):
     ("parameters", "error", "said"),
     [
         ({"profile": "tinny"}, UnknownName, "Unknown profile 'tinny'. Did you mean 'tiny'"),
-        ({"profile": 3}, TypeError, "profile must be one of tiny, colab, paper; got 3"),
+        ({"profile": 3}, TypeError, "profile must be one of tiny, pretrained, colab, paper; got 3"),
         ({"number_of_images": "512"}, TypeError, "number_of_images must be a whole number.*'512'"),
         ({"number_of_images": 512.0}, TypeError, "whole number.*512.0"),
         ({"number_of_images": True}, TypeError, "whole number.*True"),
@@ -404,7 +406,7 @@ def test_every_network_of_the_profiles_is_known(name, page):
     timm_names = set(timm.list_pretrained())
     profile = profiles.profile_of(name, page)
     for network in profile.networks:
-        assert network in timm_names or network.removeprefix("tiny/") in TINY
+        assert network.removesuffix(":224px") in timm_names or network.removeprefix("tiny/") in TINY
     assert profile.number_of_images % profile.batch_size == 0
     for groups in profile.groups.values():
         assert groups, "the tiny networks have every role"
@@ -482,3 +484,106 @@ def test_what_cannot_be_measured_is_said_and_left_out(capsys):
 
     assert seelike.where_possible("abcd", measure) == {"a": "A", "d": "D"}
     assert capsys.readouterr().out == "b: not here. it has no heads\nc: not here. no such layer\n"
+
+
+# Networks of a profile that cannot be had
+
+
+@pytest.fixture
+def gone(monkeypatch, shown):
+    """Names of networks that the hub does not have, or anything else that happens to them."""
+    errors, load = {}, notebook.models.load
+
+    def from_the_hub(name, device="cpu"):
+        error = errors.get(name.removesuffix(":random"))
+        if error is not None:
+            error.happened = "it is not there."
+            raise error
+        return load(name, device)
+
+    monkeypatch.setattr(notebook.models, "load", from_the_hub)
+    return errors
+
+
+def pretrained(folder, **others):
+    return {"profile": "pretrained", "device": "cpu", "images": folder, **others}
+
+
+def test_a_network_of_the_profile_that_is_gone_is_left_out_and_named(gone, shown, folder):
+    first, second = profiles.profile_of("pretrained").lists["vits"]
+    gone[second] = hub.NotOnTheHub("...")
+    run = start(pretrained(folder), "05_local_global")
+    assert run.vits == [first]
+    assert f"Left out: {second}: it is not there." in shown[0]["text/plain"]
+    record = shown[0][notebook.RUN_MIME]
+    assert (record["left_out"], record["tiny_roles"]) == ({second: "it is not there."}, ["much_and_little_data"])
+
+
+def test_tiny_networks_take_the_groups_that_are_gone_and_see_garments(gone, folder):
+    ((much, little),) = profiles.profile_of("pretrained", "05_local_global").groups["much_and_little_data"]
+    gone[little] = hub.NotAllowed("...")
+    run = start(pretrained(folder), "05_local_global")
+    tiny = profiles.profile_of("tiny", "05_local_global")
+    assert run.groups == tiny.groups
+    assert run.own_groups("much_and_little_data") == []
+    assert run.images_for(run.groups["much_and_little_data"][0]).name == "fashion-mnist/test"
+    assert run.images_for([run.vits[0]]) is run.images
+    assert run.probe_images_for(["tiny/vit_7x7"]).name == "fashion-mnist/test"
+    assert much not in run.models
+
+
+def test_a_page_without_any_network_of_those_it_is_about_is_that_of_the_tiny_profile(gone, shown, folder):
+    gone |= {"mixer_b16_224.goog_in21k": hub.NotOnTheHub("...")}
+    run = start(pretrained(folder), "H_mixer")
+    tiny = profiles.profile_of("tiny", "H_mixer")
+    assert (run.profile, run.lists, run.images.name) == ("tiny", tiny.lists, "fashion-mnist/test")
+    assert run.number_of_images == tiny.number_of_images
+    assert "Left out: mixer_b16_224.goog_in21k" in shown[0]["text/plain"]
+
+
+def test_where_nothing_can_be_had_the_error_is_that_of_the_hub(gone, folder):
+    gone |= {name: hub.Unreachable("no network") for name in profiles.profile_of("pretrained").networks}
+    with pytest.raises(hub.Unreachable, match="no network"):
+        start(pretrained(folder))
+
+
+def test_other_errors_of_the_hub_are_not_passed_over(gone, folder):
+    gone[profiles.profile_of("pretrained").lists["vits"][0]] = hub.DiskFull("full")
+    with pytest.raises(hub.DiskFull):
+        start(pretrained(folder))
+
+
+def test_a_network_that_the_user_names_is_never_left_out(gone, folder):
+    gone["resnet50"] = hub.NotOnTheHub("gone")
+    with pytest.raises(hub.NotOnTheHub):
+        start({"models": "resnet50, tiny/vit_7x7"})
+
+
+def test_random_weights_are_those_of_the_same_networks(monkeypatch, shown):
+    loaded, load = [], notebook.models.load
+    monkeypatch.setattr(notebook.models, "load", lambda name, device: loaded.append(name) or load(name, device))
+    run = start({"models": ["tiny/vit_7x7"], "weights": "random", "device": "cpu"})
+    assert (list(run.models), loaded) == (["tiny/vit_7x7"], ["tiny/vit_7x7:random"])
+    assert "untrained" in shown[0]["text/plain"]
+    assert shown[0][notebook.RUN_MIME]["weights_given"] == "random"
+    with pytest.raises(UnknownName, match=r"'rndom'.*'random'"):
+        start({"weights": "rndom"})
+
+
+def test_probes_have_images_of_their_own_where_they_are_named(shown, folder):
+    assert start({"models": "vit_a"}).probe_images.name == "fashion-mnist/test"
+    run = start({"models": "vit_a", "images": folder, "probe_images": "digits/test"})
+    assert (run.images.name, run.probe_images.name) == (folder.name, "digits/test")
+    assert start({"models": "vit_a", "images": folder}, "F_linear_probes").probe_images.name == folder.name
+    with pytest.raises(TypeError, match="probe_images must be"):
+        start({"models": "vit_a", "probe_images": 3})
+
+
+def test_the_list_of_images_has_a_hash(shown, folder):
+    records = [
+        start({"models": "vit_a", "images": images}) and shown[-1][notebook.RUN_MIME]
+        for images in (folder, "digits/test", folder)
+    ]
+    hashes = [record["images_sha256"] for record in records]
+    assert hashes[0] == hashes[2] != hashes[1]
+    assert {len(each) for each in hashes} == {64}

@@ -27,12 +27,14 @@ PARAMETERS = [
     "profile",
     "models",
     "images",
+    "probe_images",
     "number_of_images",
     "batch_size",
     "repeats",
     "seed",
     "device",
     "precision",
+    "weights",
 ]
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -48,6 +50,23 @@ def locked():
 def tagged(notebook, tag):
     """The cells of a notebook that have a tag."""
     return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def test_every_data_file_of_the_library_is_declared():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    library = ROOT / "lib"
+    installed = {
+        path
+        for package, patterns in declared.items()
+        for pattern in patterns
+        for path in (library / package.replace(".", "/")).glob(pattern)
+    }
+    there = {
+        path
+        for path in (library / "seelike").rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert there == {path for path in installed if path.is_file()}
 
 
 @pytest.mark.parametrize("line", REQUIREMENTS)

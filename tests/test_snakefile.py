@@ -44,6 +44,7 @@ OTHERS = (
     "book/tools/executed.py",
     "book/tools/fingerprint.py",
     "book/tools/gpus.py",
+    "book/tools/photographs.py",
     "book/tools/results.py",
     "book/tools/scoreboard.py",
     "book/tools/sphinx_extension.py",

@@ -17,6 +17,7 @@ from typing import Any
 import citations
 import executed
 import nbformat
+import photographs
 import results
 import scoreboard
 import yaml
@@ -24,6 +25,7 @@ from executed import Page
 from nbformat import NotebookNode
 
 from seelike.claims import CLAIM_MIME
+from seelike.data.photographs import sources as photographs_to_show
 
 STAGING = Path("build/book")
 BIBLIOGRAPHY = Path("book/references.bib")
@@ -208,6 +210,10 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
     sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
     content = {path: path.read_bytes() for path in sources}
     content |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
+
+    shown = photographs_to_show()
+    content[Path("book/photographs_table.txt")] = photographs.table(shown).encode()
+    content |= {Path("book", photographs.FOLDER, each.file.name): each.file.read_bytes() for each in shown}
 
     toc = Path("_toc.yml").read_text()
     notebooks = _read(files, toc)

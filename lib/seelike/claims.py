@@ -42,6 +42,7 @@ class Claim:
         statistic: What is computed, in words. The claim says that it is above zero.
         paper: What the paper reports.
         over: What there is one number of each of; their spread gives the uncertainty.
+        role: The role of the networks that it compares, where that is a group such as "cls_and_gap"; else empty.
 
     Example:
         >>> CLAIMS["uniform_layers"].figure
@@ -54,6 +55,7 @@ class Claim:
     statistic: str
     paper: str
     over: str = "repeats"
+    role: str = ""
 
 
 with (Path(__file__).parent / "claims.toml").open("rb") as _file:

@@ -69,6 +69,10 @@ class NotInRepository(NotOnTheHub):
     """The repository is there, but has no such file."""
 
 
+class NotAsSafetensors(NotInRepository, RuntimeError):
+    """The repository has weights, if any, only in a format that can hide code."""
+
+
 class NotAllowed(HubError, PermissionError):
     """A gated or closed repository, or an access token that the hub does not take."""
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +24,10 @@ from IPython import get_ipython
 from torch import nn
 
 import seelike
-from seelike import data, models, plots
+from seelike import data, hub, models, plots
 from seelike.display import escape_markdown, show, show_warnings_without_path
 from seelike.errors import unknown_name
-from seelike.profiles import GROUPS, LISTS, NAMES, Profile, profile_of
+from seelike.profiles import GROUPS, LISTS, NAMES, PAGES, PAGES_WITH_PROBES, Profile, profile_of
 
 Result = TypeVar("Result")
 
@@ -37,12 +38,14 @@ PARAMETERS: dict[str, Any] = {
     "profile": None,
     "models": None,
     "images": None,
+    "probe_images": None,
     "number_of_images": None,
     "batch_size": None,
     "repeats": None,
     "seed": 0,
     "device": None,
     "precision": None,
+    "weights": None,
 }
 
 # The role of each family of networks (`seelike.models.family`). Those of no role are "others".
@@ -84,6 +87,7 @@ class Run:
             compared with. A role that has none in this run has an empty list.
         images: The images, of which each repeat draws its own. A folder goes by its own name, as a file does.
         other_images: Names of image sets of other kinds.
+        probe_images: Images with classes, for linear probes: a set of their own, or `images`.
         number_of_images: Images in each repeat.
         batch_size: Images in each minibatch.
         repeats: Draws of images.
@@ -98,6 +102,7 @@ class Run:
     groups: dict[str, list[list[str]]]
     images: data.ImageSet
     other_images: list[str]
+    probe_images: data.ImageSet
     number_of_images: int
     batch_size: int
     repeats: int
@@ -188,19 +193,40 @@ class Run:
         Args:
             names: Names of networks.
         """
-        if self.profile != "tiny" and all(name.startswith("tiny/") for name in names):
-            return data.load(_GARMENTS)
-        return self.images
+        return data.load(_GARMENTS) if self._tiny_among_larger(names) else self.images
+
+    def probe_images_for(self, names: Iterable[str]) -> data.ImageSet:
+        """Choose the images with classes for linear probes of some networks, as `images_for` does.
+
+        Args:
+            names: Names of networks.
+        """
+        return data.load(_GARMENTS) if self._tiny_among_larger(names) else self.probe_images
+
+    def own_groups(self, role: str) -> list[list[str]]:
+        """Groups of a role whose networks read this run's images: none where tiny ones stand in.
+
+        Args:
+            role: A role of groups, such as "cls_and_gap".
+        """
+        return [group for group in self.groups.get(role, []) if not self._tiny_among_larger(group)]
+
+    def _tiny_among_larger(self, names: Iterable[str]) -> bool:
+        return self.profile != "tiny" and all(name.startswith("tiny/") for name in names)
 
 
 def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     """Set a notebook up: read its parameters, seed, load models and images, say what will run.
 
     The parameters are `profile`, `models` (a list of names, or one string with commas), `images`,
-    `number_of_images`, `batch_size`, `repeats`, `seed`, `device` and `precision`. One that is absent or None
-    takes the profile's value. The profile itself is then "tiny", and on Colab with a GPU "colab". Where the
-    profile asks for more images than a given folder has, the whole folder is used. Of an image set on the hub,
-    as many are fetched as all repeats can show.
+    `probe_images`, `number_of_images`, `batch_size`, `repeats`, `seed`, `device`, `precision` and `weights`
+    ("random": the networks before any training). One that is absent or None takes the profile's value. The
+    profile itself is then "tiny", and on Colab with a GPU "colab". Where the profile asks for more images than a
+    given folder has, the whole folder is used. Of an image set on the hub, as many are fetched as all repeats can
+    show.
+
+    A network of the profile that cannot be had is left out, and a note says why. Where a page has none left of
+    those that it is about, its first role, it shows what it shows at the tiny profile.
 
     Networks that are given take their role by their architecture: any convolutional network takes the place of the
     paper's ResNets. One of another kind has no role: a note names it, and pages show of it what needs none. A
@@ -223,7 +249,8 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         TypeError: A parameter of the wrong type.
         ValueError: A number out of range, more images asked for than there are, fewer images than one
             minibatch, a device that this machine lacks, or no images where the profile brings none.
-        OSError: Images or weights cannot be fetched from the hub; `seelike.data.load` says which errors there are.
+        OSError: Images cannot be had from the hub, or weights of networks that the user names or of all of the
+            profile; `seelike.hub` says which errors there are.
 
     Example:
         >>> run = start({"number_of_images": 64, "batch_size": 32, "repeats": 2, "device": "cpu"})
@@ -236,54 +263,65 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     given = {name: namespace.get(name, default) for name, default in PARAMETERS.items()}
     profile = _profile(given["profile"], page)
     seed = _whole_number("seed", given["seed"], 0, at_least=0)
-    repeats = _whole_number("repeats", given["repeats"], profile.repeats, at_least=1)
     device = _device(given["device"])
-    precision = profile.precision if given["precision"] is None else given["precision"]
+    if given["weights"] not in (None, "random"):
+        raise unknown_name("weights", str(given["weights"]), ["random"], "None takes the trained ones.")
     chosen = _chosen(given["models"])
-    names = list(dict.fromkeys(name for group in chosen for name in group)) or profile.networks
-    short = _short_names(names)
 
     plots.use_style()
     show_warnings_without_path()
-    wanted = _whole_number("number_of_images", given["number_of_images"], profile.number_of_images, _MINIMUM)
-    # A page without networks shows no image to anything: nothing is fetched for it. Of a set on the hub, others
-    # get as many as all repeats together can show.
-    images = data.load(
-        _images(given["images"], profile) if names else _GARMENTS, enough=wanted * repeats, seed=seed
-    )
-    number_of_images, batch_size, notes = _amounts(given, profile, images)
-    images_given = images.name
-    if Path(images.name).expanduser().is_dir():
-        images = replace(images, name=Path(images.name).name)
-    if names:
-        of_profile = profile.images_note if given["images"] is None else ""
-        notes = [note for note in (of_profile, images.note, *notes) if note]
+    sets = _take_images(given, profile, page, bool(chosen or profile.networks), seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    precision = profile.precision if given["precision"] is None else given["precision"]
+    load = partial(_load, device=device, precision=precision, weights=given["weights"])
+    left_out: dict[str, hub.HubError] = {}
+    if chosen:
+        loaded = load(list(dict.fromkeys(name for group in chosen for name in group)))
+    else:
+        asked = profile
+        profile, loaded, left_out = _load_what_can_be_had(profile, page, load)
+        if profile.name != asked.name:
+            sets = _take_images({**given, "images": None, "probe_images": None}, profile, page, True, seed)
+    names = list(loaded)
+    short = _short_names(names)
+    notes = [*_notes_of(left_out), *sets.notes]
+    if given["weights"] is not None:
+        notes = ["The networks are untrained: their weights are random.", *notes]
     if given["profile"] is None and profile.name == "tiny" and _on_colab():
         notes.append(
             "Colab has given no GPU, so these are small networks. For pretrained ones choose a GPU under Runtime, "
             "Change runtime type, and run all cells again."
         )
 
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    loaded = {short[name]: models.with_precision(models.load(name, device=device), precision) for name in names}
+    loaded = {short[name]: model for name, model in loaded.items()}
     groups = [[short[name] for name in group] for group in chosen if len(group) > 1]
     run = Run(
         profile=profile.name,
         models=loaded,
         lists=_by_family(loaded) if chosen else profile.lists,
         groups=dict.fromkeys(GROUPS, groups) if chosen else profile.groups,
-        images=images,
+        images=sets.images,
         other_images=profile.other_images if given["images"] is None else [],
-        number_of_images=number_of_images,
-        batch_size=batch_size,
-        repeats=repeats,
+        probe_images=sets.probe_images,
+        number_of_images=sets.number_of_images,
+        batch_size=sets.batch_size,
+        repeats=sets.repeats,
         seed=seed,
         device=device,
         precision=precision,
     )
-    show(_description(run, notes, images_given, {short[name]: name for name in names if short[name] != name}))
+    given_as = {short[name]: name for name in names if short[name] != name}
+    record = {
+        "images": sets.name,
+        "probe_images": sets.probe_images.name,
+        "given_as": given_as,
+        "weights_given": given["weights"],
+        "left_out": {name: error.happened for name, error in left_out.items()},
+        "tiny_roles": [] if chosen or profile.name == "tiny" else profile.tiny_roles,
+    }
+    show(_description(run, notes, record))
     return run
 
 
@@ -314,6 +352,91 @@ def where_possible(names: Iterable[str], measure: Callable[[str], Result]) -> di
     for reason, without in reasons.items():
         print(f"{', '.join(without)}: not here. {reason}")
     return results
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """The images of a run, as `_take_images` finds them; `name` is that of the images as they were given."""
+
+    name: str
+    images: data.ImageSet
+    probe_images: data.ImageSet
+    number_of_images: int
+    batch_size: int
+    repeats: int
+    notes: list[str]
+
+
+def _take_images(
+    given: Mapping[str, Any], profile: Profile, page: str | None, some_networks: bool, seed: int
+) -> _Sets:
+    repeats = _whole_number("repeats", given["repeats"], profile.repeats, at_least=1)
+    wanted = _whole_number("number_of_images", given["number_of_images"], profile.number_of_images, _MINIMUM)
+    # A page without networks shows no image to anything: nothing is fetched for it. Of a set on the hub, others
+    # get as many as all repeats together can show.
+    name = _images(given["images"], profile) if some_networks else _GARMENTS
+    images = data.load(name, enough=wanted * repeats, seed=seed)
+    number_of_images, batch_size, notes = _amounts(given, profile, images)
+    if some_networks:
+        of_profile = profile.images_note if given["images"] is None else ""
+        notes = [note for note in (of_profile, images.note, *notes) if note]
+    own_name = _by_own_name(images)
+    probe_images = _probe_images(given, profile, page, own_name, seed)
+    return _Sets(images.name, own_name, probe_images, number_of_images, batch_size, repeats, notes)
+
+
+def _load(names: Sequence[str], *, device: str, precision: str, weights: str | None) -> dict[str, nn.Module]:
+    ending = "" if weights is None else f":{weights}"
+    return {
+        name: models.with_precision(models.load(f"{name}{ending}", device=device), precision) for name in names
+    }
+
+
+def _load_what_can_be_had(
+    profile: Profile, page: str | None, load: Callable[[list[str]], dict[str, nn.Module]]
+) -> tuple[Profile, dict[str, nn.Module], dict[str, hub.HubError]]:
+    """Load the networks of a profile: what was taken of it, the networks, and the errors of those left out."""
+    found, left_out = dict[str, nn.Module](), dict[str, hub.HubError]()
+    for name in profile.networks:
+        try:
+            found |= load([name])
+        except (hub.NotOnTheHub, hub.NotAllowed, hub.Unreachable) as error:
+            left_out[name] = error
+    if left_out and not found:
+        raise next(iter(left_out.values()))
+    profile = profile.without(left_out)
+    subject, *_ = [*PAGES[page], "vits"] if page is not None else ["vits"]
+    if left_out and profile.name != "tiny" and not (profile.lists | profile.groups).get(subject, []):
+        profile = profile_of("tiny", page)
+    found |= load([name for name in profile.networks if name not in found])
+    return profile, {name: found[name] for name in profile.networks}, left_out
+
+
+def _notes_of(left_out: Mapping[str, hub.HubError]) -> list[str]:
+    reasons = dict[str, list[str]]()
+    for name, error in left_out.items():
+        reasons.setdefault(error.happened, []).append(name)
+    return [f"Left out: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+
+
+def _by_own_name(images: data.ImageSet) -> data.ImageSet:
+    """A folder goes by its own name."""
+    folder = Path(images.name).expanduser()
+    return replace(images, name=folder.name) if folder.is_dir() else images
+
+
+def _probe_images(
+    given: Mapping[str, Any], profile: Profile, page: str | None, images: data.ImageSet, seed: int
+) -> data.ImageSet:
+    """Images for probes: those given, or the profile's where the images are the profile's too."""
+    chosen = given["probe_images"]
+    if chosen is None and given["images"] is None and page in PAGES_WITH_PROBES:
+        chosen = profile.probe_images
+    if chosen is None:
+        return images
+    if not isinstance(chosen, str | Path):
+        raise TypeError(f"probe_images must be the name of an image set or a folder; got {chosen!r}.")
+    return _by_own_name(data.load(str(chosen), seed=seed))
 
 
 def _refuse_unknown_parameters(namespace: Mapping[str, Any]) -> None:
@@ -460,7 +583,7 @@ def _amounts(given: Mapping[str, Any], profile: Profile, images: data.ImageSet) 
     return number, batch_size, notes
 
 
-def _description(run: Run, notes: list[str], images: str, given_as: Mapping[str, str]) -> dict[str, Any]:
+def _description(run: Run, notes: list[str], record: Mapping[str, Any]) -> dict[str, Any]:
     versions = {
         "python": platform.python_version(),
         "seelike": seelike.__version__,
@@ -506,10 +629,10 @@ def _description(run: Run, notes: list[str], images: str, given_as: Mapping[str,
         RUN_MIME: {
             "profile": run.profile,
             "models": list(run.models),
-            "given_as": dict(given_as),
             "weights": {name: asdict(source) for name, source in sources.items() if source},
             "groups": run.groups,
-            "images": images,
+            "images_in_all": len(run.images),
+            "images_sha256": run.images.list_sha256(),
             "number_of_images": run.number_of_images,
             "batch_size": run.batch_size,
             "repeats": run.repeats,
@@ -519,5 +642,6 @@ def _description(run: Run, notes: list[str], images: str, given_as: Mapping[str,
             "precision": run.precision,
             "versions": versions,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            **record,
         },
     }

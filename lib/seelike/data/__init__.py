@@ -4,7 +4,7 @@ The 10,000 test images of Fashion-MNIST (Xiao et al. 2017) are part of the packa
 downloaded. Its 60,000 training images come from a folder or from the hub. Whatever the source, their content is
 verified.
 
-Each source is a file: `fashion_mnist`, `digits`, `textures`, `folder` (with `imagenet`) and `hub`.
+Each source is a file: `fashion_mnist`, `digits`, `textures`, `photographs`, `folder` (with `imagenet`) and `hub`.
 """
 
 import os
@@ -26,6 +26,7 @@ from seelike.data.files import EXTENSIONS, grey_or_rgb
 from seelike.data.folder import images_of_folder
 from seelike.data.hub import PREFIX, images_of_hub
 from seelike.data.image_set import ImageSet
+from seelike.data.photographs import photograph_set
 from seelike.data.textures import texture_set
 from seelike.errors import require_type, unknown_name
 
@@ -47,7 +48,9 @@ _SETS = {
     "digits": digits,
     "textures": texture_set,
 }
-_NAMES = tuple(f"{name}{split}" for name in _SETS for split in ("", "/test", "/train"))
+# Those that have no parts to train and to test on.
+_UNDIVIDED = {"photographs": photograph_set}
+_NAMES = (*(f"{name}{split}" for name in _SETS for split in ("", "/test", "/train")), *_UNDIVIDED)
 
 
 def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
@@ -66,6 +69,8 @@ def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
     - "digits/test" (500) and "digits/train" (1,297): handwritten digits of the UCI repository (Alpaydin and Kaynak
       1998), 8 x 8 pixels of 17 grey levels enlarged to 28 x 28; part of the package.
     - "textures/test" (2,000) and "textures/train" (20,000): made by `seelike.data.textures`.
+    - "photographs": twelve photographs of animals, things and scenes that may be shown, 256 x 256 pixels in RGB,
+      without classes; part of the package. `seelike.data.photographs` says whose they are.
     - "hub:OWNER/NAME", "hub:OWNER/NAME/SPLIT" or "hub:OWNER/NAME/CONFIGURATION/SPLIT": a data set of the Hugging
       Face hub, such as "hub:timm/mini-imagenet/test", by the library `datasets`. "@REVISION" after NAME takes a
       branch, tag or commit. Without a split it is the first of validation, val, test and train. The column of
@@ -111,6 +116,8 @@ def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
     Example:
         >>> load("fashion-mnist")
         <ImageSet 'fashion-mnist/test': 10,000 images, 10 classes>
+        >>> load("photographs")
+        <ImageSet 'photographs': 12 images>
         >>> load("fashion-minst/test")
         Traceback (most recent call last):
             ...
@@ -121,6 +128,8 @@ def load(images: str | Path, *, enough: int = 5_000, seed: int = 0) -> ImageSet:
     name = images.as_posix() if isinstance(images, Path) else images
     if name.startswith(TRAIN_IN_FOLDER):
         return train_in_folder(name)
+    if name in _UNDIVIDED:
+        return _UNDIVIDED[name]()
     if name in _NAMES:
         source, _, split = name.partition("/")
         return _SETS[source](split or "test")

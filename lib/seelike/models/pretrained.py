@@ -35,7 +35,7 @@ def load_pretrained(name: str, image_size: Size | None = None) -> nn.Module:
         The network. `weights_source` names the commit and the hash of its weights.
 
     Raises:
-        RuntimeError: There are no weights of this name, or none as safetensors.
+        RuntimeError: There are no weights of this name, or none as safetensors (`seelike.hub.NotAsSafetensors`).
         HubError: They could not be had from the hub; `seelike.hub` has a class for each cause.
         ValueError: The file is not safetensors, or does not fit the architecture; or the network cannot read
             images of that size.
@@ -57,7 +57,10 @@ def load_pretrained(name: str, image_size: Size | None = None) -> nn.Module:
     try:
         found = hub.download(repository, file, revision=revision or "main", hint=hint)
     except hub.NotInRepository as error:
-        raise RuntimeError(_only_unsafe(name, f"{repository} has no {file}")) from error
+        told = f"{repository} has no {file}"
+        unsafe = hub.NotAsSafetensors(_only_unsafe(name, told))
+        unsafe.happened = f"{told}."
+        raise unsafe from error
     whence = f"{found.path}, from {found.repository} at {found.revision}"
     try:
         with safe_open(found.path, framework="pt"):
