@@ -41,7 +41,9 @@ def staged(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(notebook, path)
         content = stage.stage([tmp_path / place for place in places])
-        return {path.as_posix(): text.decode() for path, text in content.items() if path.suffix not in (".png", ".jpg")}
+        return {
+            path.as_posix(): text.decode() for path, text in content.items() if path.suffix not in (".png", ".jpg")
+        }
 
     return staged
 
