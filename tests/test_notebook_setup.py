@@ -536,7 +536,8 @@ def test_a_page_without_any_network_of_those_it_is_about_is_that_of_the_tiny_pro
     gone |= {"mixer_b16_224.goog_in21k": hub.NotOnTheHub("...")}
     run = start(pretrained(folder), "H_mixer")
     tiny = profiles.profile_of("tiny", "H_mixer")
-    assert (run.profile, run.lists, run.images.name) == ("tiny", tiny.lists, "fashion-mnist/test")
+    assert (run.profile, run.lists, run.images.name) == ("pretrained", tiny.lists, "fashion-mnist/test")
+    assert set(shown[0][notebook.RUN_MIME]["tiny_roles"]) == {"mixers", "vits", "cnns"}
     assert run.number_of_images == tiny.number_of_images
     assert "Left out: mixer_b16_224.goog_in21k" in shown[0]["text/plain"]
 

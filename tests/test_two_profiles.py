@@ -269,3 +269,18 @@ def test_runs_with_random_weights_are_controls_and_no_pages(staged):
     found = {row["profile"]: row["before_training"] for row in json.loads(text["_static/scoreboard.json"])}
     assert {profile: one["statistic"] for profile, one in found.items()} == {"colab": 0.01, "tiny": 0.02}
     assert [path for path in text if Path(path).stem == NAME] == [f"notebooks/{NAME}.ipynb", f"tiny/{NAME}.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "run", [{"models": ["vit_a", "tiny/vit_7x7"], "tiny_roles": ["cls_and_gap"]}, {"models": ["tiny/vit_7x7"]}]
+)
+def test_what_tiny_networks_show_in_the_place_of_larger_ones_is_no_result_of_these(run):
+    notebook = executed(claim_cell(), claim_cell(name="gap"))
+    notebook.cells[1].outputs[0].data[notebooks.RUN_MIME] |= run
+    for cell in notebook.cells[2:]:
+        record = cell.outputs[0].data[notebooks.CLAIM_MIME]
+        record["claim"]["role"] = "cls_and_gap" if record["claim"]["id"] == "gap" else ""
+    own, stands_in = scoreboard.rows(NAME, notebook, "pretrained")
+    assert own.verdict == ("holds" if "tiny_roles" in run else "not testable")
+    assert (stands_in.verdict, stands_in.statistic, stands_in.values) == ("not testable", None, [])
+    assert "stand in" in stands_in.why

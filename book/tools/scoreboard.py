@@ -70,6 +70,16 @@ _CONTROL = (
 )
 
 
+# A claim at a profile that has no network of its own for it.
+_STAND_IN: dict[str, Any] = {
+    "verdict": "not testable",
+    "statistic": None,
+    "uncertainty": None,
+    "values": [],
+    "why": "No public network could be had for it. Tiny ones stand in on the page; they have a column.",
+}
+
+
 @dataclass(frozen=True)
 class Control:
     """What a claim came to before any training: on the same networks with random weights."""
@@ -123,13 +133,21 @@ def rows(
         untrained: The same notebook, executed with random weights.
 
     Returns:
-        A row for each claim, in the order of the notebook.
+        A row for each claim, in the order of the notebook. One that only tiny networks were there for, at another
+        profile than theirs, is not testable.
     """
     recorded = [] if untrained is None else executed.claims(untrained)
     controls = {
         record["claim"]["id"]: Control(record["statistic"], record["uncertainty"], record["verdict"])
         for record in recorded
     }
+    run = executed.parameters(notebook)
+    all_tiny = profile != "tiny" and run.get("models") and all(name.startswith("tiny/") for name in run["models"])
+
+    def seen(record: dict[str, Any]) -> dict[str, Any]:
+        stand_in = all_tiny or record["claim"].get("role") in run.get("tiny_roles", [])
+        return record | _STAND_IN if stand_in else record
+
     return [
         Row(
             claim=record["claim"]["id"],
@@ -148,7 +166,7 @@ def rows(
             page=page or f"notebooks/{name}",
             before_training=controls.get(record["claim"]["id"]),
         )
-        for record in executed.claims(notebook)
+        for record in map(seen, executed.claims(notebook))
     ]
 
 

@@ -280,13 +280,15 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     if chosen:
         loaded = load(list(dict.fromkeys(name for group in chosen for name in group)))
     else:
-        asked = profile
-        profile, loaded, left_out = _load_what_can_be_had(profile, page, load)
-        if profile.name != asked.name:
+        profile, loaded, left_out, stand_in = _load_what_can_be_had(profile, page, load)
+        if stand_in:
             sets = _take_images({**given, "images": None, "probe_images": None}, profile, page, True, seed)
     names = list(loaded)
     short = _short_names(names)
     notes = [*_notes_of(left_out), *sets.notes]
+    if not chosen and profile.name != "tiny" and profile.tiny_roles:
+        roles = ", ".join(profile.tiny_roles)
+        notes.append(f"Tiny networks stand in where no public one could be had ({roles}), on garments.")
     if given["weights"] is not None:
         notes = ["The networks are untrained: their weights are random.", *notes]
     if given["profile"] is None and profile.name == "tiny" and _on_colab():
@@ -394,8 +396,13 @@ def _load(names: Sequence[str], *, device: str, precision: str, weights: str | N
 
 def _load_what_can_be_had(
     profile: Profile, page: str | None, load: Callable[[list[str]], dict[str, nn.Module]]
-) -> tuple[Profile, dict[str, nn.Module], dict[str, hub.HubError]]:
-    """Load the networks of a profile: what was taken of it, the networks, and the errors of those left out."""
+) -> tuple[Profile, dict[str, nn.Module], dict[str, hub.HubError], bool]:
+    """Load the networks of a profile.
+
+    Returns:
+        What was taken of it, the networks, the errors of those that were left out, and whether the page is wholly
+        that of the tiny profile for want of networks of its own.
+    """
     found, left_out = dict[str, nn.Module](), dict[str, hub.HubError]()
     for name in profile.networks:
         try:
@@ -406,10 +413,11 @@ def _load_what_can_be_had(
         raise next(iter(left_out.values()))
     profile = profile.without(left_out)
     subject, *_ = [*PAGES[page], "vits"] if page is not None else ["vits"]
-    if left_out and profile.name != "tiny" and not (profile.lists | profile.groups).get(subject, []):
-        profile = profile_of("tiny", page)
+    stand_in = bool(left_out) and not profile.lists.get(subject, profile.groups.get(subject))
+    if stand_in:
+        profile = replace(profile_of("tiny", page), name=profile.name)
     found |= load([name for name in profile.networks if name not in found])
-    return profile, {name: found[name] for name in profile.networks}, left_out
+    return profile, {name: found[name] for name in profile.networks}, left_out, stand_in
 
 
 def _notes_of(left_out: Mapping[str, hub.HubError]) -> list[str]:
