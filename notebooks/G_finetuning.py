@@ -96,7 +96,8 @@ for step in steps:
 # %% mystnb={"figure": {"caption": "Images that the networks were trained on first, and images of the targets, from near to far.", "name": "fig-targets"}, "image": {"alt": "Rows of eight small images: garments as they are, then one row for each target of finetuning, such as turned garments, garments with black and white exchanged, digits and textures."}}
 from seelike import plots
 
-rows = {images.name: images for images in shown.values()}
+to_show = map(run.to_show, shown.values())
+rows = {images.name: images for images in to_show}
 number = min([8, *map(len, rows.values())])
 rows = {name: [images[i] for i in range(number)] for name, images in rows.items()}
 plots.image_rows(rows) if rows else run.say_missing("finetuned")

@@ -580,6 +580,13 @@ def test_probes_have_images_of_their_own_where_they_are_named(shown, folder):
         start({"models": "vit_a", "probe_images": 3})
 
 
+def test_images_of_others_are_not_shown(shown, folder):
+    run = start({"models": "vit_a", "images": folder})
+    assert run.to_show(run.images).name == "photographs"
+    textures = seelike.data.load("textures/test")
+    assert run.to_show(textures) is textures
+
+
 def test_the_list_of_images_has_a_hash(shown, folder):
     records = [
         start({"models": "vit_a", "images": images}) and shown[-1][notebook.RUN_MIME]

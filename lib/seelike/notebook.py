@@ -203,6 +203,21 @@ class Run:
         """
         return data.load(_GARMENTS) if self._tiny_among_larger(names) else self.probe_images
 
+    @staticmethod
+    def to_show(images: data.ImageSet) -> data.ImageSet:
+        """Choose images for the reader's eyes: those that come with seelike, in the place of any others.
+
+        What is measured on may have terms under which a page must not show it. These photographs may be shown.
+
+        Args:
+            images: What is measured on.
+
+        Example:
+            >>> Run.to_show(data.load("digits/test")).name
+            'digits/test'
+        """
+        return images if isinstance(images.stored, np.ndarray) else data.load("photographs")
+
     def own_groups(self, role: str) -> list[list[str]]:
         """Groups of a role whose networks read this run's images: none where tiny ones stand in.
 
