@@ -245,15 +245,13 @@ def on_this_page() -> None:
         >>> record("uniform_layers", [0.30, 0.32, 0.31])  # doctest: +ELLIPSIS
         Claim of Figures 1 and B.1: ...
         >>> on_this_page()  # doctest: +ELLIPSIS
-        What this run gave:
-        ...✓ holds: The layers of a ViT are more uniform than those of a CNN. 0.310 ± 0.025 (95 %, 3 repeats)...
+        ✓ holds: The layers of a ViT are more uniform than those of a CNN. 0.310 ± 0.025 (95 %, 3 repeats)...
     """
     results = list(_recorded.values())
     if not results:
         nothing = "This run has recorded no claim so far: run the cells above first."
         show({"text/plain": nothing, "text/html": f"<p>{nothing}</p>", "text/markdown": nothing})
         return
-    title = "What this run gave:"
     plain = [f"{_verdict(each)}: {each.claim.statement}{_number_after(each)}" for each in results]
     markdown = [f"- **{_verdict(each)}**: {each.claim.statement}{_number_after(each)}" for each in results]
     items = [
@@ -262,9 +260,9 @@ def on_this_page() -> None:
     ]
     show(
         {
-            "text/plain": "\n".join([title, *plain]),
-            "text/html": f"<p>{title}</p>\n<ul>\n" + "\n".join(items) + "\n</ul>",
-            "text/markdown": f"{title}\n\n" + "\n".join(markdown),
+            "text/plain": "\n".join(plain),
+            "text/html": "<ul>\n" + "\n".join(items) + "\n</ul>",
+            "text/markdown": "\n".join(markdown),
         }
     )
 
