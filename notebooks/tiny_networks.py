@@ -216,7 +216,7 @@ claims.on_this_page()
 # - **No head became local.** The nearest ones of the lowest blocks look most of the way that uniform attention looks.
 # - **They are trained, but not to the end.** The schedules are what two CPU cores can do in some hours. The table says how long each was; with a GPU the same
 #   command trains them longer, and every page is made anew from the new weights.
-# - **Compare within a group.** Networks of one group differ in one thing only, but for `vit_14x14`, `large` and `largest`: a pass takes them two to five times as long, and they were given
+# - **Compare within a group.** Networks of one group differ in one thing only, but for `vit_14x14`, `large` and `largest`: a pass takes them several times as long, and they were given
 #   fewer. That is why the larger ViTs are the less accurate ones. Across groups the number of passes differs, too: those on little data saw each image
 #   more often, but fewer images in all.
 # - **One training each.** The errors in the table and in the claims are over test images.
