@@ -374,8 +374,10 @@ if measured:
 claims.on_this_page()
 
 # %% [markdown]
-# **The tiny networks**, which show Figure 8 at every profile, show half of the transition. The spatial tokens do as in the paper: they are changed early and handed on late. The CLS token does the reverse of the paper's. It is overwritten in the first two
-# blocks, where attention fills the constant that it begins as, and from then on it is handed on like all others. Skip ratios are higher in the ViTs than in the ResNets. Without the
+# **The tiny networks** show half of the transition. The spatial tokens do as in the paper: they are changed early and handed on late. The CLS token does the reverse of the paper's. It is overwritten in the first two
+# blocks, where attention fills the constant that it begins as, and from then on it is handed on like all others. Skip ratios are higher in the ViTs than in the ResNets.
+#
+# Figure 8 is of tiny networks in every run. Without the
 # skips of one block the two parts of the network are less alike than in an intact one, most for the last block. In the maps of blocks 6 and 8 the border is plain to see, but the corners are nothing like as dark as the paper's. The
 # accuracies go with it: on [their page](tiny_networks.ipynb), the skips of the first block turn out to be worth most, those of the third one little, and those of later blocks nothing.
 #

@@ -387,7 +387,7 @@ record(
 # %% [markdown]
 # ## Look around
 #
-# The slider goes over the image, row by row. Beside each other are the tokens at the same place of the first ViT, of its twin with GAP and of the
+# The slider goes over the image, row by row. Beside each other are the tokens at the same place of the first ViT, of the one with GAP and of the
 # first CNN. Follow one network from the corner to the middle: does the bright spot go along with the frame?
 
 # %%
