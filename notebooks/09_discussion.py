@@ -92,7 +92,8 @@ import textwrap
 
 for verdict, sign in claims.SIGNS.items():
     such = [result for result in results if result.verdict == verdict]
-    print(f"{verdict}: {len(such)} of {len(results)}")
+    if such:
+        print(f"{verdict}: {len(such)} of {len(results)}")
     for result in such:
         line = f"{sign} {result.claim.statement}"
         if result.statistic is not None:
@@ -102,7 +103,7 @@ for verdict, sign in claims.SIGNS.items():
 # %% [markdown]
 # ## What we take with us
 #
-# How many claims hold in this run is said above, by the cell that gathers them.
+# How many claims hold in this run, and how many do not, stands in the list above.
 #
 # **The tiny networks.** Their verdicts fall into four groups.
 #

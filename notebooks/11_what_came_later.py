@@ -908,7 +908,7 @@ display(
 #   out for these networks: a few broken images move CKA by next to nothing.
 # - CKA sees little of a layer. The few largest directions of a last block, found on other images, have little more than half of its variance, and are almost the whole to CKA. All others together are much less like it.
 # - With eight images, layers that have nothing to do with each other are alike to plain CKA, to Procrustes most of all, and to CCA; only the unbiased CKA stays near zero. And networks that learned nothing are not far
-#   from those that did: the last block of the ViT is most like that of the trained ResNet, but that of an untrained one, and even the pixels, are not far behind.
+#   from those that did: the last block of the ViT is most like that of the trained ResNet, but that of an untrained ResNet, and even the pixels, are not far behind.
 # - Three findings of Section 4 hang on the measure. Over the outputs of blocks, CKA cannot decide whether the ViT is the more uniform one, whether its low and high blocks are more alike, and whether the ResNet falls into stages. By
 #   CCA all of these hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same, too.
 # - There are no massive activations in them, and without its largest channel a block is nearly what it was to CKA. A planted one

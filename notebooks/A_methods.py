@@ -235,7 +235,7 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 claims.on_this_page()
 
 # %% [markdown]
-# **The tiny networks** show that no size of minibatch moves the mean CKA. Single entries of a map scatter, and most where images are few. With a quarter of them, 64, the mean absolute
+# **The tiny networks** show that no size of minibatch moves the mean CKA by anything that one would see in a map. Single entries of a map scatter, and most where images are few. With a quarter of them, 64, the mean absolute
 # difference is about what we called noticeable, so that the claim is undecided. The paper's smallest amount is forty times that.
 #
 # **Why.** The mean over settings hardly moves, because the estimate has no bias. What moves is noise, and it falls with the number of images, whatever the minibatch.
