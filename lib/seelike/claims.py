@@ -244,8 +244,9 @@ def on_this_page() -> None:
     Example:
         >>> record("uniform_layers", [0.30, 0.32, 0.31])  # doctest: +ELLIPSIS
         Claim of Figures 1 and B.1: ...
-        >>> on_this_page()  # doctest: +ELLIPSIS
-        ✓ holds: The layers of a ViT are more uniform than those of a CNN. 0.310 ± 0.025 (95 %, 3 repeats)...
+        >>> print("In this run:"); on_this_page()  # doctest: +ELLIPSIS
+        In this run:
+        ...✓ holds: The layers of a ViT are more uniform than those of a CNN. 0.310 ± 0.025 (95 %, 3 repeats)...
     """
     results = list(_recorded.values())
     if not results:
