@@ -303,7 +303,7 @@ if tested:
 claims.on_this_page()
 
 # %% [markdown]
-# **The tiny networks** show both claims of Figure 12, which is of them in every run, and a reason to doubt these claims. With a tenth of the data, the first block is nearly the same as with all of it, and the last is not, in `vit_7x7` even less than in the
+# **The tiny networks** show both claims of Figure 12, and a reason to doubt them. (That figure is of tiny networks in every run.) With a tenth of the data, the first block is nearly the same as with all of it, and the last is not, in `vit_7x7` even less than in the
 # small ViT. But look at the other seed: it was trained on all of the data, and its last block is no nearer than those that saw a tenth or less. So high blocks differ here because networks
 # were trained twice, and that they had less data adds nothing that can be seen. The paper's figure has no such line.
 #

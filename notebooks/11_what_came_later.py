@@ -792,7 +792,7 @@ for name, found in seelike.where_possible(massive, lowest_without_channel).items
 # find that MAE looks far from its first blocks on.
 #
 # The next figures measure such networks. Their weights cannot be had without a network connection, and at `tiny` they are missing, as what sets them apart is their training: an architecture with
-# random weights shows nothing of it. The larger profiles load them. Networks that you name yourself, in `models`, are shown here, too.
+# random weights shows nothing of it. The other profiles load those that can be had. Networks that you name yourself, in `models`, are shown here, too.
 
 # %%
 later = list(run.models) if models else run.lists.get("later", [])
