@@ -311,7 +311,7 @@ for size in sizes:
 # %% [markdown]
 # The line is the answer from all images at once.
 
-# %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network. For small minibatches, averaging HSIC first and dividing afterwards comes nearest.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch, 8 to 256. The mean of plain CKAs lies far above the horizontal line of the full batch for small minibatches and comes down as they grow. The mean of unbiased CKAs lies a little above the line at small minibatches. Averaged HSIC lies nearest to it there."}}
+# %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch. Three lines, for the mean of plain CKAs, the mean of unbiased CKAs and averaged HSIC, and a horizontal one for all images at once. The numbers below say how far each is from it."}}
 figure, axes = plt.subplots(figsize=(5, 3.2))
 axes.axhline(whole, color="black", linewidth=1, label=f"all {len(early)} at once")
 labels = ["mean HSIC, then divide", "mean of unbiased CKAs", "mean of plain CKAs"]
@@ -339,10 +339,9 @@ for size, row in zip(sizes, rows, strict=True):
 # **The paper found** that CKA from minibatches of 1,024 images, over 10,240 images and 20 repeats, does not change
 # noticeably for minibatches down to 128 images (its Appendix A).
 #
-# **Here we see** the same. Averaged before the division, the unbiased estimate is on the line from 32 images in a
-# minibatch onwards; at 8 images it is 0.02 too high at the `tiny` profile, because dividing by a noisy number is itself a little
-# biased. Dividing first and averaging afterwards doubles that error. The plain form is 0.17 too high at 8 images, and
-# still 0.02 at 128.
+# **The tiny networks** show the same. Averaged before the division, the unbiased estimate is on the line but for the smallest minibatches; there it is a
+# little too high, because dividing by a noisy number is itself a little biased. Dividing first and averaging afterwards makes that error
+# larger. The plain form is far too high on small minibatches, and not yet on the line at the largest.
 #
 # **Why it matters.** Section 4 compares thousands of pairs of layers of unequal width. A bias that grows with width would
 # draw a pattern of its own into every figure.
@@ -358,8 +357,7 @@ for size, row in zip(sizes, rows, strict=True):
 #
 # 1. Both change. Each image counts the same, so a copy doubles its weight: CKA describes a *set of images* as much as
 #    two layers.
-# 2. By less than a millionth, at the `tiny` profile. Rounding the features to float32 near 1,000 costs that much; the library loses
-#    nothing more, because it subtracts the mean of the batch before it multiplies. Multiplying first, as `corrected` does,
+# 2. Hardly at all. Rounding the features to float32 near 1,000 costs a little; the library loses nothing more, because it subtracts the mean of the batch before it multiplies. Multiplying first, as `corrected` does,
 #    would be far off in float32.
 # 3. Four. With three the factor $n - 3$ is zero, and the library says so.
 #

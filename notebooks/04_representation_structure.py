@@ -16,12 +16,11 @@
 # %% [markdown]
 # # Section 4: Representation structure
 #
-# **Question.** A ViT and a CNN learn the same task from the same images. Do they build the same thing on the
+# **Question.** A ViT and a CNN learn to tell what an image shows. Do they build the same thing on the
 # way, layer by layer?
 #
 # This page lays the ruler of [Section 3](03_background.ipynb), CKA, against every pair of layers: within one network
-# (the paper's Figure 1), and between a ViT and a CNN (its Figures 2 and B.1). A *CNN* is any convolutional network; the paper's are ResNets, and so are
-# those of the profiles.
+# (the paper's Figure 1), and between a ViT and a CNN (its Figures 2 and B.1). A *CNN* is any convolutional network; the paper's are ResNets.
 #
 # | | |
 # |---|---|
@@ -156,7 +155,7 @@ print(f"by hand {by_hand:.6f}, in the map {in_the_map:.6f}")
 #
 # Each map compares a network with itself. The ticks mark the first layer of each block.
 
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The maps of ViTs show a grid of dark lines on a bright ground; those of CNNs fade with the distance from the bright diagonal, most of all towards the last blocks. The text below gives numbers."}}
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The diagonal is bright. The tables below say how bright each map is, and where."}}
 from seelike import plots
 
 plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
@@ -195,7 +194,7 @@ claims.record_difference(
 )
 
 # %% [markdown]
-# The dark lines of a ViT's map are its *branches*: what attention or the MLP adds. The bright squares between them are the
+# Dark lines in a ViT's map are its *branches*: what attention or the MLP adds. The squares between them are the
 # *residual stream*, the sum that is handed on. The next cell keeps the stream alone: the embedding, and the sums after
 # each branch.
 
@@ -292,7 +291,7 @@ claims.record_difference(
 # Each map now has a ViT from bottom to top and a CNN from left to right. If both built the same things at the same
 # pace, a bright band would run along the diagonal.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The brightest area lies at low layers of both; the text below says in numbers where each row is brightest."}}
+# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The numbers below say which ViT layer the middle of each CNN is most like."}}
 between = [(vit, cnn) for vit in run.vits for cnn in run.cnns]
 maps = [plots.map_between(comparison, *pair) for pair in between]
 plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
@@ -430,40 +429,45 @@ plots.states(figures, "Networks", alt)
 # stages. Between the two, the lower half of the ResNet's layers is like the lowest quarter of the ViT's, and the ViT's last
 # third is less like all of them.
 #
-# **Here we see**, at the `tiny` profile, the half of it that is about the pair.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** show the half of it that is about the pair.
 #
-# - All three claims of Figure 1 **do not hold**. Over all layers the tiny ResNets are the more uniform ones, lower and higher layers are more alike in them, and a ViT that is cut at the same depths falls into
-#   stages as much as they do. But look at the residual stream alone: there both kinds of network are about level, at 0.86 to 0.90. What darkens the map of a tiny ViT, and draws its grid, is its branches.
+# - The claims of Figure 1 **do not hold** for them. Over all layers the tiny ResNets are the more uniform ones, lower and higher layers are more alike in them, and a ViT that is cut at the same depths falls into
+#   stages no less than they do. But look at the residual stream alone: there both kinds of network are about level. What darkens the map of a tiny ViT, and draws its grid, is its branches.
 # - It also depends on what counts as alike. By another measure than CKA the small ResNet does fall into its three stages, and the ViT is the more uniform one: see
 #   [what came later](11_what_came_later.ipynb).
-# - Both claims about the pair hold. The middle of a ResNet is most like a layer at about a tenth of the depth of a ViT. The last third of a ViT is less like the ResNet than its middle
-#   third. Less is not unlike: its layers still reach, on average, a CKA of about 0.75 with a ResNet layer.
+# - Both claims about the pair hold. The middle of a ResNet is most like a layer near the beginning of a ViT. The last third of a ViT is less like the ResNet than its middle
+#   third. Less is not unlike: its layers still reach, on average, a high CKA with some layer of a ResNet.
 #
-# **Why.** These networks have eight to thirteen blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
+# **Why.** The tiny networks have eight to thirteen blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
 # resolution to lose. They were trained for six to twelve passes over 60,000 grey garments, not on 300 million
-# photographs. They do not do equally well, either: the ViTs are three to five points of accuracy behind the ResNets, as
+# photographs. They do not do equally well, either: the tiny ViTs are less accurate than the tiny ResNets, as
 # the list under *The layers* shows, so part of what differs between the maps may come from that and not from the
-# architecture. The intervals speak of the draw of images only. Each kind of network is here twice, each trained once:
+# architecture. For networks of any size, the intervals speak of the draw of images only. Each network was trained once:
 # another training could move every number by more than its interval.
 #
-# A map says nothing of how much of it was learned. The first exercise looks at networks before training, and finds that a
+# A map says nothing of how much of it was learned. The first exercise looks at tiny networks before training, and finds that a
 # uniform ViT map is there from the start: a new ViT hands its embedding on almost unchanged.
 #
 # ## Try it yourself
 #
-# 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"` and run the page again. Which parts of Figure 1
-#    need no training?
+# 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"` and run the page again. Which claims of
+#    Figure 1 need training?
 # 2. Compare two ViTs with each other under *Look around*. Do their layers correspond at equal depth?
 # 3. Give `images` a folder of photographs. They are turned grey and shrunk to 28 x 28 pixels for the tiny networks. Which claims
 #    change their verdict?
 #
 # <details><summary>Answers</summary>
 #
-# 1. None of its claims does: the mean off the diagonal is 0.904 for the new ViT and 0.815 for the new ResNet, the first third is like
-#    the last with 0.908 and 0.745, and the step between stages is -0.005 and 0.050. The residual stream of the ViT alone has
-#    1.000: its bright map, with its grid, is there from the start. So a map that looks like the paper's is no sign of what
-#    was learned.
-# 2. Hardly: there is no bright diagonal. The two residual streams are alike at almost any pair of depths, and the branches of both
+# 1. None: all of its claims hold already. The new ViT is more uniform than the new ResNet, its first third is more like its last,
+#    and the step between stages is the ResNet's. The residual stream of the ViT alone is the same throughout: its bright map,
+#    with its grid, is there from the start. So a map that looks like the paper's is no sign of what was learned.
+# 2. In the tiny ones hardly: there is no bright diagonal. The two residual streams are alike at almost any pair of depths, and the branches of both
 #    are dark lines again.
 # 3. It depends on the photographs, and that is the point. CKA compares layers *on a set of images*. The paper found no meaningful
 #    difference between images of ImageNet and of JFT-300M.
@@ -473,7 +477,7 @@ plots.states(figures, "Networks", alt)
 # ## Summary
 #
 # - A CKA map shows at a glance whether a network changes its representation steadily, in stages, or hardly at all.
-# - In these ViTs the residual stream is the more uniform part, and the branches stand out from it as a grid.
+# - In the tiny ViTs the residual stream is the more uniform part, and the branches stand out from it as a grid.
 # - A claim about *training* needs a look at networks with random weights.
 #
 # **Next:** the scoreboard of the book puts the numbers of this page side by side.

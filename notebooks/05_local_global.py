@@ -472,19 +472,25 @@ if shown:
 # ViTs do not learn to attend locally; that local heads are more like a ResNet than global ones; and that receptive fields are larger in low layers of a
 # ViT, jump to the whole image half-way, and stay strongest at their own patch.
 #
-# **Here we see** no local heads. The nearest head in the two lowest blocks of `vit_7x7` looks 0.72 times as far as uniform attention, in `vit_7x7_large` 0.81 and in `vit_14x14` 0.89 times; the
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** have no local heads: the nearest head in the two lowest blocks looks most of the way that uniform attention looks, in `vit_7x7` as in `vit_7x7_large` and `vit_14x14`. The
 # paper's large ViTs have heads far below one half there. The other two parts of Figure 3 hold: low blocks have heads that look far, and high blocks have nothing else. Where heads differ so little,
-# the order of subsets in Figure 5 is partly chance: it has the paper's sign in two of three ViTs, and the mean of all is what the claim is about.
+# the order of subsets in Figure 5 is partly chance: not every ViT has the paper's sign, and the mean of all, which the claim is about, has it.
 #
-# Figure 4 holds in its sign only. With 3 % of the data the nearest head of `vit_7x7` looks 0.87 times as far as uniform attention, in place of 0.72: what little it has of nearness takes data. The small ViT
-# has none to lose (0.93 with all of the data, 0.90 with 3 %), and no head is local in either.
+# Figure 4 holds in its sign only. With 3 % of the data the nearest head of `vit_7x7` looks farther than with all of it: what little it has of nearness takes data. The small ViT
+# has none to lose, and no head is local in either.
 #
-# Receptive fields are as in the paper: those of ViTs are larger in low layers, and stay strongest at their own patch, which has six to twenty times its share to the end. In the 7 x 7 ViTs they jump to the image in one
-# step, with 70 and 80 % of their growth; of a ResNet's growth, less than 30 % is in one step. In the 14 x 14 ViT the first block sees about as far as the last: there is hardly any growth to divide, and that leaves the claim undecided.
+# Receptive fields are as in the paper: those of ViTs are larger in low layers, and stay strongest at their own patch, which has many times its share to the end. In the 7 x 7 ViTs they jump to the image in one
+# step, with most of their growth; a ResNet's growth is spread over its blocks. In the 14 x 14 ViT the first block sees about as far as the last: there is hardly any growth to divide, and that leaves the claim undecided.
 #
-# **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. Whole garments in the middle of
-# 28 x 28 pixels can be told apart by where they are bright; published recipes by which small ViTs learn local heads train for hundreds of
-# epochs. Distances are also coarse here: the nearest neighbour of a 4-pixel patch is 4 pixels away, and the whole image 28.
+# **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The whole garments that the tiny networks learned, in the middle of
+# 28 x 28 pixels, can be told apart by where they are bright; published recipes by which small ViTs learn local heads train for hundreds of
+# epochs. Distances are also coarse at `tiny`: the nearest neighbour of a 4-pixel patch is 4 pixels away, and the whole image 28.
 #
 # ## Try it yourself
 #

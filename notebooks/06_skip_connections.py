@@ -65,7 +65,7 @@ run = seelike.start(globals(), "06_skip_connections")
 #
 # A block does not replace a token `z`, it adds to it: `z + f(z)`, where `f` is attention or the MLP. Two lengths say which
 # of the two wins: the *skip ratio* is the length of `z` over the length of `f(z)`. At 10 the token is handed on nearly as it was;
-# at 0.1 it is overwritten.
+# at one tenth it is overwritten.
 #
 # By hand, for one image with two tokens. The first token has length 5 and gets something of length 1 added, the second has
 # length 1 and gets something of length 2.
@@ -95,8 +95,8 @@ print("cosine", tokens.cosine_with_output)
 # ## Measure
 #
 # One call reads skip and branch at every residual addition, for each draw of images, and keeps only their lengths and angles.
-# Mixers have residual additions as well; a network in which none can be found is named. Where skip or branch is exactly zero, as a CNN's
-# are at the black border of an image, there is no ratio, and the place does not count.
+# Mixers have residual additions as well; a network in which none can be found is named. Where skip or branch is exactly zero, as a CNN's can be
+# at the black border of an image, there is no ratio, and the place does not count.
 
 # %%
 from seelike.sections.skip_connections import propagation
@@ -368,10 +368,18 @@ if measured:
 # changed, in the second half the reverse. Skip ratios are higher in ViTs than in ResNets throughout. A ViT without the skip connections of one block
 # falls into two parts that have little to do with each other.
 #
-# **Here we see** half of the transition. The spatial tokens do as in the paper: they are changed early and handed on late. The CLS token does the reverse of the paper's. It is overwritten in the first two
-# blocks, where attention fills the constant that it begins as, and from then on it is handed on like all others. Skip ratios are higher in the ViTs than in the ResNets, by a factor of about two. Without the
-# skips of one block the two parts of the network are less alike than in an intact one, by 0.05 to 0.16 of CKA, most for the last block. In the maps of blocks 6 and 8 the border is plain to see, but the corners are nothing like as dark as the paper's. The
-# accuracies go with it: on [their page](tiny_networks.ipynb), the skips of the first block turn out to be worth three points, those of the third one, and those of later blocks nothing.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** show half of the transition. The spatial tokens do as in the paper: they are changed early and handed on late. The CLS token does the reverse of the paper's. It is overwritten in the first two
+# blocks, where attention fills the constant that it begins as, and from then on it is handed on like all others. Skip ratios are higher in the ViTs than in the ResNets.
+#
+# Figure 8 is of tiny networks in every run. Without the
+# skips of one block the two parts of the network are less alike than in an intact one, most for the last block. In the maps of blocks 6 and 8 the border is plain to see, but the corners are nothing like as dark as the paper's. The
+# accuracies go with it: on [their page](tiny_networks.ipynb), the skips of the first block turn out to be worth most, those of the third one little, and those of later blocks nothing.
 #
 # **Why.** A ratio is made of two lengths, and both have reasons of their own. The residual stream of a ViT grows from block to block, as
 # every branch adds to it, while each branch reads a normalised copy: later ratios are large for that reason alone, for all tokens.

@@ -156,7 +156,7 @@ plots.token_maps(shown) if shown else run.say_missing()
 #
 # For each interior token we look for its brightest patch, and count those for which it is their own or one of the eight
 # around it. Try it by eye on the four tokens of one row above. A token that knows nothing would be right by chance in 9 of 49
-# cases, on a coarser grid more often: so chance is subtracted, and 1 means that all tokens know their place, 0 that none does.
+# cases on a grid of 7 x 7, on a coarser grid more often: so chance is subtracted, and 1 means that all tokens know their place, 0 that none does.
 #
 # By hand, on the first draw of the first network, with 9 patches of all for the chance, and by the library, which leaves out patches without
 # a CKA.
@@ -387,7 +387,7 @@ record(
 # %% [markdown]
 # ## Look around
 #
-# The slider goes over the image, row by row. Beside each other are the tokens at the same place of the first ViT, of its twin with GAP and of the
+# The slider goes over the image, row by row. Beside each other are the tokens at the same place of the first ViT, of the one with GAP and of the
 # first CNN. Follow one network from the corner to the middle: does the bright spot go along with the frame?
 
 # %%
@@ -425,15 +425,21 @@ if maps:
 # edge; that ResNets localize far less; that GAP reduces localization in a ViT; that single spatial tokens classify poorly in a ViT with CLS token and
 # well in a ResNet and in a ViT with GAP; and that in the latter one token does as well as all.
 #
-# **Here we see** what the paper found. More than half of the interior tokens of the ViTs' last blocks are most like the patch at their own place or beside it, beyond chance; of the ResNets' it is a tenth to a
-# fifth. Single tokens classify worst in the ViT with CLS token (75 %), and equally well in the one with GAP (86 %) and the wide ResNet. With GAP, one token is as good as all. Only the claim of
-# Figure 10 is undecided: tokens of the ViT with GAP know their place less often than those of the one with CLS token, 0.33 against 0.56, but that differs from draw to draw by as much.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** do what the paper found. Many of the interior tokens of the ViTs' last blocks are most like the patch at their own place or beside it, beyond chance; few of the ResNets' are.
+# Single tokens classify worst in the ViT with CLS token, and equally well in the one with GAP and the wide ResNet. With GAP, one token is as good as all. Only the claim of
+# Figure 10 is undecided: tokens of the ViT with GAP know their place less often than those of the one with CLS token, but by how much differs from draw to draw.
 #
 # **Why.** A loss that reads only the CLS token leaves the other tokens free: what they carry in the last block is used by nothing, so the skip
-# connections may as well hand their patch on. A loss that reads the mean of all tokens asks each of them to speak for the class. Garments
-# are all in the middle and all upright: the patches of one image tell much of each other, and a token can be like a distant patch because
-# both are dark. So a low number has two possible causes, the network and the images; [Appendix D](D_localization.ipynb) measures on textures,
-# where the second is missing.
+# connections may as well hand their patch on. A loss that reads the mean of all tokens asks each of them to speak for the class. The images
+# have a part in it, too. The garments of the tiny networks are all in the middle and all upright: the patches of one image tell much of each
+# other, and a token can be like a distant patch because both are dark. So a low number has two possible causes, the network and the images;
+# [Appendix D](D_localization.ipynb) measures the tiny networks on textures, where the second is missing.
 #
 # ## Try it yourself
 #
@@ -446,7 +452,7 @@ if maps:
 # 1. Very well in the ViT: with random weights the branches add little, and the skip connections hand each patch on. Localization is not
 #    learned, it is what training may destroy. A random convolution is local, too, and so the ResNet does well for the same reason.
 # 2. Neighbouring patches of a texture are alike in kind but not in phase, so a map is nearly flat but for the token's own place. More
-#    tokens know their place than on garments, whose distant patches tell of each other.
+#    tokens of the tiny networks know their place than on garments, whose distant patches tell of each other.
 # 3. All of them should rise: a probe with many weights needs many images.
 #
 # </details>

@@ -183,7 +183,7 @@ claims.record_difference(
 # CKA says that layers differ, not which is better. A probe does: a linear classifier on what one block gives, averaged over
 # its tokens, trained on ten images of each class.
 #
-# **Predict.** Two networks of one architecture, one trained on much data, one on little. Their accuracy at the top differs, of course. Do they
+# **Predict.** Two networks of one architecture, one trained on much data, one on little. Their accuracy at the top may well differ. Do they
 # already differ half-way up?
 #
 # Probes need classes. Where the images have none, this part is left out.
@@ -237,7 +237,7 @@ claims.record_difference(
 )
 
 # %% [markdown]
-# Last, all ViTs and CNNs on full data.
+# Last, all ViTs and CNNs of this run, without regard to the amount of their data.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block, for ViTs and CNNs (the paper's Figure 13, right). Bands are 95 % intervals over draws of images.", "name": "fig-vits-and-cnns"}, "image": {"alt": "A line for each ViT and each CNN: accuracy of probes against relative depth. The claim below compares the largest ViT with the CNNs at half depth."}}
 lines = {
@@ -297,17 +297,23 @@ if tested:
 # still; that pretraining on JFT-300M instead of ImageNet buys up to 30 points of accuracy in the middle of large ViTs; and that large ViTs are
 # better half-way up than ResNets.
 #
-# **Here we see** both claims of Figure 12, and a reason to doubt them. With a tenth of the data, the first block has a CKA of 0.97 and more with that of full training, the last of 0.84 in the small
-# ViT and of 0.77 in `vit_7x7`. But look at the other seed: it was trained on all of the data, and its last block ends at 0.79, no nearer than those that saw a tenth or less. So high blocks differ here because networks
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** show both claims of Figure 12, and a reason to doubt them. (That figure is of tiny networks in every run.) With a tenth of the data, the first block is nearly the same as with all of it, and the last is not, in `vit_7x7` even less than in the
+# small ViT. But look at the other seed: it was trained on all of the data, and its last block is no nearer than those that saw a tenth or less. So high blocks differ here because networks
 # were trained twice, and that they had less data adds nothing that can be seen. The paper's figure has no such line.
 #
-# Figure 13 holds on the left, by 4 points of accuracy half-way up, which are mostly those of `vit_7x7`; the paper's 30 points are far. It holds on the right as well: half-way up the largest ViT is 7 ± 5 points better than the ResNets. In the
-# last third of the depth the ResNets overtake every ViT, as they are the better classifiers here.
+# Figure 13 holds on the left: half-way up, more data is better, in `vit_7x7` most of all, though by far less than the paper's 30 points. It holds on the right as well: half-way up the largest ViT is better than the ResNets. In the
+# last third of the depth the ResNets overtake every ViT, as they are the better classifiers of garments.
 #
 # **Why.** What low layers compute, edges and blobs, is in any thousand images. What high layers compute is what tells the classes apart,
-# and that depends on which examples were seen. The shares here are of 60,000 images, 1,800 of them in the smallest; the
+# and that depends on which examples were seen. The shares of Figure 12 are here of 60,000 images, 1,800 of them in the smallest; the tiny
 # networks on little data saw their images more often, but not as many times more often as there were fewer. Part of what differs is
-# therefore the length of training, and this page cannot take the two apart. Nor can it say what size does: the two larger ViTs were trained for fewer epochs than the others, and are less accurate.
+# therefore the length of training, and this page cannot take the two apart. Nor can it say what size does: the two larger tiny ViTs were trained for fewer epochs than the others, and are less accurate.
 #
 # ## Try it yourself
 #

@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | to read many verdicts at once; what kind of claim survives small networks and what kind does not; what a verdict here can and cannot say |
+# | **You will learn** | to read many verdicts at once; to ask why some claims hold and others do not; what a verdict here can and cannot say |
 # | **You need** | to have seen some of the pages before |
 # | **Cost** | seconds: it only reads what the other pages left |
 
@@ -75,7 +75,7 @@ print(f"{len(results)} of {len(claims.CLAIMS)} claims have been put to the test.
 
 # %% [markdown]
 # **Predict.** A statistic is above zero where its claim holds. Of the claims that you remember: which did you expect to hold
-# for networks with a thousandth of the paper's parameters, and which not?
+# for the networks of this run, and which not?
 
 # %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval. Right of zero the claim holds. The axis is linear below 0.05 and logarithmic beyond.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic: blue circles right of zero hold, orange crosses left of zero do not, grey squares are undecided. The lists below give the same in words."}}
 from seelike import plots
@@ -85,30 +85,34 @@ plots.forest(results) if results else print(
 )
 
 # %% [markdown]
-# The same in words, verdict by verdict.
+# The same in words, verdict by verdict, and how many there are of each.
 
 # %%
 import textwrap
 
 for verdict, sign in claims.SIGNS.items():
-    for result in results:
-        if result.verdict == verdict:
-            line = f"{sign} {result.claim.statement}"
-            if result.statistic is not None:
-                line += f" ({result.statistic:.3f})"
-            print(textwrap.fill(line, 66, subsequent_indent="  "))
+    such = [result for result in results if result.verdict == verdict]
+    if such:
+        print(f"{verdict}: {len(such)} of {len(results)}")
+    for result in such:
+        line = f"{sign} {result.claim.statement}"
+        if result.statistic is not None:
+            line += f" ({result.statistic:.3f})"
+        print(textwrap.fill(line, 66, subsequent_indent="  "))
 
 # %% [markdown]
 # ## What we take with us
 #
-# Of the 37 claims, 23 hold with the tiny networks, 8 do not, and 6 are undecided. They fall into four groups.
+# How many claims hold in this run, and how many do not, stands in the list above.
+#
+# **The tiny networks.** Their verdicts fall into four groups.
 #
 # - **What lies in the architecture holds.** Receptive fields of ViTs are large from the start and stay at their patch; skip connections carry more in ViTs than in ResNets; tokens know their place to the end, and
 #   those of a ViT with CLS token are of less use to a classifier than those of one with GAP. None of it needs 300 million photographs.
 # - **What finetuning changes holds, too.** High blocks change more than low ones, and for far targets more than for near ones, as long as one looks at images of the target.
-# - **What has to be learned from much data is there in its sign at most.** No head became local, although with 3 % of the data they are farther from it still. Half-way up, much data gives better features, and the largest ViT has better ones than the ResNets, on garments
+# - **What has to be learned from much data is there in its sign at most.** No head became local, although on little data they are farther from it still. Half-way up, much data gives better features, and the largest ViT has better ones than the ResNets, on garments
 #   but not on other images. On a tenth of the data high blocks come out otherwise, but so do they with another seed. The CLS token does its work in the first blocks and not in the last.
-# - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether a Mixer is nearer to ViTs hangs on two hundredths.
+# - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether a Mixer is nearer to ViTs hangs on a small difference.
 #
 # ## What a verdict can say
 #
@@ -117,7 +121,8 @@ for verdict, sign in claims.SIGNS.items():
 # - **It is about one number.** A claim such as "more uniform" has many readings. Each page says which one it took, and the
 #   statistic is written beside the verdict. Where another reading gives another answer, the page says so.
 # - **A claim that does not hold here is not refuted.** The paper speaks of networks of 86 to 632 million parameters, trained on up to
-#   300 million photographs. A tiny network that disagrees says that size, or data, or the kind of image matters.
+#   300 million photographs. A tiny network that disagrees says that size, or data, or the kind of image matters;
+#   a pretrained one, that it matters on what and how it was trained.
 # - **A claim that holds here is not proved, either.** Some of the paper's pictures are there before any training: see the first
 #   exercise of [Section 4](04_representation_structure.ipynb).
 #

@@ -64,7 +64,7 @@ run = seelike.start(globals(), "11_what_came_later")
 # ## The clouds
 #
 # To a measure that does not mind rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the images' places along its principal
-# directions: of 128 images at most 127 numbers each, however wide the layer is. Everything on this page is made of them.
+# directions: of *n* images at most *n* - 1 numbers each, however wide the layer is. Everything on this page is made of them.
 #
 # First, which layers are the blocks of a network, and the images as it wants to see them. (Of an architecture whose blocks are not known here, modules that are called blocks stand
 # for them, or else eight layers or so.)
@@ -326,7 +326,7 @@ def all_parts(name):
 kept = np.array([n for n in (1, 2, 3, 5, 8, 12, 20, 30) if n < len(draws[0]) - 1])
 measured = seelike.where_possible(dict.fromkeys([one, other]), all_parts)
 
-# %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, how like the whole they are, and how like it all others are. The directions come from other images. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network, against the number of directions: the share of the variance of the first directions, their CKA and their Procrustes similarity with the whole rise, that CKA fastest; the CKA of all other directions with the whole falls. The numbers below give the first values."}}
+# %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, how like the whole they are, and how like it all others are. The directions come from other images. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network, against the number of directions: the share of the variance of the first directions, their CKA and their Procrustes similarity with the whole and the CKA of all other directions with the whole. The numbers below give the first values."}}
 titles = [
     "variance of the first",
     "Procrustes of the first",
@@ -408,7 +408,7 @@ for name, (_, values, _) in lines.items():
 # ## Two networks, the same images
 #
 # There is one more way to a high CKA. Images that look alike as they come are still alike some layers on, in any network. [Cui et al. (2022)](https://arxiv.org/abs/2202.00095) point out that even
-# untrained networks are therefore like each other. **Predict.** How like is a trained ViT to a ResNet that has never learned anything: as like as to a trained one, half as like, or not at all?
+# untrained networks are therefore like each other. **Predict.** How like is a trained ViT to a CNN that has never learned anything: as like as to a trained one, half as like, or not at all?
 #
 # The last blocks of the two networks, of the same two before training, and the pixels themselves, on the first draw of images.
 
@@ -487,10 +487,10 @@ for what, number in {"99 % of the variance": all_of_them, "few": few}.items():
         print(f"{what}: not here, {error}")
 
 # %% [markdown]
-# With so few images, 99 % of the variance takes nearly as many directions as there are images, and chance gives almost as much as the layers do. That is why this page takes
+# Where 99 % of the variance takes nearly as many directions as there are images, chance gives almost as much as the layers do. That is why this page takes
 # twenty. Kornblith et al. show that no measure of this kind, blind to how much directions vary, can do without more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures.
 #
-# **Predict.** Section 4 found maps of ViTs and of ResNets by CKA. Which of its findings will the two others share?
+# **Predict.** Section 4 drew maps of ViTs and of CNNs by CKA. Which of its findings will the two others share?
 
 # %%
 compared = {name: measures[name] for name in list(measures)[1:]}
@@ -560,7 +560,7 @@ for name, measure in compared.items():
 pd.DataFrame(table).T.round(3)
 
 # %% [markdown]
-# And the claims themselves: the five statistics of Section 4, each above zero where its claim holds. There they were taken over all layers of four networks, and here over the blocks of two.
+# And the claims themselves: the five statistics of Section 4, each above zero where its claim holds. There they were taken over all layers of several networks, and here over the blocks of two.
 
 
 # %%
@@ -645,8 +645,8 @@ print("by hand", tokens.abs().max() / 1, lengths.max() / lengths.median())
 print("library", 10 ** unevenness(tokens)[0])
 
 # %% [markdown]
-# **Predict.** Our networks have a few hundred thousand parameters. Will they have massive activations? (Small networks can: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q) find
-# long tokens in a ViT of 22 million.)
+# **Predict.** Will the networks of this run have massive activations? The tiny ones have a few hundred thousand parameters. (Small networks can have them: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q)
+# find long tokens in a ViT of 22 million.)
 
 # %%
 from seelike.massive_activations import massive_activations
@@ -675,7 +675,7 @@ plots.depth_lines(
 # %% [markdown]
 # ### What would they do to CKA?
 #
-# As our networks may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, two images of two tokens, the first image
+# As the networks of a run may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, two images of two tokens, the first image
 # with its first token, the second with its second:
 
 # %%
@@ -727,7 +727,7 @@ planted = seelike.where_possible(
     lambda title: when_planted(anywhere if "own" in title else in_one_token),
 )
 
-# %% mystnb={"figure": {"caption": "Likeness of the first and the last block of a network when a massive activation is planted into both: in the same token of every image, and in a token of its own for every image. Bands are 95 % intervals over draws of images.", "name": "fig-planted"}, "image": {"alt": "Two panels, likeness against the size of the planted number from ten to a thousand times the median. Where all images have it in the same token, the lines of CKA, Procrustes and CCA are level. Where every image has it in a token of its own, all three rise to about one. The numbers below give the ends of the lines."}}
+# %% mystnb={"figure": {"caption": "Likeness of the first and the last block of a network when a massive activation is planted into both: in the same token of every image, and in a token of its own for every image. Bands are 95 % intervals over draws of images.", "name": "fig-planted"}, "image": {"alt": "Two panels, likeness against the size of the planted number from ten to a thousand times the median. A line each for CKA, Procrustes and CCA. The numbers below give the ends of the lines."}}
 panels = {}
 for title, of_draws in planted.items():
     panels[title] = {}
@@ -749,8 +749,8 @@ for title, lines in panels.items():
         print(f"{title}: {name:<14} {values[0]:.2f}, then {values[-1]:.2f}")
 
 # %% [markdown]
-# What is the same for every image is taken away with the mean, however large it is: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image, CKA compares
-# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. (In a ResNet, whose resolution falls, the places of the one block are not quite those of the other.) The other
+# What is the same for every image is taken away with the mean, however large it is: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image and is large enough, CKA compares
+# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. (In a CNN, whose resolution falls, the places of the one block are not quite those of the other.) The other
 # measures do no better. It follows, though we have not seen it in a paper, that a network with registers and one without should be compared with care: their maps may differ by where they keep a
 # few large numbers.
 #
@@ -792,7 +792,7 @@ for name, found in seelike.where_possible(massive, lowest_without_channel).items
 # find that MAE looks far from its first blocks on.
 #
 # The next figures measure such networks. Their weights cannot be had without a network connection, and at `tiny` they are missing, as what sets them apart is their training: an architecture with
-# random weights shows nothing of it. The larger profiles load them. Networks that you name yourself, in `models`, are shown here, too.
+# random weights shows nothing of it. The other profiles load those that can be had. Networks that you name yourself, in `models`, are shown here, too.
 
 # %%
 later = list(run.models) if models else run.lists.get("later", [])
@@ -902,17 +902,16 @@ display(
 # **Others found** that a few points, one dominant direction, a small sample or the images themselves can decide a CKA; that large ViTs keep a few enormous numbers; and that how a ViT was
 # trained shapes its attention as much as that it is a ViT.
 #
-# **Here we see**, with the trained networks of the `tiny` profile:
+# **The tiny networks** bear it out, as far as they can show it.
 #
-# - One image far away decides plain CKA and cannot move the unbiased one. Two images can: they take it from 0.68 to 1. That takes points far out. Real noise among the images is not far
-#   out for these networks: eight broken images of 128 move CKA by 0.01 on average.
-# - CKA sees little of a layer. The five largest directions of a last block, found on other images, have six tenths of its variance and a CKA of 0.9 with the whole. All others together have 0.3.
-# - With eight images, layers that have nothing to do with each other are alike to plain CKA (0.70), to Procrustes (0.90) and to CCA (0.35); only the unbiased CKA stays near zero. And networks that learned nothing are not far
-#   from those that did: the last block of the ViT has a CKA of 0.75 with that of the ResNet, of 0.60 with that of an untrained one, and of 0.56 with the pixels.
+# - One image far away decides plain CKA and cannot move the unbiased one. Two images can: they take it to 1. That takes points far out. Real noise among the images is not far
+#   out for these networks: a few broken images move CKA by next to nothing.
+# - CKA sees little of a layer. The few largest directions of a last block, found on other images, have little more than half of its variance, and are almost the whole to CKA. All others together are much less like it.
+# - With eight images, layers that have nothing to do with each other are alike to plain CKA, to Procrustes most of all, and to CCA; only the unbiased CKA stays near zero. And networks that learned nothing are not far
+#   from those that did: the last block of the ViT is most like that of the trained ResNet, but that of an untrained ResNet, and even the pixels, are not far behind.
 # - Three findings of Section 4 hang on the measure. Over the outputs of blocks, CKA cannot decide whether the ViT is the more uniform one, whether its low and high blocks are more alike, and whether the ResNet falls into stages. By
-#   CCA all three hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same: rank correlations with CKA are 0.98 for Procrustes and 0.86
-#   for CCA.
-# - There are no massive activations here. The largest number is nine times the median one in the ViT, and without its largest channel a block keeps a CKA of 0.998 or more. A planted one
+#   CCA all of these hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same, too.
+# - There are no massive activations in them, and without its largest channel a block is nearly what it was to CKA. A planted one
 #   is nothing to CKA in a fixed token, and decides it where it wanders.
 #
 # **Why.** A measure is a choice of what shall count. CKA takes what varies most, CCA takes the first directions alike, Procrustes lies between. A finding that all three share is about the
@@ -933,7 +932,7 @@ display(
 #    `a_i^2` and `b_i^2` is about 0.39.
 # 3. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
 #    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
-# 4. All five, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
+# 4. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
 #
 # </details>
 #

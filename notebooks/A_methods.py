@@ -212,14 +212,16 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 # %% [markdown]
 # ## Networks and images
 #
-# | | the paper | this book, `tiny` | this book, `colab` and `paper` |
-# |---|---|---|---|
-# | ViTs | B/32, B/16, L/16, H/14, trained on JFT-300M or ImageNet | 28 x 28 pixels, 49 or 196 tokens, 0.1 to 1.6 million parameters, trained on Fashion-MNIST | public checkpoints trained on ImageNet-21k, or on ImageNet |
-# | ResNets | ResNet50x1 and 152x2 with group norm and weight standardisation (BiT) | two ResNetV2 of the same kind, with 8 and 13 blocks | public BiT checkpoints |
-# | ViT with GAP | trained like the others, with a lower learning rate | trained like the others | a public ViT of medium size, trained with GAP |
-# | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | validation images of ImageNet: of 100 classes, or all |
-# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 256, 2,304, 5; and as the paper |
-# | probes | 10 images of each class, ridge regression in closed form | the same | the same |
+# | | the paper | this book, `tiny` | this book, `pretrained` | this book, `colab` and `paper` |
+# |---|---|---|---|---|
+# | ViTs | B/32, B/16, L/16, H/14, trained on JFT-300M or ImageNet | 28 x 28 pixels, 49 or 196 tokens, 0.1 to 1.6 million parameters, trained on Fashion-MNIST | public checkpoints of size S: DINOv2 S/14, trained without labels, and S/16, trained on ImageNet | public checkpoints trained on ImageNet-21k, or on ImageNet |
+# | CNNs | ResNet50x1 and 152x2 with group norm and weight standardisation (BiT) | two ResNetV2 of the same kind, with 8 and 13 blocks | public checkpoints of EfficientNet-Lite0 and -Lite2 and of ResNet50, trained on ImageNet | public BiT checkpoints |
+# | ViT with GAP | trained like the others, with a lower learning rate | trained like the others | a public ViT of medium size, trained with GAP | the same |
+# | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | photographs: validation images of 100 classes of ImageNet, if no others are given | validation images of ImageNet: of 100 classes, or all |
+# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 100, 400, 4 | 256, 2,304, 5; and as the paper |
+# | probes | 10 images of each class, ridge regression in closed form | the same | the same, on CIFAR-10 | the same |
+#
+# What of these networks cannot be had is left out, and a note at the top of each page says so. Where a page then lacks networks of a kind, tiny ones stand in, where there are such.
 #
 # That a ViT with GAP is as accurate as one with a CLS token is put to the test on the page of [the tiny networks](tiny_networks.ipynb).
 #
@@ -227,8 +229,14 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 #
 # **The paper found** no noticeable effect of minibatches from 128 to 1,024 and of 2,560 to 10,240 images.
 #
-# **Here we see** that no size of minibatch moves the mean CKA by more than 0.004. Single entries of a map scatter, and most where images are few: with a quarter of them, 64, some are off by
-# 0.08. The mean absolute difference there is about the 0.02 that we called noticeable, so that the claim is undecided. The paper's smallest amount is forty times ours.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** show that no size of minibatch moves the mean CKA by anything that one would see in a map. Single entries of a map scatter, and most where images are few. With a quarter of them, 64, the mean absolute
+# difference is about what we called noticeable, so that the claim is undecided. The paper's smallest amount is forty times that.
 #
 # **Why.** The mean over settings hardly moves, because the estimate has no bias. What moves is noise, and it falls with the number of images, whatever the minibatch.
 #
@@ -240,7 +248,7 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 # <details><summary>Answers</summary>
 #
 # 1. It falls by the square root of two for each repeat, and the error of the mean stays as it was.
-# 2. Some 0.76, where the true value is 0: with fewer images than features, all pairs of layers look alike. [Section 3](03_background.ipynb) draws it.
+# 2. Far above the true value, which is 0: with fewer images than features, all pairs of layers look alike. [Section 3](03_background.ipynb) draws it.
 #
 # </details>
 #

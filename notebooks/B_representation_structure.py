@@ -16,12 +16,12 @@
 # %% [markdown]
 # # Appendix B: More on representation structure
 #
-# **Question.** [Section 4](04_representation_structure.ipynb) compared two small ViTs with two CNNs. Does what it saw
+# **Question.** [Section 4](04_representation_structure.ipynb) compared a few ViTs with a few CNNs. Does what it saw
 # depend on the size of the networks? And if many low layers of a CNN match a few low layers of a ViT: how many, and what
 # do the other layers match?
 #
 # The paper's Figure B.1 adds three CKA maps: ViT-B/32 with itself, ViT-B/32 with ResNet50, and its largest pair, ViT-H/14 with
-# ResNet152x2. This page draws them for other sizes than Section 4 does.
+# ResNet152x2. At `tiny` this page draws them for other sizes than Section 4 does.
 #
 # | | |
 # |---|---|
@@ -264,16 +264,16 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # lowest layers of ResNet50 are like about 25 of the lowest of ViT-B/32, "with the remaining layers most similar to each other"; of
 # ResNet152x2, about 100 layers are like the lowest 30 of ViT-H/14.
 #
-# **Here we see**, in the first table, whether the maps of larger ViTs are more or less uniform than that of the smallest: read its first column
-# from row to row. The second table says whether a ResNet's lower half is matched early in a ViT: it is where "lower half" is well below 0.25,
+# **In this run**, the first table says whether the maps of larger ViTs are more or less uniform than that of the smallest: read its first column
+# from row to row. The second table says whether a CNN's lower half is matched early in a ViT: it is where "lower half" is well below 0.25,
 # the depth that its layers have themselves on average. The upper half stands at 0.75 itself.
 #
-# In numbers: the lower half of the small ResNet is matched at a depth of 0.12 in `vit_7x7`, that of the wide one at 0.17 and 0.07 in the two larger ViTs, and nearly nine of ten of these layers in the lowest quarter: as in the paper.
-# The upper halves are matched at a third. Size sets no order in the maps: the largest ViT has the most uniform one (0.80), the second largest the least uniform (0.75), and both ResNets are above them all.
+# **The tiny networks** match as in the paper: nearly all layers in the lower halves of both ResNets have their match in the lowest quarter of a ViT, whatever its width.
+# The upper halves are matched below the middle. Size sets no order in the maps: of the ViTs, the largest has the most uniform one, the second largest the least uniform, and both ResNets are above them all.
 #
-# **Why.** The layers of a ViT's residual stream are so alike that a ResNet layer has many good matches and the best is chosen by small
-# differences. A mean over half a network is steadier than the match of one layer. Our ViTs differ in width and not in depth or patches, so that size
-# means less here than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. And all of them saw the same 60,000 images, the larger ones
+# **Why.** The layers of a ViT's residual stream are so alike that a CNN's layer has many good matches and the best is chosen by small
+# differences. A mean over half a network is steadier than the match of one layer. The tiny ViTs differ in width and not in depth or patches, so that size
+# means less there than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. And all of them saw the same 60,000 images, the larger ones
 # less often: they have not become better ones.
 #
 # ## Try it yourself
@@ -285,7 +285,7 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 #
 # <details><summary>Answers</summary>
 #
-# 1. They were trained on the same task from the same patches, so equal depth would be natural. But where all of a stream is alike, all pairs
+# 1. The tiny ones were trained on the same task from the same patches, so equal depth would be natural. But where all of a stream is alike, all pairs
 #    are bright, and the diagonal does not stand out.
 # 2. `structure.depth_of_best_matches(comparison.between(resnet, vit), comparison.depth(resnet))` has one entry for each ViT layer. Matches are
 #    not mutual: many ResNet layers can have the same ViT layer as their best, and that one has a single best of its own.
@@ -298,6 +298,6 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 #
 # - Best matches turn a map into a line that can be held against the diagonal of equal pace.
 # - A maximum over nearly equal numbers is unsteady. Look at its band, and at means over many layers.
-# - The table repeats Section 4 for other sizes: a finding that depends on the size of the networks would show there.
+# - The tables repeat Section 4, at `tiny` for other sizes: a finding that depends on the size of the networks would show there.
 #
 # **Next:** [Appendix C](C_local_global.ipynb) has more of what single layers see.

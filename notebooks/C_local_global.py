@@ -358,12 +358,18 @@ if fields:
 # **The paper found** that the fields of a ViT stay tied to their patch at all depths after the residual addition; that before it those of later attention branches are
 # not; and that a ResNet's fields look much the same before and after, but for the first block of each stage.
 #
-# **Here we see** what the card above says, with its number. In the figures, compare the patch in the middle after and before the addition, most of all in the last blocks of
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# In the figures, compare the patch in the middle after and before the addition, most of all in the last blocks of
 # attention: where it is no brighter than its surroundings, attention itself is not tied to it. In the panels of radii, look at the distance of the two lines. For the heads, the
-# list says whether any network here has a local one.
+# list says whether any network of this run has a local one.
 #
-# After the addition, an own patch has eight to eleven times its share of the field (0.16 and 0.21 in the two ViTs, where an even field has 0.02), before it four times. So attention depends less on the own patch, though it is not free of it: the
-# heads of these networks are nearly uniform, but a token attends to itself as well as to the others, and each is tied to its patch. No network here has a local head, on much data or on little, and however wide: the nearest of all looks 0.72 times as far as uniform attention.
+# **The tiny networks** do as the claim says. After the addition, an own patch has many times its share of the field, before it much less, though still more than its share. So attention depends less on the own patch, though it is not free of it: the
+# heads of these networks are nearly uniform, but a token attends to itself as well as to the others, and each is tied to its patch. No tiny network has a local head, on much data or on little, and however wide.
 #
 # **Why.** What a branch sees of the image passes through all layers below it. A late attention branch reads tokens that are each tied to their own patch, and spreads over all of them:
 # its field is wide. The sum adds the token itself, whose field is a point. Which of the two wins is the skip ratio of [Section 6](06_skip_connections.ipynb).

@@ -261,11 +261,11 @@ plots.token_maps(lower) if lower else run.say_missing("cnns")
 # ## Is it the network or the images?
 #
 # A token far up may be most like a distant patch for two reasons. The network may have moved what the token is about. Or the images may be such
-# that distant patches say the same: both sleeves of a shirt are there, or neither. In a texture, each patch says little of the others.
+# that distant patches say the same. Where all of them show garments, both sleeves of a shirt are there, or neither. In a texture, each patch says little of the others.
 #
 # **Predict.** The same networks on textures: do more of their tokens know their place, or fewer?
 #
-# This is a check of our own, not in the paper.
+# This is a check of our own, not in the paper, and made at `tiny` alone.
 
 # %%
 import seelike.data
@@ -326,7 +326,7 @@ print(
 )
 
 # %% [markdown]
-# **Predict.** Garments are in the middle of the image. In the first block, which tokens know most about the class? And in the last block of a
+# **Predict.** What an image shows is mostly in its middle. In the first block, which tokens know most about the class? And in the last block of a
 # network whose classifier reads the mean of all tokens?
 #
 # The first, a middle and the last block of the pair of ViTs and of the first CNN.
@@ -425,19 +425,17 @@ if maps:
 # of a ResNet below the last localize better than the last, but not as clearly as ViTs with a CLS token; and that in the top layers probes on single
 # tokens do poorly in the ViT with CLS token, and well all over the image in the one with GAP and in the ResNet.
 #
-# **Here we see**
-#
-# In the first block all tokens of all ViTs know their place; in the last, more than half of them do with a CLS token and a third with GAP. In the ResNets it falls from two thirds to a tenth or a fifth. With a CLS
-# token, accuracies differ from token to token to the end (69 to 81 % in the last block), with GAP they do not (85 to 87 %).
-#
 # In the first figure, look at how a line goes on from left to right, and at the right ends of the lines. In the maps, look whether the
-# bright spot is a small one in the frame, or a part of the garment, such as its shoulders or its outline. In the maps of accuracy, compare
+# bright spot is a small one in the frame, or a part of what the image shows, such as its outline. In the maps of accuracy, compare
 # the lowest and the highest value of a block: where they are near each other, all tokens know about the same.
+#
+# **The tiny networks** bear this out. In the first block all tokens of all ViTs know their place; in the last, many of them do with a CLS token and fewer with GAP. In the ResNets most do at first and few at the end. With a CLS
+# token, accuracies differ from token to token to the end, with GAP they do not.
 #
 # **Why.** A convolution can hand on its place for some blocks, but each block mixes in what is around, and a classifier that reads the mean of
 # all locations has no use for places. In a ViT the skip connection hands on the token, and nothing in the loss of a CLS network asks a
-# spatial token of the last block for anything. Small networks may differ: with 8 blocks and 49 tokens there is little room for tokens to divide the
-# work. And garments of 28 x 28 pixels are so alike in shape that a patch tells much of another patch far away: the two panels with textures
+# spatial token of the last block for anything. The tiny networks may differ: with 8 blocks and 49 tokens there is little room for tokens to divide the
+# work. And garments of 28 x 28 pixels are so alike in shape that a patch tells much of another patch far away: at `tiny`, the two panels with textures
 # say how much of the fall is due to that.
 #
 # ## Try it yourself

@@ -210,8 +210,14 @@ if measured:
 #
 # **The paper found** the same phase transition in angles as in lengths: spatial tokens change direction in early layers and hardly in late ones, the CLS token the reverse.
 #
-# **Here we see** the spatial tokens turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, where the paper's turns late. So the claim, which
-# adds up both, does not hold: what the CLS token of a small network gathers, it gathers at once.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, where the paper's turns late. So the claim, which
+# adds up both, does not hold for them: what the CLS token of a tiny network gathers, it gathers at once.
 #
 # **Why.** Length and angle need not agree. Where a branch adds along the token, the ratio falls and the angle does not. Where they do agree, the additions go across.
 # In many dimensions two unrelated vectors are nearly at right angles: a cosine near 0 of skip and branch is what chance gives, and only what departs from it was learned.

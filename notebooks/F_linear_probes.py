@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Appendix F: Linear probes on other images
 #
-# **Question.** The probes of Sections 7 and 8 were trained and tested on images like those of training. Do their findings hold on images that
-# the networks have never seen the like of?
+# **Question.** The probes of Sections 7 and 8 were trained and tested on one set of images: in the paper on ImageNet, at `tiny` on garments, such as the tiny networks were trained on. Do
+# their findings hold on other images?
 #
 # | | |
 # |---|---|
@@ -63,8 +63,8 @@ run = seelike.start(globals(), "F_linear_probes")
 # %% [markdown]
 # ## The images
 #
-# The paper takes CIFAR-10 and CIFAR-100 beside ImageNet. At the `tiny` profile they are handwritten digits and generated textures, beside the garments. The larger profiles have
-# no other set that could be fetched without asking: there the page looks at your images alone.
+# The paper takes CIFAR-10 and CIFAR-100 beside ImageNet. At the `tiny` profile they are handwritten digits and generated textures, beside the garments. At `pretrained` it is CIFAR-10, which Sections 7 and 8
+# probe there, too, beside the photographs. The larger profiles have no other set that could be fetched without asking: there the page looks at your images alone.
 
 # %%
 import seelike.data
@@ -137,7 +137,7 @@ of_data = [name for pair in data_pairs for name in pair]
 accuracy = probes([*run.names, *of_data], "mean")
 
 # %% [markdown]
-# **Predict.** On digits, that no network has seen: will features of the last block be better than those of the middle, as they are on garments?
+# **Predict.** On images of a kind that no network was trained on: will features of the last block be better than those of the middle?
 #
 # ## Much and little data: Figure F.1
 
@@ -162,7 +162,7 @@ plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing(
 )
 
 # %% [markdown]
-# The claims of this page are those of Sections 7 and 8, as the mean over the *other* image sets.
+# The claims of this page are those of Sections 7 and 8, as the mean over the *other* image sets: all but that of this run's images.
 
 # %%
 from seelike.sections.scale_and_transfer import at_half_depth
@@ -291,11 +291,18 @@ if accuracy:
 # **The paper found** the same on CIFAR-10 and CIFAR-100 as on ImageNet: more data makes better middle layers, large ViTs are better half-way up than ResNets, and single tokens of a ViT with CLS token
 # classify poorly.
 #
-# **Here we see** none of it on digits and textures. Much data or little makes no difference that could be told from none, and on textures those that saw 3 % are, if anything, ahead. The larger ViT is half-way up as good as
-# the ResNet on digits and half as good on textures, which makes nine points less in the mean. Single tokens of the ViT with CLS token, which classify garments worse than those of the one with GAP, classify
-# digits better and textures worse. So these claims are about garments here.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** show none of it on digits and textures. Much data or little makes no difference that could be told from none, and on textures those that saw little are, if anything, ahead. The larger ViT is half-way up as good as
+# the ResNet on digits and far worse on textures, so that the claim does not hold. Single tokens of the ViT with CLS token, which classify garments worse than those of the one with GAP, classify
+# digits better and textures worse. So these claims are about garments there.
 #
-# **Why.** CIFAR is nearer to ImageNet than digits and textures are to garments. On images of another kind the last blocks may be worse than the middle ones: they know garments, and nothing else.
+# **Why.** CIFAR is nearer to ImageNet than digits and textures are to garments. On images of another kind the last blocks may be worse than the middle ones: they know what they were trained to tell apart, and nothing
+# else.
 #
 # ## Try it yourself
 #
@@ -304,7 +311,7 @@ if accuracy:
 #
 # <details><summary>Answers</summary>
 #
-# 1. Where the new classes have least to do with garments: what tells them apart is thrown away on the way to ten garments.
+# 1. Where the new classes have least to do with those of training: what tells them apart is thrown away on the way to these. The tiny networks end at ten garments.
 # 2. More than chance by far: the pixels themselves can be probed, and a random network hands them on.
 #
 # </details>

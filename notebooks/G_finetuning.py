@@ -20,7 +20,8 @@
 # keep, and what does it change? Does it matter how far the new images are from the old ones?
 #
 # The paper compares each block of a ViT before finetuning with the same block after it (its Figures G.1 and G.2). This page does
-# so for targets from near to far, for two sizes of ViT, and on two sets of images, since the answer depends on what is shown.
+# so, where there are such networks, for targets from near to far, for several sizes of ViT, and on two sets of images, since the answer depends on
+# what is shown.
 #
 # | | |
 # |---|---|
@@ -79,7 +80,7 @@ if not steps:
     run.say_missing("finetuned")
 
 # %% [markdown]
-# The targets go from near to far, an order that we chose before measuring: garments turned by 90 degrees; garments with black and
+# The targets of the tiny ViTs go from near to far, an order that we chose before measuring: garments turned by 90 degrees; garments with black and
 # white exchanged; handwritten digits; textures, which have no outline at all. One row shows images of each, beside the images that
 # the networks were trained on first.
 
@@ -93,7 +94,7 @@ for step in steps:
     if step.images is not None:
         shown[step, TARGET] = data.load(step.images)
 
-# %% mystnb={"figure": {"caption": "Images that the networks were trained on first, and images of the targets, from near to far.", "name": "fig-targets"}, "image": {"alt": "Rows of eight small images: garments as they are, then one row for each target of finetuning, such as turned garments, garments with black and white exchanged, digits and textures."}}
+# %% mystnb={"figure": {"caption": "Images that the networks were trained on first, and images of the targets, from near to far.", "name": "fig-targets"}, "image": {"alt": "Rows of small images: those of the first training, then one row for each target of finetuning whose images are known."}}
 from seelike import plots
 
 to_show = map(run.to_show, shown.values())
@@ -178,8 +179,8 @@ print("library", similarity.compute().round(decimals=6).tolist())
 #
 # ## Predict
 #
-# The loss is at the top of the network, and every block gets its share of the change from there. **Which blocks change most? Which target
-# changes the last block least: turned garments, inverted ones, digits or textures? Is the order the same on both sets of images?**
+# The loss is at the top of the network, and every block gets its share of the change from there. **Which blocks change most? And of the tiny ViTs: which
+# target changes the last block least, turned garments, inverted ones, digits or textures? Is the order the same on both sets of images?**
 #
 # ## Measure
 #
@@ -390,19 +391,25 @@ if shown:
 # **The paper found** that a ViT keeps much of its representation when it is finetuned on natural images, such as those of ImageNet or CIFAR-100, and changes
 # more on medical and on satellite images. In all cases the first four to five blocks are very well preserved, whatever the size of the network.
 #
-# **Here we see** the same. On images of the target every line falls, in both sizes: the first third of the blocks has a CKA of 0.24 ± 0.01 more than
-# the last. Finetuned on garments, however turned, or on digits, a network keeps its first half: CKA before with after stays above 0.85 there. On
-# textures, the farthest target, the second block of the larger ViT is already down to 0.74, and the last block to 0.26, where rotated garments leave 0.71.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# **The tiny networks** show the same. On images of the target every line falls, in both sizes: the first third of the blocks has a higher CKA than
+# the last. Finetuned on garments, however turned, or on digits, a network keeps its first half. On
+# textures, the farthest target, the second block of the larger ViT has already changed a good deal, and the last block far more than rotated garments change it.
 # So low blocks are very well preserved on near targets and on digits, and not on textures; the paper saw them kept on all of its targets.
 #
-# Whether a target is far depends on whom one asks. On images of the first training the order of the targets is lost: the difference of the nearest
-# and the farthest is 0.02 ± 0.04, and in the larger network it is rotated garments that change the last block most. A network can change much
+# Whether a target is far depends on whom one asks. On images of the first training the order of the targets is lost: the nearest
+# and the farthest cannot be told apart, and in the larger network it is rotated garments that change the last block most. A network can change much
 # for new images and still treat the old ones as before.
 #
 # **Why.** The same change of every weight adds up from block to block, so a later block differs more for this reason alone; a fall is no proof that low
 # blocks hold features for any task. How much changes is also a matter of the rate of learning and of the number of steps, which finetuning keeps small. And near and
-# far are words for people. To a network of patches, exchanging black and white turns every input around, though the garments stay the same to us; digits are
-# white strokes on black, as the garments are. Our targets are 28 x 28 pixels each; none is as far from the first images as a retina is from a street.
+# far are words for people. To a tiny network of patches, exchanging black and white turns every input around, though the garments stay the same to us; digits are
+# white strokes on black, as the garments are. The targets of the tiny networks are 28 x 28 pixels each; none is as far from the first images as a retina is from a street.
 #
 # ## Try it yourself
 #
@@ -414,7 +421,7 @@ if shown:
 #
 # <details><summary>Answers</summary>
 #
-# 1. It tells how much a CKA of 0.9 is worth. Where the line of training from nothing is as high as that of finetuning, the block's CKA is high because
+# 1. It tells how much a high CKA is worth. Where the line of training from nothing is as high as that of finetuning, the block's CKA is high because
 #    any such block, trained or not, arranges images by how bright and how alike they are.
 # 2. Both started from the same network and moved in directions of their own. Two steps from one place are usually farther from each other than from the place
 #    itself; where they are not, both have lost or learned the same.
@@ -427,7 +434,7 @@ if shown:
 #
 # - Finetuning is measured block by block, before with after, on images that have to be chosen.
 # - Images of the target show what the new task asked for; images of the first training show what is left of the old.
-# - A line that falls with depth is what the paper found, and what we find for four targets and two sizes. How high it begins says whether low
-#   blocks are kept: they are for garments and digits, and not for textures.
+# - A line that falls with depth is what the paper found, and what the tiny networks show for four targets and two sizes. How high it begins says whether low
+#   blocks are kept: in the tiny networks they are for garments and digits, and not for textures.
 #
 # **Next:** [Appendix H](H_mixer.ipynb) asks where a network with neither attention nor convolutions stands.

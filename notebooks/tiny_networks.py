@@ -202,13 +202,21 @@ for record in records:
 #
 # ## What we take with us
 #
-# - **Skip connections are hardly worth anything in so shallow a network.** Without those of the first block a ViT loses three points, without those of the third one, without those of the fourth, the sixth or the
-#   last none. The paper's ViTs have twelve blocks and more, and lose four points in the middle.
-# - **The mean of the tokens is a good classifier.** With GAP the ViT is a point better than with a CLS token.
-# - **No head became local.** The nearest ones of the lowest blocks look 0.7 times as far as uniform attention.
+# The claims of this page, in this run:
+
+# %%
+claims.on_this_page()
+
+# %% [markdown]
+# And in words:
+#
+# - **Skip connections are hardly worth anything in so shallow a network.** Without those of the first block a ViT loses a little, without those of the third one less, without those of the fourth, the sixth or the
+#   last nothing that can be seen. The paper's ViTs have twelve blocks and more, and lose four points in the middle.
+# - **The mean of the tokens is a good classifier.** With GAP the ViT is more accurate than with a CLS token.
+# - **No head became local.** The nearest ones of the lowest blocks look most of the way that uniform attention looks.
 # - **They are trained, but not to the end.** The schedules are what two CPU cores can do in some hours. The table says how long each was; with a GPU the same
 #   command trains them longer, and every page is made anew from the new weights.
-# - **Compare within a group.** Networks of one group differ in one thing only, but for `vit_14x14`, `large` and `largest`: a pass takes them two to five times as long, and they were given
+# - **Compare within a group.** Networks of one group differ in one thing only, but for `vit_14x14`, `large` and `largest`: a pass takes them several times as long, and they were given
 #   fewer. That is why the larger ViTs are the less accurate ones. Across groups the number of passes differs, too: those on little data saw each image
 #   more often, but fewer images in all.
 # - **One training each.** The errors in the table and in the claims are over test images.

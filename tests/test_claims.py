@@ -103,6 +103,42 @@ def test_small_uncertainties_keep_a_digit():
     assert re.match(r"0\.1\S* ± 0\.0+[1-9]", claims._number(result))
 
 
+def listed(monkeypatch, *records):
+    """What the list of a page shows, and the cards before it, after some calls that record."""
+    shown = []
+    monkeypatch.setattr(claims, "_recorded", {})
+    monkeypatch.setattr(claims, "show", shown.append)
+    for call in records:
+        call()
+    claims.on_this_page()
+    return shown[-1], shown[:-1]
+
+
+def test_the_list_of_a_page_has_each_claim_once_with_its_last_result(monkeypatch):
+    bundle, cards = listed(
+        monkeypatch,
+        lambda: claims.record("uniform_layers", [0.3, 0.31]),
+        lambda: claims.record_difference("resnet_stages", [np.array([0.1, 0.2])], [np.array([0.4, 0.5])]),
+        lambda: claims.not_testable("gap_localizes_less", "This run has no <ViT>."),
+        lambda: claims.record("uniform_layers", [-0.3, -0.31]),
+    )
+    assert len(cards) == 4
+    for form, text in bundle.items():
+        assert text.count(claims.CLAIMS["uniform_layers"].statement) == 1, form
+        assert "-0.305" in text
+        assert "0.305" not in text.replace("-0.305", "")
+        assert text.count("✗ does not hold") == 2
+        assert text.count("○ not testable") == 1
+    # The scoreboard counts machine-readable records: the list must not bring them a second time.
+    assert all(claims.CLAIM_MIME in card for card in cards)
+    assert set(bundle) == {"text/plain", "text/html", "text/markdown"}
+
+
+def test_a_page_without_claims_says_so(monkeypatch):
+    bundle, _ = listed(monkeypatch)
+    assert all("no claim so far" in text for text in bundle.values())
+
+
 def test_every_claim_is_written_out():
     for name, claim in claims.CLAIMS.items():
         assert claim.id == name

@@ -1,7 +1,8 @@
 """The paper's claims, each as one number that is above zero where the claim holds.
 
 A notebook computes the number once per repeat and calls `record`. That shows a card to the reader and leaves
-the same in the notebook in machine-readable form, from which the scoreboard of the book is made.
+the same in the notebook in machine-readable form, from which the scoreboard of the book is made. At its end
+`on_this_page` lists what has been recorded.
 
 The uncertainty covers the draw of the images: repeats are new draws, and accuracies are compared on ten parts of
 the test images. It does not cover the training of the networks: those are the same ones every time, and a claim
@@ -60,6 +61,10 @@ class Claim:
 
 with (Path(__file__).parent / "claims.toml").open("rb") as _file:
     CLAIMS: dict[str, Claim] = {name: Claim(id=name, **entry) for name, entry in tomllib.load(_file).items()}
+
+
+# The results of this kernel, by claim. A cell that runs again takes the place of what it recorded before.
+_recorded: dict[str, "Result"] = {}
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def record(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: 
         0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
         ✓ holds
     """
-    show(evaluate(claim_id, values, figure_name=figure_name)._repr_mimebundle_())
+    _keep(evaluate(claim_id, values, figure_name=figure_name))
 
 
 def record_difference(
@@ -228,7 +233,39 @@ def not_testable(claim_id: str, why: str, *, figure_name: str | None = None) -> 
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         ○ not testable. This run has no CNN.
     """
-    show(Result(_claim(claim_id), "not testable", why=why, figure_name=figure_name)._repr_mimebundle_())
+    _keep(Result(_claim(claim_id), "not testable", why=why, figure_name=figure_name))
+
+
+def on_this_page() -> None:
+    """Show all claims that this kernel has recorded so far, each with its latest verdict and number.
+
+    It is for the reader: the machine-readable form of each claim stands where it was recorded, and not here again.
+
+    Example:
+        >>> record("uniform_layers", [0.30, 0.32, 0.31])  # doctest: +ELLIPSIS
+        Claim of Figures 1 and B.1: ...
+        >>> print("In this run:"); on_this_page()  # doctest: +ELLIPSIS
+        In this run:
+        ...✓ holds: The layers of a ViT are more uniform than those of a CNN. 0.310 ± 0.025 (95 %, 3 repeats)...
+    """
+    results = list(_recorded.values())
+    if not results:
+        nothing = "This run has recorded no claim so far: run the cells above first."
+        show({"text/plain": nothing, "text/html": f"<p>{nothing}</p>", "text/markdown": nothing})
+        return
+    plain = [f"{_verdict(each)}: {each.claim.statement}{_number_after(each)}" for each in results]
+    markdown = [f"- **{_verdict(each)}**: {each.claim.statement}{_number_after(each)}" for each in results]
+    items = [
+        f"<li><strong>{_verdict(each)}</strong>: {html.escape(each.claim.statement)}{_number_after(each)}</li>"
+        for each in results
+    ]
+    show(
+        {
+            "text/plain": "\n".join(plain),
+            "text/html": "<ul>\n" + "\n".join(items) + "\n</ul>",
+            "text/markdown": "\n".join(markdown),
+        }
+    )
 
 
 def gather(folder: str | Path) -> list[Result]:
@@ -260,6 +297,11 @@ def gather(folder: str | Path) -> list[Result]:
     return sorted(results.values(), key=lambda result: order.get(result.claim.id, len(order)))
 
 
+def _keep(result: Result) -> None:
+    _recorded[result.claim.id] = result
+    show(result._repr_mimebundle_())
+
+
 def _claim(claim_id: str) -> Claim:
     if claim_id not in CLAIMS:
         raise unknown_name("claim", claim_id, CLAIMS)
@@ -272,6 +314,10 @@ def _number(result: Result) -> str:
         return f"{with_uncertainty(result.statistic, None)} (one repeat, uncertainty not known)"
     count = f"{len(result.values)} {result.claim.over}"
     return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {count})"
+
+
+def _number_after(result: Result) -> str:
+    return "" if result.statistic is None else f" {_number(result)}"
 
 
 def _verdict(result: Result) -> str:
