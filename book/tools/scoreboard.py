@@ -60,8 +60,8 @@ _PUBLIC = "Public ImageNet-21k checkpoints stand in for the paper's JFT-300M one
 CAVEATS = {
     "tiny": "The networks of the `tiny` profile have at most 1.6 million parameters and saw only small pictures "
     "of garments. The table says what happens there; the other profiles come nearer to the paper's scale.",
-    "pretrained": "The `pretrained` profile has public networks of under 100 million parameters; self-supervised ViTs "
-    "and CNNs of ImageNet stand in for the paper's JFT-300M ones.",
+    "pretrained": "The `pretrained` profile has public networks of under 100 million parameters; self-supervised "
+    "ViTs and CNNs of ImageNet stand in for the paper's JFT-300M ones.",
     "colab": _PUBLIC,
     "paper": _PUBLIC,
 }
