@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
 
-def fails(answer, error, *said):
+def assert_fails(answer, error, *said):
     """Check the class of the error that a user got, and parts of its message, in order. Gives the message."""
     assert answer.get("error") == error, answer
     place = 0

@@ -195,7 +195,7 @@ def assert_close(case: Case, one: Any, other: Any) -> None:
         torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
-def refuses(accumulator: Accumulator, what: Callable[[], Any], error: type[Exception] = ValueError) -> None:
+def assert_refuses(accumulator: Accumulator, what: Callable[[], Any], error: type[Exception] = ValueError) -> None:
     before = state_of(accumulator)
     with pytest.raises(error):
         what()
@@ -337,7 +337,7 @@ def test_states_of_something_else_are_refused(case):
         *(other.state_dict() for other in of_other_kinds(case)),
     ]
     for other in foreign:
-        refuses(measured, lambda other=other: measured.load_state_dict(other))
+        assert_refuses(measured, lambda other=other: measured.load_state_dict(other))
     with pytest.raises(ValueError, match=rf"not the state of a {type(measured).__name__}: it has \['weight'\]"):
         measured.load_state_dict(foreign[0])
 
@@ -352,7 +352,7 @@ def test_merging_what_does_not_fit_is_refused(case):
     ]
     for other in others:
         before = state_of(other)
-        refuses(measured, lambda other=other: measured.merge(other))
+        assert_refuses(measured, lambda other=other: measured.merge(other))
         assert state_of(other) == before
     for setting in case.other_settings:
         with pytest.raises(ValueError, match="Only what was measured in the same way can be merged"):
@@ -363,10 +363,10 @@ def test_merging_what_does_not_fit_is_refused(case):
 def test_an_update_that_fails_changes_nothing(case):
     measured, empty = case.measured(case.draw(), case.draw()), case.make()
     for draw in case.misfits:
-        refuses(measured, lambda draw=draw: case.add(measured, draw()))
+        assert_refuses(measured, lambda draw=draw: case.add(measured, draw()))
     for draw in case.wrong:
-        refuses(measured, lambda draw=draw: case.add(measured, draw()))
-        refuses(empty, lambda draw=draw: case.add(empty, draw()))
+        assert_refuses(measured, lambda draw=draw: case.add(measured, draw()))
+        assert_refuses(empty, lambda draw=draw: case.add(empty, draw()))
 
 
 @each
@@ -374,7 +374,7 @@ def test_after_a_reset_there_is_nothing(case):
     accumulator = case.measured(case.draw())
     accumulator.reset()
     assert state_of(accumulator) == state_of(case.make())
-    refuses(accumulator, lambda: case.results(accumulator), RuntimeError)
+    assert_refuses(accumulator, lambda: case.results(accumulator), RuntimeError)
     draw = case.misfits[0]()
     case.add(accumulator, draw)
     assert state_of(accumulator) == state_of(case.measured(draw))

@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 from hub_user import weights
-from loopback import fails
+from loopback import assert_fails
 from loopback_hub import LoopbackHub, Repository, git_hash, sha256
 from safetensors.torch import save
 
@@ -159,7 +159,7 @@ def test_weights_for_images_of_another_size(user, content):
         f"(models.load('{NAME}:64px'))"
     )
     assert told["result"] == [[1, 17, 64], [64, 64], sha256(content[1])]
-    fails(
+    assert_fails(
         user(f"models.load('{NAME}', image_size=65)"),
         "ValueError",
         "cannot read 65 x 65",
@@ -179,7 +179,9 @@ def test_a_file_is_hashed_once(user, hub):
 def test_an_old_name_of_timm_is_asked_for_by_todays(user, hub):
     name = "vit_base_patch16_224_in21k"
     answer = user(f"models.load('{name}')")
-    fails(answer, "NotOnTheHub", "Could not get model.safetensors of timm/vit_base_patch16_224.augreg_in21k")
+    assert_fails(
+        answer, "NotOnTheHub", "Could not get model.safetensors of timm/vit_base_patch16_224.augreg_in21k"
+    )
     assert answer["warned"] == [f"timm calls '{name}' 'vit_base_patch16_224.augreg_in21k' today."]
 
 
@@ -264,7 +266,7 @@ def test_a_dropped_connection_is_taken_up(user, hub, content):
 
 def test_a_connection_that_drops_again_and_again(user, hub, content):
     hub.troubles = ["drop 262144"] + ["drop 0"] * 20
-    fails(user(LOAD), "Unreachable", f"model.safetensors of {REPOSITORY}", "call again", f"'{NAME}:random'")
+    assert_fails(user(LOAD), "Unreachable", f"model.safetensors of {REPOSITORY}", "call again", f"'{NAME}:random'")
     hub.troubles = []
     assert user(LOAD)["result"]["weights"] == content[0]
 
@@ -287,12 +289,12 @@ def impatient(user):
 
 def test_a_hub_that_is_silent(impatient, hub):
     hub.repositories[REPOSITORY].answers = [(0, {})]
-    fails(impatient(LOAD), "Unreachable", f"{hub.address} cannot be reached: it is silent")
+    assert_fails(impatient(LOAD), "Unreachable", f"{hub.address} cannot be reached: it is silent")
 
 
 def test_storage_that_falls_silent(impatient, hub):
     hub.troubles = ["stall 262144"] + ["stall 0"] * 20
-    fails(impatient(LOAD), "Unreachable", "cannot be reached", "it is silent")
+    assert_fails(impatient(LOAD), "Unreachable", "cannot be reached", "it is silent")
 
 
 def test_a_busy_hub_is_asked_again(user, hub, content):
@@ -303,7 +305,7 @@ def test_a_busy_hub_is_asked_again(user, hub, content):
 
 def test_a_hub_that_stays_busy(user, hub):
     hub.repositories[REPOSITORY].answers = [(503, {})] * 99
-    fails(
+    assert_fails(
         user(LOAD),
         "Unreachable",
         f"{hub.address} answers 503 (Service Unavailable)",
@@ -314,7 +316,7 @@ def test_a_hub_that_stays_busy(user, hub):
 
 def test_connections_refused(user, hub, content):
     with hub.down():
-        said = fails(user(LOAD), "Unreachable", hub.address, "it refuses the connection", "proxy settings")
+        said = assert_fails(user(LOAD), "Unreachable", hub.address, "it refuses the connection", "proxy settings")
     assert "tiny/vit_7x7" in said
     assert user(LOAD)["result"]["weights"] == content[0]
     with hub.down():
@@ -323,24 +325,26 @@ def test_connections_refused(user, hub, content):
 
 
 def test_without_a_network(user, cut_off, content):
-    fails(cut_off(LOAD), "Unreachable", "http://hub.invalid cannot be reached", "cannot be resolved")
+    assert_fails(cut_off(LOAD), "Unreachable", "http://hub.invalid cannot be reached", "cannot be resolved")
     user(LOAD)
     assert cut_off(LOAD)["result"]["weights"] == content[0]
 
 
 def test_offline_by_the_users_wish(user, offline, hub, home, content):
-    fails(offline(LOAD), "Unreachable", "HF_HUB_OFFLINE is set", "Unset HF_HUB_OFFLINE", "hf download")
+    assert_fails(offline(LOAD), "Unreachable", "HF_HUB_OFFLINE is set", "Unset HF_HUB_OFFLINE", "hf download")
     user(LOAD)
     asked = len(hub.requests)
     assert offline(LOAD)["result"]["weights"] == content[0]
     assert len(hub.requests) == asked
     blob(home, content).write_bytes(content[1][:-1])
-    fails(offline(LOAD), "Damaged", "its copy in the cache", "is damaged", "HF_HUB_OFFLINE is set", "Call again")
+    assert_fails(
+        offline(LOAD), "Damaged", "its copy in the cache", "is damaged", "HF_HUB_OFFLINE is set", "Call again"
+    )
 
 
 def test_a_page_to_log_in_instead_of_the_hub(user, hub):
     hub.repositories[REPOSITORY].answers = [(200, {"Content-Type": "text/html"})]
-    fails(user(LOAD), "Unreachable", f"something else answers at {hub.address}", "log in to this network")
+    assert_fails(user(LOAD), "Unreachable", f"something else answers at {hub.address}", "log in to this network")
 
 
 # Who may have what
@@ -349,23 +353,23 @@ def test_a_page_to_log_in_instead_of_the_hub(user, hub):
 def test_a_gated_repository(user, hub):
     for status in (401, 403):
         hub.repositories[REPOSITORY].answers = [(status, {"X-Error-Code": "GatedRepo"})]
-        fails(user(LOAD), "NotAllowed", "only to those who ask", f"{hub.address}/{REPOSITORY}", "HF_TOKEN")
+        assert_fails(user(LOAD), "NotAllowed", "only to those who ask", f"{hub.address}/{REPOSITORY}", "HF_TOKEN")
 
 
 def test_a_token_that_is_not_valid(user, hub):
     message = {"X-Error-Message": "Invalid credentials in Authorization header"}
     hub.repositories[REPOSITORY].answers = [(401, message)]
-    fails(user(LOAD), "NotAllowed", "does not take your access token", "hf auth login")
+    assert_fails(user(LOAD), "NotAllowed", "does not take your access token", "hf auth login")
 
 
 def test_a_closed_repository(user, hub):
     hub.repositories[REPOSITORY].answers = [(403, {"X-Error-Message": "Access to this resource is disabled."})]
-    fails(user(LOAD), "NotAllowed", "refuses access", f"{hub.address}/{REPOSITORY}")
+    assert_fails(user(LOAD), "NotAllowed", "refuses access", f"{hub.address}/{REPOSITORY}")
 
 
 def test_a_repository_that_is_gone(user, hub):
     hub.repositories.clear()
-    fails(user(LOAD), "NotOnTheHub", "no such repository", "deleted, renamed or made private", REPOSITORY)
+    assert_fails(user(LOAD), "NotOnTheHub", "no such repository", "deleted, renamed or made private", REPOSITORY)
 
 
 def test_a_repository_that_went_after_it_was_fetched(user, hub, content):
@@ -380,12 +384,12 @@ def test_a_repository_that_went_after_it_was_fetched(user, hub, content):
 
 def test_a_revision_and_a_file_that_are_not_there(user, hub):
     call = f"hub.download({REPOSITORY!r}, %r, revision=%r)"
-    fails(user(call % ("model.safetensors", "v9")), "NotOnTheHub", "no revision 'v9'")
-    fails(user(call % ("other.safetensors", "main")), "NotInRepository", "no such file", "/tree/main")
+    assert_fails(user(call % ("model.safetensors", "v9")), "NotOnTheHub", "no revision 'v9'")
+    assert_fails(user(call % ("other.safetensors", "main")), "NotInRepository", "no such file", "/tree/main")
 
 
 def test_a_name_that_timm_does_not_know(user, hub):
-    fails(user("models.load('test_vitt.r160_in1k')"), "UnknownName", "Did you mean 'test_vit.r160_in1k'")
+    assert_fails(user("models.load('test_vitt.r160_in1k')"), "UnknownName", "Did you mean 'test_vit.r160_in1k'")
     assert hub.requests == []
 
 
@@ -394,7 +398,7 @@ def test_a_name_that_timm_does_not_know(user, hub):
 
 def test_flipped_bytes_are_found_and_thrown_away(user, hub, home, content):
     hub.troubles = ["flip", "flip"]
-    said = fails(user(LOAD), "Damaged", "not what the hub announced", "thrown away", "proxy")
+    said = assert_fails(user(LOAD), "Damaged", "not what the hub announced", "thrown away", "proxy")
     assert sha256(content[1]) in said
     assert list(blob(home, content).parent.iterdir()) == []
     assert user(LOAD)["result"]["weights"] == content[0]
@@ -416,16 +420,16 @@ def test_a_file_damaged_in_the_cache_is_fetched_again(user, hub, home, content):
     damaged[-1] ^= 1
     blob(home, content).write_bytes(damaged)
     with hub.down():
-        fails(user(LOAD), "Damaged", "its copy in the cache", "is damaged", "refuses the connection")
+        assert_fails(user(LOAD), "Damaged", "its copy in the cache", "is damaged", "refuses the connection")
     assert user(LOAD)["result"]["weights"] == content[0]
     assert len(hub.transfers) == 2
 
 
 def test_a_hash_that_would_be_a_path(user, hub, home):
     hub.repositories[REPOSITORY].headers = {"X-Linked-ETag": '"../../../escaped"'}
-    fails(user(LOAD), "Unreachable", "something else answers")
+    assert_fails(user(LOAD), "Unreachable", "something else answers")
     hub.repositories[REPOSITORY].headers = {"X-Repo-Commit": "../../escaped"}
-    fails(user(LOAD), "Unreachable", "something else answers")
+    assert_fails(user(LOAD), "Unreachable", "something else answers")
     assert not list(home.rglob("*escaped*"))
 
 
@@ -437,7 +441,7 @@ class Bomb:
 def test_no_pickle_is_fetched_or_opened(user, hub, home):
     bomb = pickle.dumps([Bomb(), bytes(20_000)])
     hub.repositories[REPOSITORY].files = {"pytorch_model.bin": bomb}
-    fails(
+    assert_fails(
         user(LOAD),
         "NotAsSafetensors",
         "has no model.safetensors",
@@ -447,19 +451,21 @@ def test_no_pickle_is_fetched_or_opened(user, hub, home):
     )
     assert not any(path.endswith(".bin") for _, path, _ in hub.requests)
     hub.repositories[REPOSITORY].files = {"model.safetensors": bomb}
-    fails(user(LOAD), "ValueError", "is not a safetensors file")
+    assert_fails(user(LOAD), "ValueError", "is not a safetensors file")
     assert not Path("a-pickle-was-opened").exists()
 
 
 def test_weights_that_timm_knows_only_by_an_address(user, hub):
-    fails(user("models.load('gcvit_tiny.in1k')"), "RuntimeError", "only at https://", "If you trust their authors")
+    assert_fails(
+        user("models.load('gcvit_tiny.in1k')"), "RuntimeError", "only at https://", "If you trust their authors"
+    )
     assert hub.requests == []
 
 
 def test_weights_of_another_architecture(user, hub):
     other = timm.create_model("test_resnet")
     hub.repositories[REPOSITORY].files["model.safetensors"] = save(other.state_dict())
-    said = fails(
+    said = assert_fails(
         user(LOAD), "ValueError", f"at {COMMIT}", "do not fit 'test_vit.r160_in1k'", "pip install -U timm"
     )
     assert len(said) < 1_000
@@ -471,7 +477,7 @@ def test_weights_of_another_architecture(user, hub):
 def test_a_quota_that_is_used_up(user, hub, content):
     limit = "__import__('resource').setrlimit(1, (%d, -1))"  # RLIMIT_FSIZE
     user(limit % 200_000)
-    fails(user(LOAD), "DiskFull", "no room for it in the cache", "File too large", "HF_HOME", "call again")
+    assert_fails(user(LOAD), "DiskFull", "no room for it in the cache", "File too large", "HF_HOME", "call again")
     user(limit % -1)
     assert user(LOAD)["result"]["weights"] == content[0]
 
@@ -479,7 +485,7 @@ def test_a_quota_that_is_used_up(user, hub, content):
 def test_a_cache_that_cannot_be_written(user, offline, cut_off, home, content):
     (home / "hub").mkdir()
     (home / "hub").chmod(0o555)
-    fails(user(LOAD), "CacheNotWritable", "Permission denied", "Set HF_HOME")
+    assert_fails(user(LOAD), "CacheNotWritable", "Permission denied", "Set HF_HOME")
     (home / "hub").chmod(0o755)
     assert "result" in user(LOAD)
     for path in (home, *home.rglob("*/")):

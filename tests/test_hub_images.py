@@ -17,7 +17,7 @@ import datasets
 import numpy as np
 import pytest
 import yaml
-from loopback import fails
+from loopback import assert_fails
 from loopback_datasets import COMMIT, LoopbackDatasets, Repository
 from PIL import Image
 
@@ -213,7 +213,7 @@ def test_the_same_seed_gives_the_same_images_without_a_network(user, offer, serv
     with server.down():
         assert user(name, enough=20, seed=4) == first
         assert user(name, enough=20, seed=5) == other
-        fails(user(name, enough=ALL), "Unreachable", "Could not get", name.split("/")[1], "call again")
+        assert_fails(user(name, enough=ALL), "Unreachable", "Could not get", name.split("/")[1], "call again")
 
 
 def test_more_images_cost_only_what_is_missing(user, offer, server):
@@ -246,8 +246,10 @@ def test_splits_and_configurations(user, offer):
     assert set(user(f"{name}/test")["labels"]) == {1}
     assert len(user(f"{name}/large/train")["images"]) == 9
     assert len(user(f"{name}@{COMMIT}/small/train")["images"]) == 6
-    fails(user(f"{name}/large/test"), "UnknownName", "Unknown split", "'test'", "'train'")
-    fails(user(f"{name}/lage/train"), "UnknownName", "Unknown configuration", "'lage'. Did you mean 'large'")
+    assert_fails(user(f"{name}/large/test"), "UnknownName", "Unknown split", "'test'", "'train'")
+    assert_fails(
+        user(f"{name}/lage/train"), "UnknownName", "Unknown configuration", "'lage'. Did you mean 'large'"
+    )
 
 
 def test_a_folder_of_files_on_the_hub(user, offer):
@@ -284,45 +286,49 @@ def test_what_is_no_name_of_a_set(name):
 
 def test_what_is_not_on_the_hub(user, offer):
     name = offer()
-    fails(user("hub:owner/nothing"), "NotOnTheHub", "data set owner/nothing", "that you may see", "hf auth login")
-    fails(user(f"{name}@v2"), "NotOnTheHub", "no revision 'v2'")
-    fails(user(f"{name}/tset"), "UnknownName", "Unknown split", "'tset'. Did you mean 'test'?")
-    fails(user(f"{name}/160px/test"), "UnknownName", "Unknown configuration", "'160px'. Known: 'default'")
+    assert_fails(
+        user("hub:owner/nothing"), "NotOnTheHub", "data set owner/nothing", "that you may see", "hf auth login"
+    )
+    assert_fails(user(f"{name}@v2"), "NotOnTheHub", "no revision 'v2'")
+    assert_fails(user(f"{name}/tset"), "UnknownName", "Unknown split", "'tset'. Did you mean 'test'?")
+    assert_fails(user(f"{name}/160px/test"), "UnknownName", "Unknown configuration", "'160px'. Known: 'default'")
 
 
 def test_several_configurations_or_splits_have_to_be_named(user, offer):
     files = {"a.parquet": parquet(rows(6)), "b.parquet": parquet(rows(6))}
     configs = [{"config_name": name, "data_files": f"{name}.parquet"} for name in "ab"]
     name = offer({"README.md": card(configs), **files})
-    fails(user(name), "ValueError", "several configurations: 'a', 'b'", f"'{name}/a/SPLIT'")
+    assert_fails(user(name), "ValueError", "several configurations: 'a', 'b'", f"'{name}/a/SPLIT'")
     splits = [{"split": "left", "path": "a.parquet"}, {"split": "right", "path": "b.parquet"}]
     name = offer({"README.md": card([{"config_name": "default", "data_files": splits}]), **files})
-    fails(user(name), "ValueError", "splits 'left', 'right'", f"'{name}/left'")
+    assert_fails(user(name), "ValueError", "splits 'left', 'right'", f"'{name}/left'")
 
 
 def test_a_gated_set(user, offer):
-    fails(user(offer(gated=True)), "NotAllowed", "give access only to", "Ask on", "hf auth login", "fashion-mnist")
+    assert_fails(
+        user(offer(gated=True)), "NotAllowed", "give access only to", "Ask on", "hf auth login", "fashion-mnist"
+    )
 
 
 def test_no_code_of_a_set_runs(user, server, home):
     """A script, of the name under which datasets ran it before version 4."""
     trap = home / "trap"
     server.repositories["owner/scripted"] = Repository({"scripted.py": f"open({str(trap)!r}, 'w')".encode()})
-    fails(user("hub:owner/scripted"), "ValueError", "by a script of its authors, and seelike runs no code")
+    assert_fails(user("hub:owner/scripted"), "ValueError", "by a script of its authors, and seelike runs no code")
     assert not trap.exists()
 
 
 def test_a_set_without_images_lists_its_columns(user, offer):
     columns = {"text": ["a", "b"], "size": [1, 2]}
     name = offer({split_file(): parquet(columns, text=datasets.Value("string"), size=datasets.Value("int64"))})
-    fails(user(name), "ValueError", "no column that is plainly its images", "text (string), size (int64)")
+    assert_fails(user(name), "ValueError", "no column that is plainly its images", "text (string), size (int64)")
 
 
 def test_several_columns_of_images_or_classes(user, offer):
     images = rows(6)["image"]
     both = {"before": images, "after": images}
     name = offer({split_file(): parquet(both, before=IMAGE, after=IMAGE)})
-    fails(user(name), "ValueError", "which one is called 'image'", "before (Image)")
+    assert_fails(user(name), "ValueError", "which one is called 'image'", "before (Image)")
     columns = {"image": images, "fine": [0, 1, 2] * 2, "coarse": [0] * 6}
     given = user(offer({split_file(): parquet(columns, fine=LABEL, coarse=LABEL)}))
     assert given["labels"] == [0, 1, 2] * 2
@@ -357,7 +363,7 @@ def test_nothing_outside_of_the_set_is_opened(user, offer, tmp_path, path):
     repository = f"owner/set-{next(number) + 1}"
     where = path.format(secret=secret, set=repository, commit=COMMIT)
     name = offer({split_file(): parquet({"image": [{"bytes": None, "path": where}], "label": [0]})})
-    fails(user(name), "ValueError", "has no image but the path", "which is not opened")
+    assert_fails(user(name), "ValueError", "has no image but the path", "which is not opened")
 
 
 def test_names_in_a_set_name_no_files_here(user, offer, home):
@@ -374,14 +380,14 @@ def test_names_in_a_set_name_no_files_here(user, offer, home):
 
 def test_a_damaged_file(user, offer):
     content = parquet()
-    fails(user(offer({split_file(): content[:-8]})), "ValueError", "is damaged, or of a form")
+    assert_fails(user(offer({split_file(): content[:-8]})), "ValueError", "is damaged, or of a form")
 
 
 def test_a_broken_connection_loses_nothing(user, offer, server):
     name = offer(large_files(3))
     few, first = user(name, enough=ALL), with_images(server)
     server.trouble = lambda answer: "drop" if server.fetched[answer][2] > 100_000 else None
-    fails(user(name, enough=3 * ALL), "Unreachable", "Could not get", "Pieces that have arrived are kept")
+    assert_fails(user(name, enough=3 * ALL), "Unreachable", "Could not get", "Pieces that have arrived are kept")
     server.trouble = None
     server.fetched.clear()
     given = user(name, enough=3 * ALL)
@@ -421,7 +427,7 @@ def test_two_processes_at_once(user, offer, start_user):
 def test_a_full_disk(user, offer):
     name = offer()
     user(name, enough=10)
-    fails(
+    assert_fails(
         user(name, enough=ALL, longest_file=100), "OSError", "no room on the disk", "HF_HOME", "not fetched twice"
     )
     assert len(user(name, enough=ALL)["images"]) == ALL
@@ -432,7 +438,7 @@ def test_offline_by_the_users_wish(user, offer, start_user):
     given = user(name, enough=20)
     offline = start_user(HF_HUB_OFFLINE="1")
     assert offline(name, enough=20) == given
-    fails(offline(other), "Unreachable", "Could not get", "HF_HUB_OFFLINE is set")
+    assert_fails(offline(other), "Unreachable", "Could not get", "HF_HUB_OFFLINE is set")
 
 
 def test_without_the_library_datasets(monkeypatch, tmp_path):

@@ -170,7 +170,7 @@ def loaded(folder, content, name="a.png"):
         return np.array(images[0])
 
 
-def left_out(folder, content, reason, name="a.png"):
+def assert_left_out(folder, content, reason, name="a.png"):
     (folder / "sound.png").write_bytes(png(noise(3, 4, 3)))
     (folder / name).write_bytes(content)
     with pytest.warns(UserWarning, match=f"1 of 2 image files .*{reason}"):
@@ -439,18 +439,18 @@ def test_odd_exif_of_avif_does_no_harm(tmp_path, orientation):
 def test_damaged_pixels_of_png_are_left_out(tmp_path):
     content = bytearray(png(noise(30, 30, 3)))
     content[content.index(b"IDAT") + int(RNG.integers(10, 2000))] ^= 1 << int(RNG.integers(8))
-    left_out(tmp_path, bytes(content), "the checksum of its IDAT is wrong")
+    assert_left_out(tmp_path, bytes(content), "the checksum of its IDAT is wrong")
 
 
 def test_png_with_right_checksums_and_too_few_pixels_is_left_out(tmp_path):
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 60, 8, 2, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(bytes(500)))
-    left_out(tmp_path, b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b""), "truncated")
+    assert_left_out(tmp_path, b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b""), "truncated")
 
 
 def test_png_without_pixels_is_left_out(tmp_path):
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 60, 8, 2, 0, 0, 0))
-    left_out(tmp_path, b"\x89PNG\r\n\x1a\n" + head + chunk(b"IEND", b""), "cannot load this image")
+    assert_left_out(tmp_path, b"\x89PNG\r\n\x1a\n" + head + chunk(b"IEND", b""), "cannot load this image")
 
 
 def test_png_of_another_standard_is_left_out(tmp_path):
@@ -458,7 +458,7 @@ def test_png_of_another_standard_is_left_out(tmp_path):
     content = png(noise(5, 5, 3)).replace(
         b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", b"\x30\0\x20\6")
     )
-    left_out(tmp_path, content, "it has a chunk CgBI")
+    assert_left_out(tmp_path, content, "it has a chunk CgBI")
 
 
 def test_png_with_an_unusable_transparency_is_opaque(tmp_path):
@@ -474,7 +474,7 @@ def test_jpeg_with_broken_tables_is_left_out(tmp_path):
     content = bytearray(jpeg(noise(40, 40, 3)))
     place = content.index(b"\xff\xc4")  # the table of Huffman's code: a number of words for each length
     content[place + 5 : place + 21] = b"\xff" * 16
-    left_out(tmp_path, bytes(content), "a.jpg", name="a.jpg")
+    assert_left_out(tmp_path, bytes(content), "a.jpg", name="a.jpg")
 
 
 def test_progressive_jpeg_with_a_broken_scan_is_left_out(tmp_path):
@@ -484,7 +484,7 @@ def test_progressive_jpeg_with_a_broken_scan_is_left_out(tmp_path):
     # The second scan sends coefficients 63 to 1.
     second = bytearray(parts[2])
     second[5:7] = b"\x3f\x01"
-    left_out(tmp_path, b"\xff\xda".join([*parts[:2], bytes(second), *parts[3:]]), "a.jpg", name="a.jpg")
+    assert_left_out(tmp_path, b"\xff\xda".join([*parts[:2], bytes(second), *parts[3:]]), "a.jpg", name="a.jpg")
 
 
 def some_file(kind):
@@ -723,7 +723,7 @@ def test_a_folder_may_be_named_like_an_image(tmp_path):
 
 
 def test_empty_files_are_called_so(tmp_path):
-    left_out(tmp_path, b"", r"\(empty\)")
+    assert_left_out(tmp_path, b"", r"\(empty\)")
 
 
 @pytest.mark.parametrize(
@@ -732,20 +732,20 @@ def test_empty_files_are_called_so(tmp_path):
     ids=["EPS", "web", "0"],
 )
 def test_what_only_has_the_name_of_an_image_is_left_out(tmp_path, content):
-    left_out(tmp_path, content, "no image of a kind that is read, whatever its name says", name="a.jpg")
+    assert_left_out(tmp_path, content, "no image of a kind that is read, whatever its name says", name="a.jpg")
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0)])
 def test_images_without_extent_are_left_out(tmp_path, size):
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
     pixels = chunk(b"IDAT", zlib.compress(b""))
-    left_out(tmp_path, b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b""), r"a\.png")
+    assert_left_out(tmp_path, b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b""), r"a\.png")
 
 
 def test_images_larger_than_pillow_takes_are_left_out(tmp_path, monkeypatch):
     content = jpeg(noise(60, 60, 3))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    left_out(tmp_path, content, "3600 pixels. exceeds limit", name="a.jpg")
+    assert_left_out(tmp_path, content, "3600 pixels. exceeds limit", name="a.jpg")
 
 
 def test_files_that_may_not_be_read_are_left_out(tmp_path, monkeypatch):
@@ -775,7 +775,7 @@ def test_of_an_animation_the_first_frame_is_shown(tmp_path, kind, apart):
 
 
 def test_a_jpeg_without_its_end_is_left_out(tmp_path):
-    left_out(tmp_path, jpeg(noise(40, 40, 3))[:-150], "truncated", name="a.jpg")
+    assert_left_out(tmp_path, jpeg(noise(40, 40, 3))[:-150], "truncated", name="a.jpg")
 
 
 def test_bytes_behind_the_end_of_an_image_do_no_harm(tmp_path):

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import seelike
+from seelike.profiles import PAGES_WITH_PROBES
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -232,3 +233,11 @@ def test_every_module_of_the_library_has_its_page():
     pages = {path.stem.removeprefix("reference_") for path in (ROOT / "book").glob("reference_*.md")}
     assert pages == modules
     assert "- glob: book/reference_*\n" in (ROOT / "_toc.yml").read_text()
+
+
+@each_notebook
+def test_a_page_that_probes_is_listed_and_no_other(notebook):
+    """Only for those are the images of probes fetched."""
+    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    code = [cell.source for cell in cells if "parameters" not in cell.metadata.get("tags", [])]
+    assert any("run.probe_images" in source for source in code) == (notebook.stem in PAGES_WITH_PROBES)

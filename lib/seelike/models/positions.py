@@ -214,6 +214,7 @@ def _moved(name: str, args: Sequence[Any], options: dict[str, Any], codes_of: An
     if name in ("reflection_pad2d", "replication_pad2d", "pixel_shuffle", "pixel_unshuffle", "im2col"):
         given[0] = given[0].double()  # exact for integers of this size
         return [operation(*given).long()]
+    # torch does not have every operation for whole numbers, as codes are. Where it has not, places are not known.
     try:
         made = operation(*given, **named)
     except (RuntimeError, TypeError, IndexError, NotImplementedError):
