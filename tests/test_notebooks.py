@@ -9,6 +9,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
@@ -165,6 +166,8 @@ def shell():
     config = Config({"HistoryManager": {"enabled": False}})
     yield InteractiveShell.instance(config=config)
     InteractiveShell.clear_instance()
+    # A kernel's figures end with it.
+    plt.close("all")
 
 
 def run_here(shell, stem, **parameters):
