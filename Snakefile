@@ -9,8 +9,9 @@ PROFILE = config.get("profile", "tiny")
 PARAMETERS = config.get("parameters") or ""
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 EXECUTED = expand("build/executed/{profile}/{notebook}.ipynb", profile=PROFILE, notebook=NOTEBOOKS)
-# Pages that also run with random weights, as a control of their claims: "04_representation_structure" and the like.
-UNTRAINED = []
+# Pages that also run with random weights, as a control of their claims.
+CONTROLLED = ("04_representation_structure", "05_local_global", "06_skip_connections", "07_spatial_localization")
+UNTRAINED = [notebook for notebook in NOTEBOOKS if notebook in CONTROLLED]
 CONTROLS = expand("build/executed/{profile}/untrained/{notebook}.ipynb", profile=PROFILE, notebook=UNTRAINED)
 # Pages that are about the tiny networks: a larger profile has nothing to add.
 TINY_ALONE = {"tiny_networks"}
@@ -52,7 +53,8 @@ def options(*more):
     return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in parameters(*more))
 
 
-RANDOM = ("weights", "random")
+# Three draws of images do for an interval.
+RANDOM = [("weights", "random"), ("repeats", "3")]
 
 
 wildcard_constraints:
@@ -90,7 +92,7 @@ if RUN:
 
     use rule notebook as untrained with:
         output: "build/executed/" + PROFILE + "/untrained/{notebook}.ipynb"
-        params: options=options(RANDOM)
+        params: options=options(*RANDOM)
 
 elif not {"sweep", "results"} & set(config) and (missing := [path for path in EXECUTED + CONTROLS if not Path(path).exists()]):
     raise WorkflowError(
@@ -157,7 +159,7 @@ if "results" in config:
         # By content: times of change tell nothing after a clone.
         TO_MAKE = kept_results.wanted(
             [asked(notebook) for notebook in NOTEBOOKS if notebook not in TINY_ALONE]
-            + [asked(notebook, RANDOM) for notebook in UNTRAINED]
+            + [asked(notebook, *RANDOM) for notebook in UNTRAINED]
         )
     except ValueError as error:
         raise WorkflowError(str(error)) from None
@@ -178,7 +180,7 @@ if "results" in config:
     use rule result as untrained_result with:
         input: []
         output: touch("build/taken/" + PROFILE + "/untrained/{notebook}")
-        params: options=options(RANDOM)
+        params: options=options(*RANDOM)
 
 
 # A sweep: notebooks x models x seeds, as a file such as sweep.yaml lists them.

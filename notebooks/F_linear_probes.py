@@ -221,7 +221,7 @@ claims.record_difference(
 # %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens, mean over tokens, for a ViT with CLS token, one with GAP, and CNNs (the paper's Figure F.3). Bands are 95 % intervals.", "name": "fig-tokens-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes on single tokens against relative depth. The claim below compares the last block of GAP and CLS."}}
 gap_pairs = run.own_groups("cls_and_gap")
 of_gap = [name for pair in gap_pairs for name in pair]
-compared = [*of_gap, *run.cnns] or run.names
+compared = [*dict.fromkeys([*run.vits[:1], *of_gap, *run.cnns])] or run.names
 single = probes(compared, "each")
 shown = panels(single, compared)
 plots.depth_panels(
@@ -245,6 +245,46 @@ claims.record_difference(
     figure_name="fig-tokens-elsewhere",
     compares="single tokens of a ViT with GAP and of one with CLS token, on other images",
 )
+
+# %% [markdown]
+# ## A hundred times the images
+#
+# A probe that fails may lack images: one token has hundreds of features, and ten images of each class are few. So here are probes of the first
+# ViT and the first CNN, on a thousand images of each class where the set has twice as many, else on half of what it has.
+#
+# **Predict.** Which lines will rise most, those of single tokens or those of the mean? Low in the network, or high?
+
+# %%
+from seelike.sections.linear_probes import accuracy_on_many
+
+kinds = {
+    "each": "single tokens",
+    "first": "first token",
+    "mean": "mean of the tokens",
+}
+many = seelike.where_possible(
+    [*run.vits[:1], *run.cnns[:1]] or run.names[:1],
+    lambda name: accuracy_on_many(
+        run.models[name], run.probe_images, tokens=[*kinds], seed=run.seed
+    ),
+)
+
+# %% [markdown]
+# Beside them those on ten images of each class, from above.
+
+# %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens (mean over tokens), on the first token and on the mean of all, trained on ten and on many images of each class. Bands are 95 % intervals: over draws of images for ten, over test images for many.", "name": "fig-many-images"}, "image": {"alt": "A panel for each kind of token, with a line for each network trained on many images of each class, and where it was measured above on ten: accuracy against relative depth."}}
+on_ten = {
+    "each": single.get(run.probe_images.name, {}),
+    "mean": accuracy.get(run.probe_images.name, {}),
+}
+shown = {}
+for kind, title in kinds.items():
+    panel = shown.setdefault(title, {})
+    for name, lines in many.items():
+        if name in on_ten.get(kind, {}):
+            panel[f"{name}, ten"] = plots.over_depth(on_ten[kind][name])
+        panel[f"{name}, many"] = lines[kind]
+plots.depth_panels(shown, y_label="accuracy") if many else run.say_missing()
 
 # %% [markdown]
 # ## Look around

@@ -167,6 +167,11 @@ def test_weights_for_images_of_another_size(user, content):
     )
 
 
+def test_a_mirror_without_commits_names_none(user, hub, content):
+    hub.repositories[REPOSITORY] = Repository({"model.safetensors": content[1]}, commit="0" * 40)
+    assert user(LOAD)["result"]["source"]["revision"] is None
+
+
 def test_a_file_is_hashed_once(user, hub):
     """When it arrives, and when it comes from the cache."""
     count = f"""(lambda seen, real: (

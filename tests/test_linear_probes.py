@@ -2,11 +2,19 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from seelike import data
 from seelike.models import load
 from seelike.probes import probe_layers
-from seelike.sections.linear_probes import HELD_OUT, accuracy_by_block, training_and_test_images, why_no_probes
+from seelike.sections.linear_probes import (
+    HELD_OUT,
+    accuracy_by_block,
+    accuracy_on_many,
+    spread_blocks,
+    training_and_test_images,
+    why_no_probes,
+)
 
 
 def test_training_and_test_images_are_apart_and_the_same_every_time():
@@ -59,6 +67,29 @@ def test_accuracies_are_those_of_the_probes_of_each_draw():
             each = [probe.average for probe in probes if probe.tokens == "each"]
             assert found[name]["first"][repeat].tolist() == first
             assert found[name]["each"][repeat].tolist() == each
+
+
+def test_many_images_are_half_of_the_smallest_class_and_the_rest_is_for_testing():
+    images, model = of_each_class(40, 21, *[30] * 8), load("tiny/vit_7x7")
+    found = accuracy_on_many(model, images, tokens=["first", "each"], seed=3, number_of_blocks=4)
+    training, test = training_and_test_images(images, per_class=10, number_of_test_images=1000, seed=3)
+    assert len(test) == len(images) - 100
+    blocks = [block for block, _ in spread_blocks(model, 4)]
+    probes = probe_layers(
+        model, training, test, tokens=["first", "each"], layers=[b.name for b in blocks], held_out=HELD_OUT
+    )
+    for kind, (depth, accuracy, half_width) in found.items():
+        of_kind = [probe for probe in probes if probe.tokens == kind]
+        assert depth.tolist() == [0, 2 / 7, 5 / 7, 1]
+        assert accuracy.tolist() == [probe.average for probe in of_kind]
+        errors = np.array([probe.average_standard_error for probe in of_kind])
+        np.testing.assert_allclose(half_width, scipy.stats.t.ppf(0.975, len(test) - 1) * errors)
+
+
+def test_blocks_are_spread_from_the_first_to_the_last():
+    model = load("tiny/vit_7x7")
+    assert [block.name for block, _ in spread_blocks(model, 99)] == [f"block {i}" for i in range(1, 9)]
+    assert [depth for _, depth in spread_blocks(model, 2)] == [0, 1]
 
 
 def test_without_classes_nothing_is_probed(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -406,7 +407,7 @@ def test_every_network_of_the_profiles_is_known(name, page):
     timm_names = set(timm.list_pretrained())
     profile = profiles.profile_of(name, page)
     for network in profile.networks:
-        assert network.removesuffix(":224px") in timm_names or network.removeprefix("tiny/") in TINY
+        assert re.sub(r":\d+px$", "", network) in timm_names or network.removeprefix("tiny/") in TINY
     assert profile.number_of_images % profile.batch_size == 0
     for groups in profile.groups.values():
         assert groups, "the tiny networks have every role"
@@ -495,7 +496,7 @@ def gone(monkeypatch, shown):
     errors, load = {}, notebook.models.load
 
     def from_the_hub(name, device="cpu"):
-        error = errors.get(name.removesuffix(":random"))
+        error = errors.get(name)
         if error is not None:
             error.happened = "it is not there."
             raise error
@@ -569,6 +570,13 @@ def test_random_weights_are_those_of_the_same_networks(monkeypatch, shown):
     assert shown[0][notebook.RUN_MIME]["weights_given"] == "random"
     with pytest.raises(UnknownName, match=r"'rndom'.*'random'"):
         start({"weights": "rndom"})
+
+
+def test_a_control_has_the_networks_that_the_trained_run_could_have(gone, folder):
+    first, second = profiles.profile_of("pretrained").lists["vits"]
+    gone[second] = hub.NotOnTheHub("...")
+    run = start(pretrained(folder, weights="random"), "05_local_global")
+    assert run.vits == [first]
 
 
 def test_probes_have_images_of_their_own_where_they_are_named(shown, folder):

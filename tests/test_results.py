@@ -401,14 +401,17 @@ def test_the_discussion_sees_the_results_of_the_others_also_of_those_run_elsewhe
 def test_make_results_runs_the_controls_with_random_weights(tmp_path):
     project = make_project(tmp_path)
     snakefile = project / "Snakefile"
-    snakefile.write_text(snakefile.read_text().replace("UNTRAINED = []", 'UNTRAINED = ["03_background"]'))
+    snakefile.write_text(snakefile.read_text().replace("CONTROLLED = (", 'CONTROLLED = ("03_background", '))
     notebook = write_notebook(project / "notebooks" / "03_background.ipynb", RUN, CLAIM)
-    notebook.write_text(notebook.read_text().replace("device = None", "device = None\\nweights = None"))
+    notebook.write_text(
+        notebook.read_text().replace("device = None", "device = None\\nweights = None\\nrepeats = None")
+    )
     make_results(project)
     control = project / "results" / "colab" / "untrained" / "03_background.ipynb"
     assert executed.read(control).metadata.papermill.parameters == {
         "profile": "colab",
         "weights": "random",
+        "repeats": 3,
     }
 
 

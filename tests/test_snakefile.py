@@ -165,7 +165,7 @@ def test_results_of_larger_networks_are_shown_with_the_tiny_ones_and_alone_they_
 
 def test_controls_run_with_random_weights_and_are_staged(project):
     snakefile = project / "Snakefile"
-    snakefile.write_text(snakefile.read_text().replace("UNTRAINED = []", 'UNTRAINED = ["03_a"]'))
+    snakefile.write_text(snakefile.read_text().replace("CONTROLLED = (", 'CONTROLLED = ("03_a", '))
     _, ran = snakemake(project)
     assert "notebooks/03_a.ipynb -p profile tiny -p weights random" in ran
     assert "stage build/executed/tiny/untrained/03_a.ipynb" in ran

@@ -295,7 +295,9 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     if chosen:
         loaded = load(list(dict.fromkeys(name for group in chosen for name in group)))
     else:
-        profile, loaded, left_out, stand_in = _load_what_can_be_had(profile, page, load)
+        profile, loaded, left_out, stand_in = _load_what_can_be_had(
+            profile, page, load, given["weights"] is not None
+        )
         if stand_in:
             sets = _take_images({**given, "images": None, "probe_images": None}, profile, page, True, seed)
     names = list(loaded)
@@ -410,7 +412,7 @@ def _load(names: Sequence[str], *, device: str, precision: str, weights: str | N
 
 
 def _load_what_can_be_had(
-    profile: Profile, page: str | None, load: Callable[[list[str]], dict[str, nn.Module]]
+    profile: Profile, page: str | None, load: Callable[[list[str]], dict[str, nn.Module]], is_control: bool
 ) -> tuple[Profile, dict[str, nn.Module], dict[str, hub.HubError], bool]:
     """Load the networks of a profile.
 
@@ -421,6 +423,9 @@ def _load_what_can_be_had(
     found, left_out = dict[str, nn.Module](), dict[str, hub.HubError]()
     for name in profile.networks:
         try:
+            if is_control:
+                # It has the networks of the run that it stands beside: those whose weights can be had.
+                models.load(name)
             found |= load([name])
         except (hub.NotOnTheHub, hub.NotAllowed, hub.Unreachable) as error:
             left_out[name] = error

@@ -79,7 +79,9 @@ def load_pretrained(name: str, image_size: Size | None = None) -> nn.Module:
         ) from error
     if image_size is not None:
         model = resized(model, image_size, partial(filled, name, found.path))
-    note_source(model, WeightsSource(found.file, found.sha256, found.repository, found.revision))
+    # A mirror that is no git repository names zeros, as git does where there is no commit.
+    commit = found.revision if found.revision.strip("0") else None
+    note_source(model, WeightsSource(found.file, found.sha256, found.repository, commit))
     return model
 
 

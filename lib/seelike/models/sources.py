@@ -14,7 +14,7 @@ class WeightsSource:
         file: Its path; for a repository of the Hugging Face hub, its name there.
         sha256: Hash of its content.
         repository: The repository of the hub, None for other files.
-        revision: The commit of that repository.
+        revision: The commit of that repository; None where a mirror of the hub names none.
 
     Example:
         >>> print(WeightsSource("weights.safetensors", sha256="0f" * 32))
@@ -28,7 +28,8 @@ class WeightsSource:
 
     def __str__(self) -> str:
         """Name it in short, with the first digits of commit and hash."""
-        where = f"{self.repository} at {(self.revision or '')[:12]}" if self.repository else self.file
+        at = f" at {self.revision[:12]}" if self.revision else ""
+        where = f"{self.repository}{at}" if self.repository else self.file
         return f"{where} (sha256 {self.sha256[:12]})"
 
 

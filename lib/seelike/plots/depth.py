@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -60,6 +61,26 @@ def over_depth(
     """
     mean, half_width = mean_and_uncertainty(values)
     return np.linspace(0, 1, values.shape[1]), mean, half_width
+
+
+def label_plainly(axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis with 20, not 2 x 10^1; and besides whole powers of ten 2 and 5 where these are few.
+
+    Args:
+        axis: The axis.
+        low: Where it begins.
+        high: Where it ends.
+
+    Example:
+        >>> axes = Figure().subplots()
+        >>> axes.set_yscale("log")
+        >>> label_plainly(axes.yaxis, 0.4, 30)
+        >>> axes.yaxis.get_major_formatter()(0.5)
+        '0.5'
+    """
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "linear") -> Figure:
@@ -127,11 +148,7 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
         axes.set_title(title, parse_math=False)  # a folder's name may have dollar signs
         if y_scale == "log" and np.isfinite(axes.dataLim.intervaly).all() and axes.dataLim.intervaly[1] > 0:
             axes.set_yscale("log")
-            # 20, not 2 x 10^1; and besides whole powers of ten 2 and 5 where these are few.
-            low, high = axes.get_ylim()
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            label_plainly(axes.yaxis, *axes.get_ylim())
     all_axes[-1].set_xlabel("relative depth (0: first layer, 1: last)")
     if len(names) > 1:
         entries = {

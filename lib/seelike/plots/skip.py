@@ -7,6 +7,8 @@ from jaxtyping import Float
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from seelike.plots.depth import label_plainly
+
 _MOST_TICKS = 8
 
 
@@ -52,7 +54,8 @@ def skip_ratio_maps(
         labels[0] = "CLS"
     all_axes[0].set_yticks(*_ticks(labels))
     all_axes[0].set_ylabel("token")
-    figure.colorbar(image, ax=list(all_axes), label=label, fraction=0.06, aspect=30)
+    bar = figure.colorbar(image, ax=list(all_axes), label=label, fraction=0.06, aspect=30)
+    label_plainly(bar.ax.yaxis, *bar.ax.get_ylim())
     return figure
 
 
