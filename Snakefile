@@ -53,8 +53,9 @@ def options(*more):
     return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in parameters(*more))
 
 
-# Three draws of images do for an interval.
-RANDOM = [("weights", "random"), ("repeats", "3")]
+# Of a control, three draws of one minibatch each do for an interval.
+ONE_MINIBATCH = {"tiny": "128", "pretrained": "100", "colab": "256", "paper": "1024"}
+RANDOM = [("weights", "random"), ("repeats", "3"), ("number_of_images", ONE_MINIBATCH.get(PROFILE, "128"))]
 
 
 wildcard_constraints:

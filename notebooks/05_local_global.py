@@ -217,6 +217,8 @@ of_both = HeadComparison(2, a_layer, hsics).between([[0, 1]])
 print(f"from the HSICs of single heads {of_both.item():.6f}")
 
 # %% [markdown]
+# Two networks look at each image here, so each repeat takes half as many.
+#
 # **Predict.** Which subset is most like the CNN, and does likeness fall with distance?
 
 
@@ -231,7 +233,7 @@ def with_low_layers(name):
         layers=[layer for layer in layers(cnn) if layer.depth < 1 / 3],
         batch_size=run.batch_size,
         repeats=run.repeats,
-        number_of_images=run.number_of_images,
+        number_of_images=max(run.batch_size, run.number_of_images // 2),
         seed=run.seed,
     )
 
@@ -305,8 +307,8 @@ measured = effective_receptive_field(twice, [last], image.detach()).after[last.n
 print((9 * measured).round().flatten().tolist(), "ninths")
 
 # %% [markdown]
-# The paper differentiates every channel, for 32 images. So do we, but for a sample of 8 channels for each image in place of all: an unbiased estimate at a small
-# part of the cost. The images come in four draws of eight, so that there is an uncertainty.
+# The paper differentiates every channel, for 32 images. So do we, but for a sample of 4 channels for each image in place of all: an unbiased estimate at a small
+# part of the cost. The images come in draws of eight, one for each repeat and at most four, so that there is an uncertainty.
 #
 # **Predict.** How far does the first block of a ViT see, and how far the last block of a CNN?
 
@@ -321,7 +323,7 @@ few = [
 
 def fields_of(name):
     """Receptive fields of one network, once for each draw."""
-    return measure_fields(run.models[name], few, channels=8, seed=run.seed)
+    return measure_fields(run.models[name], few, channels=4, seed=run.seed)
 
 
 fields = seelike.where_possible(run.names, fields_of)

@@ -110,7 +110,7 @@ print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
 # %% [markdown]
 # ## Measure
 #
-# All sums of a ViT, after attention and after the MLP, and of the blocks of a CNN. As in Section 5, a sample of 8 channels stands for all, and the images come in
+# All sums of a ViT, after attention and after the MLP, and of the blocks of a CNN. As in Section 5, a sample of 4 channels stands for all, and the images come in
 # four draws of eight.
 
 # %%
@@ -125,7 +125,7 @@ few = [
 def fields_of(name):
     """Receptive fields of all sublayers of one network, once for each draw."""
     return measure_fields(
-        run.models[name], few, additions=True, channels=8, seed=run.seed
+        run.models[name], few, additions=True, channels=4, seed=run.seed
     )
 
 
@@ -377,7 +377,7 @@ claims.on_this_page()
 # ## Try it yourself
 #
 # 1. How large can the field of attention in the first block be, before the addition? And that of the first convolution of a ResNet, 3 x 3?
-# 2. Here 8 channels stand for all of a layer. Set `channels` to `"all"` in the cell that measures, for the smallest network alone: how far are the maps off?
+# 2. Here 4 channels stand for all of a layer. Set `channels` to `"all"` in the cell that measures, for the smallest network alone: how far are the maps off?
 # 3. Suppose attention were uniform for every image. What would its field look like before the addition, and what after?
 #
 # <details><summary>Answers</summary>

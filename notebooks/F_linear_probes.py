@@ -112,8 +112,7 @@ from seelike.sections.linear_probes import accuracy_by_block
 
 def on(images, names, kind):
     """On one image set: accuracy by network, repeat and block."""
-    amounts = {"repeats": run.repeats, "number_of_test_images": 300}
-    options = {"tokens": [kind], "seed": run.seed, **amounts}
+    options = {"tokens": [kind], "repeats": run.repeats, "seed": run.seed}
 
     def of(name):
         network = {name: run.models[name]}

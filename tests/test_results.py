@@ -412,6 +412,7 @@ def test_make_results_runs_the_controls_with_random_weights(tmp_path):
         "profile": "colab",
         "weights": "random",
         "repeats": 3,
+        "number_of_images": 256,
     }
 
 

@@ -99,7 +99,7 @@ def accuracy_by_block(
     repeats: int,
     seed: int,
     per_class: int = 10,
-    number_of_test_images: int = 500,
+    number_of_test_images: int = 300,
     batch_size: int = 64,
 ) -> dict[str, dict[str, Float[np.ndarray, "repeats blocks"]]]:
     """Train and test probes on the output of every block of some networks.
