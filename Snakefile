@@ -31,7 +31,7 @@ LIBRARY = sorted(
     for path in Path("lib/seelike").rglob("*")
     if path.is_file() and "__pycache__" not in path.parts and path.name != "train.py"
 )
-PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md"] + sorted(
+PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md", "results/README.md"] + sorted(
     str(path)
     for path in Path("book").rglob("*")
     if path.is_file() and not {"__pycache__", "tools"} & set(path.parts)

@@ -20,6 +20,7 @@ REAL = (
     "package-lock.json",
     "benchmarks/results/README.md",
     "CONTRIBUTING.md",
+    "results/README.md",
     "_config.yml",
     "_toc.yml",
 )

@@ -205,7 +205,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
     """
     files = list(files)
     keys = citations.keys_by_url(BIBLIOGRAPHY)
-    sources = [Path("_config.yml"), Path("CONTRIBUTING.md"), *Path("book").glob("*.*")]
+    sources = [Path("_config.yml"), Path("CONTRIBUTING.md"), Path("results/README.md"), *Path("book").glob("*.*")]
     sources += [Path("book/tools/sphinx_extension.py")]
     sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
     content = {path: path.read_bytes() for path in sources}
