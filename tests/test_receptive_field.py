@@ -135,6 +135,21 @@ def test_fields_of_one_layer_do_not_depend_on_the_others_nor_on_the_batch(name, 
         torch.testing.assert_close(alone.before[layer.name], together.before[layer.name], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["vit, odd grid", "resnet"])
+def test_without_branches_half_the_passes_give_the_same(name, monkeypatch):
+    model, images, _ = build(name)
+    blocks = [layer for layer in on_a_grid(model) if layer.kind == "block"]
+    passes, grad = [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *given, **more: passes.append(1) or grad(*given, **more))
+    both = effective_receptive_field(model, blocks, images, 2)
+    number = len(passes)
+    after = effective_receptive_field(model, blocks, images, 2, before=False)
+    assert len(passes) - number < number
+    assert after.before == {}
+    for block in blocks:
+        torch.testing.assert_close(after.after[block.name], both.after[block.name], rtol=1e-9, atol=1e-12)
+
+
 def test_one_row_at_a_time_gives_the_field_that_many_give():
     # Tokens of a BatchNorm's map: PyTorch differentiates them wrongly on a CPU where there is a single image.
     class AsTokens(nn.Module):

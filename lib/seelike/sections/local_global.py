@@ -153,8 +153,8 @@ def measure_fields(
     Args:
         model: A network in evaluation mode whose blocks give tokens or feature maps.
         draws: Image sets, one for each repeat.
-        additions: Measure the sums of all residual additions, two for each block of a ViT or Mixer, instead of the
-            outputs of all blocks. A block without a skip connection has none.
+        additions: Measure the sums of all residual additions, two for each block of a ViT or Mixer, and the
+            branches before them, instead of the outputs of all blocks. A block without a skip connection has none.
         channels: How many channels to take of each layer: an unbiased estimate.
         seed: Of the choice of channels.
         batch_size: Rows of a backward pass.
@@ -176,7 +176,9 @@ def measure_fields(
         else [each for each in layers(model) if each.kind == "block"]
     )
     return [
-        effective_receptive_field(model, chosen, images, channels=channels, seed=seed, batch_size=batch_size)
+        effective_receptive_field(
+            model, chosen, images, channels=channels, before=additions, seed=seed, batch_size=batch_size
+        )
         for images in draws
     ]
 
