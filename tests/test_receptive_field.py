@@ -135,8 +135,9 @@ def test_fields_of_one_layer_do_not_depend_on_the_others_nor_on_the_batch(name, 
         torch.testing.assert_close(alone.before[layer.name], together.before[layer.name], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["vit, odd grid", "resnet"])
-def test_without_branches_half_the_passes_give_the_same(name, monkeypatch):
+# The blocks of a ResNet are its additions: there the fields after them are sums of those before.
+@pytest.mark.parametrize(("name", "share"), [("vit, odd grid", 0.5), ("resnet", 1)])
+def test_without_branches_fewer_passes_give_the_same(name, share, monkeypatch):
     model, images, _ = build(name)
     blocks = [layer for layer in on_a_grid(model) if layer.kind == "block"]
     passes, grad = [], torch.autograd.grad
@@ -144,7 +145,7 @@ def test_without_branches_half_the_passes_give_the_same(name, monkeypatch):
     both = effective_receptive_field(model, blocks, images, 2)
     number = len(passes)
     after = effective_receptive_field(model, blocks, images, 2, before=False)
-    assert len(passes) - number < number
+    assert len(passes) - number <= share * number
     assert after.before == {}
     for block in blocks:
         torch.testing.assert_close(after.after[block.name], both.after[block.name], rtol=1e-9, atol=1e-12)

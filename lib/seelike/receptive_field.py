@@ -450,7 +450,7 @@ def effective_receptive_field(
             pairs of images, for an unbiased estimate with standard errors. With 2 or more, errors are finite.
             Layers of no more channels are exact.
         before: Whether the fields of branches, before the addition, are wanted too. Without them the outputs of
-            blocks take half the time.
+            a ViT's blocks take half the time.
         seed: Of the choice of channels.
         batch_size: Rows of a backward pass: images times channels. Out of memory, it is halved, with one
             warning. The result does not depend on it.
