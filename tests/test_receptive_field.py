@@ -142,9 +142,9 @@ def test_without_branches_fewer_passes_give_the_same(name, share, monkeypatch):
     blocks = [layer for layer in on_a_grid(model) if layer.kind == "block"]
     passes, grad = [], torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *given, **more: passes.append(1) or grad(*given, **more))
-    both = effective_receptive_field(model, blocks, images, 2)
+    both = effective_receptive_field(model, blocks, images)
     number = len(passes)
-    after = effective_receptive_field(model, blocks, images, 2, before=False)
+    after = effective_receptive_field(model, blocks, images, before=False)
     assert len(passes) - number <= share * number
     assert after.before == {}
     for block in blocks:
