@@ -65,6 +65,7 @@ book: $(STAMP) ## run the notebooks that changed and render the book
 results: $(STAMP) ## run the notebooks whose result at PROFILE is missing or stale, and keep them in results/
 	$(if $(filter kubernetes,$(CLUSTER)),$(error CLUSTER=kubernetes is for make sweep: see the page on sweeps))
 	$(if $(CLUSTER),$(THERE),$(HERE)) results=yes --forcerun result untrained_result -- results
+	$(BIN)/python book/tools/results.py prose
 	@echo "All results are there: results/$(PROFILE). make book shows them; git add what is new."
 
 sweep: $(STAMP) ## run notebooks x models x seeds, as SWEEP lists them, and gather the results

@@ -26,7 +26,7 @@
 # |---|---|
 # | **You will learn** | to read a CKA map; what is uniform about a ViT and what falls into stages in a CNN; which layers of the two correspond |
 # | **You need** | [Section 3](03_background.ipynb), or the idea that CKA is 1 for layers that arrange images alike and 0 for unrelated ones |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | to measure how far a head of attention looks; how much data it takes to learn to look nearby; what a receptive field really is, and how it grows |
 # | **You need** | [Section 3](03_background.ipynb) for CKA; [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | to read the skip ratio; how the CLS token and the spatial tokens change places half-way; what one block without skip connections does to a network |
 # | **You need** | [Section 4](04_representation_structure.ipynb) for the CKA maps; [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

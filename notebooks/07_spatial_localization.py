@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | to map a token back onto the image; why the way a network is read out decides what its tokens keep; what a probe on a single token can tell |
 # | **You need** | [Section 3](03_background.ipynb) for CKA; [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | which layers are the same on a tenth of the data; what a probe in the middle of a network tells about it; why size and data go together |
 # | **You need** | [Section 3](03_background.ipynb) for CKA, [Section 7](07_spatial_localization.ipynb) for probes; [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

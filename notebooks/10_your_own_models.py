@@ -22,7 +22,7 @@
 # |---|---|
 # | **You will learn** | to run the whole book on two networks of your own by one command; which measurements apply to which architecture |
 # | **You need** | nothing but names; what the pictures mean is on the pages before |
-# | **Cost** | about a minute on two CPU cores (`tiny`), some minutes for networks of ordinary size; not yet measured on a GPU |
+# | **Cost** | about a minute on two CPU cores (`tiny`), some minutes for networks of ordinary size; [other profiles](../book/costs.md) |
 #
 # ```sh
 # .venv/bin/papermill notebooks/10_your_own_models.ipynb out.ipynb \

@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | what moves CKA though it should not; two other measures, and which claims of Section 4 hang on the measure; what massive activations and registers are; what self-supervised and distilled ViTs do otherwise |
 # | **You need** | [Section 3](03_background.ipynb) and [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
-# | **Cost** | half a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | half a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

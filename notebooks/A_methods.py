@@ -22,7 +22,7 @@
 # |---|---|
 # | **You will learn** | what the protocol is; how much a CKA moves with the size of the minibatch and with the number of images; how this book's networks and images differ from the paper's |
 # | **You need** | [Section 3](03_background.ipynb); [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

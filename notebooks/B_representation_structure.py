@@ -27,7 +27,7 @@
 # |---|---|
 # | **You will learn** | to follow, layer by layer, which part of one network matches which part of another; what of Section 4 stays with larger networks |
 # | **You need** | [Section 4](04_representation_structure.ipynb): how to read a CKA map |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

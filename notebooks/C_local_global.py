@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | to tell the field of a branch from that of the stream; how heads of all blocks look; what happens to a small ViT on little data |
 # | **You need** | [Section 5](05_local_global.ipynb); [words](../book/glossary.md) |
-# | **Cost** | about half a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about half a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

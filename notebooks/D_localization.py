@@ -26,7 +26,7 @@
 # |---|---|
 # | **You will learn** | how localization changes with depth, and how to draw where in the image a layer knows the class |
 # | **You need** | [Section 7](07_spatial_localization.ipynb) for maps of tokens and for probes; [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | to see every token of a ViT at once; why two cosines say different things |
 # | **You need** | [Section 6](06_skip_connections.ipynb); [words](../book/glossary.md) |
-# | **Cost** | half a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | half a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

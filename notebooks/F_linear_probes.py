@@ -23,7 +23,7 @@
 # |---|---|
 # | **You will learn** | which features transfer; how to read a probe when the classes are new |
 # | **You need** | [Section 7](07_spatial_localization.ipynb) and [Section 8](08_scale_and_transfer.ipynb); [words](../book/glossary.md) |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

@@ -27,7 +27,7 @@
 # |---|---|
 # | **You will learn** | which blocks finetuning changes; why it matters on which images one compares; what a far target is |
 # | **You need** | [Section 3](03_background.ipynb), or the idea that CKA is 1 for layers that arrange images alike and 0 for unrelated ones |
-# | **Cost** | under a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | under a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

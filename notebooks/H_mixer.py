@@ -26,7 +26,7 @@
 # |---|---|
 # | **You will learn** | what a Mixer is made of; to find where a network falls into two parts; to say which of two networks a third is nearer to |
 # | **You need** | [Section 4](04_representation_structure.ipynb): how to read a CKA map |
-# | **Cost** | about a minute on two CPU cores (`tiny`); not yet measured on a GPU (`colab`, `paper`) |
+# | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

@@ -39,6 +39,11 @@ def test_no_result_in_the_repository_is_stale(monkeypatch):
     assert {place: parts for place, parts in found.items() if parts} == {}, "Make these anew: make results"
 
 
+def test_results_in_the_repository_have_the_words_of_todays_notebooks(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert results.other_prose() == [], "Renew the words: .venv/bin/python book/tools/results.py prose"
+
+
 def test_the_results_of_a_profile_are_not_too_large():
     sizes = {}
     for path in KEPT:
@@ -204,6 +209,55 @@ def test_what_is_stale_is_told_part_by_part(keep):
         "claims.toml",
         "the weights of tiny/resnet",
     ]
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    """Keep a result of a notebook of three cells; give it with what its notebook was."""
+    monkeypatch.chdir(tmp_path)
+    own = "# A comment.\nprint(1)"
+    cells = [new_markdown_cell("# Old"), new_code_cell("profile = None"), new_code_cell(own)]
+    cells[1].metadata["tags"] = ["parameters"]
+    cells[2].metadata["mystnb"] = {"figure": {"caption": "Old."}}
+    notebook = new_notebook(cells=cells)
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, f"notebooks/{NAME}.ipynb")
+    done = copy.deepcopy(notebook)
+    done.cells.insert(2, new_code_cell("profile = 'colab'", metadata={"tags": ["injected-parameters"]}))
+    done.cells[3].outputs = [new_output("stream", name="stdout", text="1\n")]
+    done.cells[3].metadata["papermill"] = {"duration": 1}
+    done.cells[3].execution_count = 3
+    done.metadata["seelike"] = {"code": fingerprint.of_notebook(notebook, NAME, "tiny")}
+    return notebook, done
+
+
+def test_new_words_come_without_a_new_run(words):
+    notebook, done = words
+    notebook.cells[0].source = "# New"
+    notebook.cells.insert(1, new_markdown_cell("More."))
+    notebook.cells[3].source = "# Another comment.\nprint(\n    1\n)"
+    notebook.cells[3].metadata["mystnb"] = {"figure": {"caption": "New."}}
+    nbformat.write(notebook, f"notebooks/{NAME}.ipynb")
+    found = results.with_prose(done, NAME)
+    assert [cell.source for cell in found.cells] == [
+        "# New",
+        "More.",
+        "profile = None",
+        "profile = 'colab'",
+        notebook.cells[3].source,
+    ]
+    last = found.cells[-1]
+    assert (last.outputs, last.execution_count) == (done.cells[-1].outputs, 3)
+    assert last.metadata == {"mystnb": {"figure": {"caption": "New."}}, "papermill": {"duration": 1}}
+    assert found.metadata == done.metadata
+    assert results.with_prose(found, NAME) == found
+
+
+def test_words_of_other_code_are_not_those_of_a_result(words):
+    notebook, done = words
+    notebook.cells[0].source, notebook.cells[2].source = "# New", "print(2)"
+    nbformat.write(notebook, f"notebooks/{NAME}.ipynb")
+    assert results.with_prose(done, NAME) is done
 
 
 def test_the_discussion_is_stale_when_another_page_has_run_since(keep):

@@ -3,10 +3,12 @@
     python book/tools/results.py make notebooks/03_background.ipynb -p profile colab
     python book/tools/results.py take build/executed/colab/03_background.ipynb
     python book/tools/results.py stale
+    python book/tools/results.py prose
 
 `make` runs a notebook where its result is missing, is of other parameters or of older code, and takes it. `take`
 makes a result of a notebook that run_notebook.py has run: without progress bars, and with smaller pictures.
 `stale` lists the results whose code has changed since, and what changed; it ends with 1 where there are any.
+`prose` gives each result of unchanged code the words of today's notebook; nothing is run.
 
 GitHub, nbviewer and Colab show a result as it is. With `-p weights random` it is a control, and goes to
 results/PROFILE/untrained.
@@ -53,6 +55,8 @@ _WIDTH, _WIDER = 1000, 1100
 _FURTHEST, _MEAN = 24, 1.5
 _IN_HTML = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/]+=*")
 _ABOUT = {"notebook", "commit", "code", "seconds"}
+# What of a code cell's metadata papermill and the kernel write.
+_OF_THE_RUN = ("papermill", "execution")
 
 
 def place_of(name: str, parameters: Mapping[str, Any], results: Path = RESULTS) -> Path:
@@ -224,9 +228,7 @@ def take(source: Path, results: Path = RESULTS) -> Path:
         if Path(weights["file"]).is_absolute():
             weights["file"] = Path(weights["file"]).name
     place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.part")
-    part.write_text(nbformat.writes(notebook) + "\n")
-    part.replace(place)
+    _write(notebook, place)
     return place
 
 
@@ -285,6 +287,47 @@ def _use_smaller_pictures(notebook: NotebookNode) -> None:
 
 def _smaller_text(encoded: str) -> str:
     return base64.b64encode(smaller(base64.b64decode(encoded))).decode()
+
+
+def with_prose(notebook: NotebookNode, name: str) -> NotebookNode:
+    """Give a result the words of today's notebook: text, captions, comments, and the layout of its code.
+
+    Args:
+        notebook: The result.
+        name: The name of its notebook.
+
+    Returns:
+        A new notebook with the outputs of the result; the result itself where today's notebook is gone, or other
+        code than ran.
+    """
+    source = NOTEBOOKS / f"{name}.ipynb"
+    if not source.exists():
+        return notebook
+    today = nbformat.read(source, as_version=4)
+    own = f"notebooks/{name}.ipynb"
+    profile = str(executed.parameters(notebook).get("profile", NOT_KEPT))
+    if fingerprint.of_notebook(today, name, profile)[own] != notebook.metadata.seelike["code"][own]:
+        return notebook
+    added = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in added]
+    if len(ran) != sum(cell.cell_type == "code" for cell in today.cells):
+        return notebook
+    cells, rest = [], iter(ran)
+    for cell in today.cells:
+        cells.append(cell)
+        if cell.cell_type == "code":
+            before = next(rest)
+            cell.outputs, cell.execution_count = before.outputs, before.execution_count
+            cell.metadata |= {key: value for key, value in before.metadata.items() if key in _OF_THE_RUN}
+        if "parameters" in cell.metadata.get("tags", []):
+            cells += added
+    return NotebookNode({**notebook, "cells": cells})
+
+
+def _write(notebook: NotebookNode, place: Path) -> None:
+    part = place.with_name(f".{place.name}.part")
+    part.write_text(nbformat.writes(notebook) + "\n")
+    part.replace(place)
 
 
 def _sha256(file: Path) -> str | None:
@@ -363,8 +406,21 @@ def _list_stale() -> int:
     return int(number > 0)
 
 
+def other_prose() -> list[Path]:
+    """List the results that have other words than today's notebooks, though their code is the same."""
+    found = {place: read(place) for place in kept()}
+    return [place for place in found if with_prose(found[place], place.stem) != found[place]]
+
+
+def _bring_prose() -> int:
+    for place in other_prose():
+        _write(with_prose(read(place), place.stem), place)
+        print(f"{place} has the words of today's notebook.")
+    return 0
+
+
 def main() -> int:
-    """Make or take a result, or list those that are stale, as the command line says."""
+    """Make or take a result, list those that are stale, or renew their words, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("make", help="run a notebook where its result is not there, and take it")
@@ -373,6 +429,7 @@ def main() -> int:
     taking = commands.add_parser("take", help="make results of executed notebooks")
     taking.add_argument("executed", type=Path, nargs="+", metavar="NOTEBOOK")
     commands.add_parser("stale", help="list the results whose code has changed since")
+    commands.add_parser("prose", help="give results of unchanged code the words of today's notebooks")
     arguments = parser.parse_args()
     try:
         if arguments.command == "make":
@@ -380,6 +437,8 @@ def main() -> int:
             return make(arguments.notebook, values)
         if arguments.command == "stale":
             return _list_stale()
+        if arguments.command == "prose":
+            return _bring_prose()
         for path in arguments.executed:
             place = take(path)
             print(f"{path} is taken into {place}: {_megabytes(place.stat().st_size)}.")

@@ -31,6 +31,11 @@ from traitlets.config import Config
 import seelike
 from seelike.errors import UnknownName, unknown_name
 
+try:
+    import resource
+except ImportError:  # there is none on Windows
+    resource = None  # type: ignore[assignment]
+
 BUILD = Path("build")
 RUNNING = BUILD / "running"
 _LINES_SHOWN = 8
@@ -147,8 +152,17 @@ def _about(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _note(executed: Path, about: dict[str, Any]) -> None:
     notebook = nbformat.read(executed, as_version=4)
-    notebook.metadata["seelike"] = {**about, "seconds": round(notebook.metadata.papermill.duration, 1)}
+    seconds = round(notebook.metadata.papermill.duration, 1)
+    notebook.metadata["seelike"] = {**about, "seconds": seconds, "peak_memory_mb": _peak_memory_mb()}
     nbformat.write(notebook, executed)
+
+
+def _peak_memory_mb() -> int | None:
+    """The most memory that the kernel held: of the children that this process waited for it is the largest."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024))
 
 
 @contextmanager

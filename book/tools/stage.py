@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import citations
+import costs
 import executed
 import nbformat
 import photographs
@@ -53,6 +54,8 @@ def last_run(notebook: NotebookNode) -> str:
     run, papermill = executed.parameters(notebook), notebook.metadata.papermill
     date = datetime.fromisoformat(papermill.end_time).strftime("%Y-%m-%d")
     parts = [date, f"{papermill.duration:,.0f} seconds"]
+    if peak := notebook.metadata.get("seelike", {}).get("peak_memory_mb"):
+        parts.append(f"at most {peak / 1000:.1f} GB of memory")
     if run:
         device = f"{run['device']} ({run['gpu']})" if run.get("gpu") else run["device"]
         parts += [f"profile `{run['profile']}`", f"on {device}", *_shown(run)]
@@ -224,7 +227,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         for path in files
         if path.parent.name == executed.UNTRAINED
     }
-    scores, titles, drawn = [], {}, set()
+    scores, titles, drawn, measured = [], {}, set(), []
     for page in pages:
         notebook = notebooks[page.file]
         if page.is_first:
@@ -234,11 +237,14 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         control = controls.get((page.profile, page.name))
         scores += scoreboard.rows(page.name, notebook, profile, page=page.place, untrained=control)
         old = results.stale(notebook, page.file) if _is_result(page.file) else []
+        if _is_result(page.file):
+            measured.append((page, notebook))
         prepare(notebook, keys)
         warn_of_age(notebook, old)
         tell_apart(notebook, page, pages)
         content[Path(f"{page.place}.ipynb")] = nbformat.writes(notebook).encode()
 
+    content[Path("book/costs_measured.txt")] = costs.tables(measured, titles).encode()
     content[Path("book/scoreboard.md")] = scoreboard.page(scores, titles, drawn).encode()
     content[Path("book/scoreboard_summary.txt")] = scoreboard.outcome(scores, titles).encode()
     content[Path("_static/scoreboard.csv")] = scoreboard.as_csv(scores).encode()
@@ -255,7 +261,10 @@ def _read(files: Iterable[Path], toc: str) -> dict[Path, NotebookNode]:
     notebooks, complaints = {}, []
     for file in files:
         try:
-            notebooks[file] = results.read(file) if _is_result(file) else executed.read(file)
+            # Words that changed since a result was made are today's.
+            notebooks[file] = (
+                results.with_prose(results.read(file), file.stem) if _is_result(file) else executed.read(file)
+            )
         except ValueError as error:
             complaints.append(str(error))
         else:

@@ -1,0 +1,49 @@
+"""Write what each page has cost, as measured when its result was made: time, memory, images, networks."""
+
+from collections.abc import Mapping, Sequence
+
+import executed
+from executed import Page
+from nbformat import NotebookNode
+
+
+def tables(notebooks: Sequence[tuple[Page, NotebookNode]], titles: Mapping[str, str]) -> str:
+    """Write a table for each profile of which there are pages of results, in MyST Markdown.
+
+    Args:
+        notebooks: The pages that are results, each with its notebook, controls left out.
+        titles: The title of each page, by the name of its notebook.
+
+    Returns:
+        The tables with a heading each, or a sentence that says that there are none.
+
+    Example:
+        >>> tables([], {})
+        'No profile but `tiny` has been run for this book yet.\\n'
+    """
+    profiles = dict.fromkeys(page.profile for page, _ in notebooks)
+    found = [
+        _table(profile, [each for each in notebooks if each[0].profile == profile], titles) for profile in profiles
+    ]
+    return "\n".join(found) or "No profile but `tiny` has been run for this book yet.\n"
+
+
+def _table(profile: str, notebooks: Sequence[tuple[Page, NotebookNode]], titles: Mapping[str, str]) -> str:
+    rows, seconds, largest = [], 0.0, 0
+    for page, notebook in notebooks:
+        about, run = notebook.metadata.seelike, executed.parameters(notebook)
+        memory = about.get("peak_memory_mb") or 0
+        seconds, largest = seconds + about["seconds"], max(largest, memory)
+        networks = len(run.get("models") or [])
+        images = f"{run['number_of_images']:,} x {run['repeats']}" if networks else ""
+        rows.append(
+            f"| [{titles[page.name]}](../{page.place}.ipynb) | {about['seconds'] / 60:.1f} | {_gigabytes(memory)} "
+            f"| {images} | {networks or ''} |"
+        )
+    rows.append(f"| **together** | **{seconds / 60:.0f}** | **{_gigabytes(largest)}** | | |")
+    head = "| page | minutes | memory, GB | images x repeats | networks |\n|---|---|---|---|---|"
+    return f"### Measured at `{profile}`\n\n{head}\n" + "\n".join(rows) + "\n"
+
+
+def _gigabytes(megabytes: int) -> str:
+    return f"{megabytes / 1000:.1f}" if megabytes else ""
