@@ -111,7 +111,7 @@ print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
 # ## Measure
 #
 # All sums of a ViT, after attention and after the MLP, and of the blocks of a CNN. As in Section 5, a sample of 4 channels stands for all, and the images come in
-# four draws of eight.
+# draws of eight.
 
 # %%
 from seelike.sections.local_global import measure_fields

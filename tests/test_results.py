@@ -44,6 +44,11 @@ def test_results_in_the_repository_have_the_words_of_todays_notebooks(monkeypatc
     assert results.other_prose() == [], "Renew the words: .venv/bin/python book/tools/results.py prose"
 
 
+def test_the_front_page_has_the_picture_of_the_result(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert results.front_picture() == results.FRONT_PICTURE.read_bytes(), "Run book/tools/results.py prose"
+
+
 def test_the_results_of_a_profile_are_not_too_large():
     sizes = {}
     for path in KEPT:

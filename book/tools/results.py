@@ -8,7 +8,8 @@
 `make` runs a notebook where its result is missing, is of other parameters or of older code, and takes it. `take`
 makes a result of a notebook that run_notebook.py has run: without progress bars, and with smaller pictures.
 `stale` lists the results whose code has changed since, and what changed; it ends with 1 where there are any.
-`prose` gives each result of unchanged code the words of today's notebook; nothing is run.
+`prose` gives each result of unchanged code the words of today's notebook, and the front page the picture of today's
+result; nothing is run.
 
 GitHub, nbviewer and Colab show a result as it is. With `-p weights random` it is a control, and goes to
 results/PROFILE/untrained.
@@ -44,6 +45,9 @@ EXECUTED = Path("build/executed")
 NOTEBOOKS = Path("notebooks")
 # Run anew on every machine, and so not kept.
 NOT_KEPT = "tiny"
+# The first picture that a reader meets, and the result that it is of.
+FRONT_RESULT, FRONT_FIGURE = "pretrained/04_representation_structure.ipynb", "fig-within"
+FRONT_PICTURE = Path("book/_static/figure_1.png")
 # It looks back at the results of all other notebooks.
 LAST = "09_discussion"
 # All results of a profile together, in bytes: a clone has them all.
@@ -412,10 +416,27 @@ def other_prose() -> list[Path]:
     return [place for place in found if with_prose(found[place], place.stem) != found[place]]
 
 
+def front_picture() -> bytes | None:
+    """Give the picture of the front page and of the README, a figure of real networks; None without its result."""
+    place = RESULTS / FRONT_RESULT
+    if not place.exists():
+        return None
+    for cell in read(place).cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == FRONT_FIGURE:
+            return next(
+                base64.b64decode(output.data["image/png"]) for output in cell.outputs if "image/png" in output.data
+            )
+    raise ValueError(f"{place} has no figure {FRONT_FIGURE!r}, which is to be the front page's.")
+
+
 def _bring_prose() -> int:
     for place in other_prose():
         _write(with_prose(read(place), place.stem), place)
         print(f"{place} has the words of today's notebook.")
+    picture = front_picture()
+    if picture is not None and picture != FRONT_PICTURE.read_bytes():
+        FRONT_PICTURE.write_bytes(picture)
+        print(f"{FRONT_PICTURE} is that of {FRONT_RESULT}.")
     return 0
 
 
