@@ -543,6 +543,12 @@ def test_a_page_without_any_network_of_those_it_is_about_is_that_of_the_tiny_pro
     assert "Left out: mixer_b16_224.goog_in21k" in shown[0]["text/plain"]
 
 
+def test_a_page_of_one_group_that_the_hub_does_not_have_is_that_of_the_tiny_profile(gone, folder):
+    gone |= {name: hub.NotOnTheHub("...") for name in profiles.profile_of("pretrained", "G_finetuning").networks}
+    run = start(pretrained(folder), "G_finetuning")
+    assert run.groups == profiles.profile_of("tiny", "G_finetuning").groups
+
+
 def test_where_nothing_can_be_had_the_error_is_that_of_the_hub(gone, folder):
     gone |= {name: hub.Unreachable("no network") for name in profiles.profile_of("pretrained").networks}
     with pytest.raises(hub.Unreachable, match="no network"):

@@ -429,8 +429,10 @@ def _load_what_can_be_had(
             found |= load([name])
         except (hub.NotOnTheHub, hub.NotAllowed, hub.Unreachable) as error:
             left_out[name] = error
-    if left_out and not found:
-        raise next(iter(left_out.values()))
+    # Without a hub the user has to do something. What the hub does not have, nobody can change.
+    cut_off = [error for error in left_out.values() if isinstance(error, hub.Unreachable)]
+    if cut_off and not found:
+        raise cut_off[0]
     profile = profile.without(left_out)
     subject, *_ = [*PAGES[page], "vits"] if page is not None else ["vits"]
     stand_in = bool(left_out) and not profile.lists.get(subject, profile.groups.get(subject))
