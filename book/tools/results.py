@@ -8,7 +8,7 @@
 `make` runs a notebook where its result is missing, is of other parameters or of older code, and takes it. `take`
 makes a result of a notebook that run_notebook.py has run: without progress bars, and with smaller pictures.
 `stale` lists the results whose code has changed since, and what changed; it ends with 1 where there are any.
-`prose` gives each result of unchanged code the words of today's notebook, and the front page the picture of today's
+`prose` gives each result of unchanged code the words of today's notebook, and the front page the picture of its
 result; nothing is run.
 
 GitHub, nbviewer and Colab show a result as it is. With `-p weights random` it is a control, and goes to
