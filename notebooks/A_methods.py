@@ -218,13 +218,23 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 # | CNNs | ResNet50x1 and 152x2 with group norm and weight standardisation (BiT) | two ResNetV2 of the same kind, with 8 and 13 blocks | public checkpoints of EfficientNet-Lite0 and -Lite2 and of ResNet50, trained on ImageNet | public BiT checkpoints |
 # | ViT with GAP | trained like the others, with a lower learning rate | trained like the others | a public ViT of medium size, trained with GAP | the same |
 # | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | photographs: validation images of 100 classes of ImageNet, if no others are given | validation images of ImageNet: of 100 classes, or all |
-# | CKA | minibatches of 1,024, 10,240 images, 20 repeats | 128, 512, 5 | 100, 400, 4 | 256, 2,304, 5; and as the paper |
 # | probes | 10 images of each class, ridge regression in closed form | the same | the same, on CIFAR-10 | the same |
 #
 # What of these networks cannot be had is left out, and a note at the top of each page says so. Where a page then lacks networks of a kind, tiny ones stand in, where there are such.
 #
 # That a ViT with GAP is as accurate as one with a CLS token is put to the test on the page of [the tiny networks](tiny_networks.ipynb).
 #
+# For CKA the paper takes 10,240 images in minibatches of 1,024, and repeats this 20 times. Section 4 takes here:
+
+# %%
+from seelike.profiles import NAMES, profile_of
+
+for name in NAMES:
+    own = profile_of(name, "04_representation_structure")
+    amount = f"{own.number_of_images:,} images in minibatches of {own.batch_size:,}"
+    print(f"{name}: {amount}, {own.repeats} times")
+
+# %% [markdown]
 # ## What we take with us
 #
 # **The paper found** no noticeable effect of minibatches from 128 to 1,024 and of 2,560 to 10,240 images.
