@@ -10,6 +10,7 @@ import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import timm
 from IPython.core.displayhook import DisplayHook
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import activate_matplotlib
 from IPython.utils.capture import capture_output
 from ipywidgets import Widget
 from matplotlib.backend_bases import FigureCanvasBase
@@ -158,6 +160,14 @@ class Shell(InteractiveShell):
 
     displayhook_class = Shown
 
+    def __init__(self, **options):
+        self.errors = []
+        super().__init__(**options)
+
+    def showtraceback(self, *_, **__):
+        """Keep the error: that of a figure is no error of the cell that made it."""
+        self.errors.append(sys.exc_info()[1])
+
 
 @pytest.fixture
 def shell(monkeypatch):
@@ -170,21 +180,22 @@ def shell(monkeypatch):
     Shell.clear_instance()
     one = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     before = plt.get_backend()
-    plt.switch_backend(INLINE)
-    backend_inline.configure_inline_support(one, INLINE)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), matplotlib.rc_context():
+        activate_matplotlib(INLINE)
+        backend_inline.configure_inline_support(one, INLINE)
         # Pytest would keep them to itself, and has other filters than Python.
         warnings.resetwarnings()
         for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", ignored)
         warnings.showwarning = lambda *warning: sys.stderr.write(warnings.formatwarning(*warning[:4]))
         yield one
-    Shell.clear_instance()
-    # A kernel's figures and widgets end with it.
-    plt.close("all")
-    plt.switch_backend(before)
+        # A kernel's figures and widgets end with it.
+        plt.close("all")
+        Widget.close_all()
+        backend_inline.configure_inline_support(one, before)
+        plt.switch_backend(before)
     backend_inline.InlineBackend.clear_instance()
-    Widget.close_all()
+    Shell.clear_instance()
 
 
 def run_here(shell, stem, **parameters):
@@ -195,11 +206,18 @@ def run_here(shell, stem, **parameters):
         if cell.cell_type == "code" and "remove-cell" not in tags:
             given = [f"{name} = {value!r}" for name, value in parameters.items() if "parameters" in tags]
             with capture_output() as shown:
-                shell.run_cell("\n".join([cell.source, *given])).raise_error()
+                shell.run_cell("\n".join([cell.source, *given]), store_history=True).raise_error()
+            for error in shell.errors:
+                raise error
             streams = [{"text": text} for text in (shown.stdout, shown.stderr) if text]
             cell.outputs = [*streams, *({"data": output.data} for output in shown.outputs)]
     notebook.metadata["widgets"] = {WIDGETS: Widget.get_manager_state()}
     return notebook
+
+
+# One page goes the whole way, with its names on a command line. A kernel takes seconds to start, and the others
+# are not about it.
+BY_THE_RUNNER = "11_what_came_later"
 
 
 # The blocks of a ConvNeXt are not known, and the branches of a new ResNet are dead: their last scale is 0.
@@ -211,8 +229,14 @@ def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(
     images, weights = strange
     models = f"test_convnext:random,{weights},test_resnet:random"
     small = {"number_of_images": 10, "batch_size": 6, "repeats": 2, "images": str(images)}
-    monkeypatch.chdir(tmp_path)
-    executed = run_here(shell, notebook.stem, models=models, **small)
+    if notebook.stem == BY_THE_RUNNER:
+        output = tmp_path / "out.ipynb"
+        finished = run(notebook, output, tmp_path, models=models, **small)
+        assert finished.returncode == 0, finished.stderr
+        executed = nbformat.read(output, as_version=4)
+    else:
+        monkeypatch.chdir(tmp_path)
+        executed = run_here(shell, notebook.stem, models=models, **small)
     assert not attributes(executed) & {"onerror"}
     assert not stumbling_blocks(executed)
     # The file goes by its own name.
