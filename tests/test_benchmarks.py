@@ -71,7 +71,7 @@ def test_every_row_that_is_held_against_bare_passes_counts_operations(measuremen
     for name, row in measurement.rows().items():
         networks = [scale.ARCHITECTURES.get(each, each) for each in row.full.networks]
         assert all(map(timm.is_model, networks)), name
-        # The same work on smaller networks: how it is counted does not depend on their depth and width.
+        # The same work on smaller networks: tests/test_paper_scale.py counts it on those of the paper.
         smaller = replace(row, full=replace(row.full, networks=row.small.networks))
         assert (expected.expected(smaller) is None) == (row.limit.ratio is None), name
 
