@@ -6,16 +6,23 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
 import timm
+from IPython.core.displayhook import DisplayHook
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import activate_matplotlib
 from IPython.utils.capture import capture_output
+from ipywidgets import Widget
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib_inline import backend_inline
 from run_notebook import is_result_of
 from safetensors.torch import save_file
 from traitlets.config import Config
@@ -29,6 +36,8 @@ RUNNER = ROOT / "book" / "tools" / "run_notebook.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Pages of no role take no networks: to them it makes no difference which are given.
 WITH_NETWORKS = [path for path in NOTEBOOKS if PAGES[path.stem]]
+INLINE = "module://matplotlib_inline.backend_inline"
+WIDGETS = "application/vnd.jupyter.widget-state+json"
 SMALL = {"profile": "tiny", "number_of_images": 64, "batch_size": 16, "repeats": 2}
 
 
@@ -47,7 +56,7 @@ def run(notebook, output, folder, **parameters):
 
 def write(path, *cells):
     """Write a notebook with a parameters cell and some more code."""
-    first = nbformat.v4.new_code_cell("repeats = 1", metadata={"tags": ["parameters"]})
+    first = nbformat.v4.new_code_cell("repeats = 1\nimages = None", metadata={"tags": ["parameters"]})
     notebook = nbformat.v4.new_notebook(cells=[first, *map(nbformat.v4.new_code_cell, cells)])
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
     nbformat.write(notebook, path)
@@ -128,46 +137,65 @@ def attributes(notebook):
             parser.feed(output.get("data", {}).get("text/html", ""))
             # A backslash makes a character of Markdown a plain one.
             parser.feed(re.sub(r"\\.", "", output.get("data", {}).get("text/markdown", "")))
-    states = (
-        notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    )
+    states = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
     for state in states.values():
         if state["model_name"] == "HTMLModel":
             parser.feed(state["state"].get("value", ""))
     return parser.names
 
 
-# The blocks of a ConvNeXt are not known, and the branches of a new ResNet are dead: their last scale is 0.
-@pytest.mark.notebook
-@pytest.mark.parametrize("notebook", WITH_NETWORKS, ids=lambda path: path.stem)
-def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(notebook, strange, tmp_path):
-    output = tmp_path / "out.ipynb"
-    images, weights = strange
-    models = f"test_convnext:random,{weights},test_resnet:random"
-    small = {"number_of_images": 10, "batch_size": 6, "repeats": 2, "images": images}
-    finished = run(notebook, output, tmp_path, models=models, **small)
-    assert finished.returncode == 0, finished.stderr
-    executed = nbformat.read(output, as_version=4)
-    assert not attributes(executed) & {"onerror"}
-    assert not stumbling_blocks(executed)
-    # The file goes by its own name.
-    assert str(weights.parent) not in printed(executed)
-    if notebook.stem == "04_representation_structure":
-        text = printed(executed)
-        assert "not testable. Some layers are dead" in text
-        by_hand, in_the_map = re.search(r"by hand (\S+), in the map (\S+)", text).groups()
-        assert by_hand == in_the_map
+class Shown(DisplayHook):
+    """What a cell ends with is shown as a kernel shows it: in all its forms, and without a prompt."""
+
+    def write_output_prompt(self):
+        """Write none."""
+
+    def write_format_data(self, format_dict, md_dict=None):
+        """Show it where `display` does."""
+        self.shell.display_pub.publish(format_dict, md_dict)
+
+
+class Shell(InteractiveShell):
+    """What runs cells as a kernel does, in this process."""
+
+    displayhook_class = Shown
+
+    def __init__(self, **options):
+        self.errors = []
+        super().__init__(**options)
+
+    def showtraceback(self, *_, **__):
+        """Keep the error: that of a figure is no error of the cell that made it."""
+        self.errors.append(sys.exc_info()[1])
 
 
 @pytest.fixture
-def shell():
-    """What runs cells as a kernel does, in this process."""
-    InteractiveShell.clear_instance()
-    config = Config({"HistoryManager": {"enabled": False}})
-    yield InteractiveShell.instance(config=config)
-    InteractiveShell.clear_instance()
-    # A kernel's figures end with it.
-    plt.close("all")
+def shell(monkeypatch):
+    """A shell that draws its figures after each cell, and writes warnings, as a kernel does."""
+    # All of a figure is drawn, but small: nobody looks at it.
+    draw = FigureCanvasBase.print_figure
+    monkeypatch.setattr(
+        FigureCanvasBase, "print_figure", lambda *given, **options: draw(*given, **{**options, "dpi": 20})
+    )
+    Shell.clear_instance()
+    one = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    before = plt.get_backend()
+    with warnings.catch_warnings(), matplotlib.rc_context():
+        activate_matplotlib(INLINE)
+        backend_inline.configure_inline_support(one, INLINE)
+        # Pytest would keep them to itself, and has other filters than Python.
+        warnings.resetwarnings()
+        for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", ignored)
+        warnings.showwarning = lambda *warning: sys.stderr.write(warnings.formatwarning(*warning[:4]))
+        yield one
+        # A kernel's figures and widgets end with it.
+        plt.close("all")
+        Widget.close_all()
+        backend_inline.configure_inline_support(one, before)
+        plt.switch_backend(before)
+    backend_inline.InlineBackend.clear_instance()
+    Shell.clear_instance()
 
 
 def run_here(shell, stem, **parameters):
@@ -178,11 +206,46 @@ def run_here(shell, stem, **parameters):
         if cell.cell_type == "code" and "remove-cell" not in tags:
             given = [f"{name} = {value!r}" for name, value in parameters.items() if "parameters" in tags]
             with capture_output() as shown:
-                shell.run_cell("\n".join([cell.source, *given])).raise_error()
-            # A matplotlib that is no kernel's draws no picture by itself.
-            text = [{"text": shown.stdout}] if shown.stdout else []
-            cell.outputs = [*text, *({"data": output.data} for output in shown.outputs)]
+                shell.run_cell("\n".join([cell.source, *given]), store_history=True).raise_error()
+            for error in shell.errors:
+                raise error
+            streams = [{"text": text} for text in (shown.stdout, shown.stderr) if text]
+            cell.outputs = [*streams, *({"data": output.data} for output in shown.outputs)]
+    notebook.metadata["widgets"] = {WIDGETS: Widget.get_manager_state()}
     return notebook
+
+
+# One page goes the whole way, with its names on a command line. A kernel takes seconds to start, and the others
+# are not about it.
+BY_THE_RUNNER = "11_what_came_later"
+
+
+# The blocks of a ConvNeXt are not known, and the branches of a new ResNet are dead: their last scale is 0.
+@pytest.mark.notebook
+@pytest.mark.parametrize("notebook", WITH_NETWORKS, ids=lambda path: path.stem)
+def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(
+    notebook, strange, shell, tmp_path, monkeypatch
+):
+    images, weights = strange
+    models = f"test_convnext:random,{weights},test_resnet:random"
+    small = {"number_of_images": 10, "batch_size": 6, "repeats": 2, "images": str(images)}
+    if notebook.stem == BY_THE_RUNNER:
+        output = tmp_path / "out.ipynb"
+        finished = run(notebook, output, tmp_path, models=models, **small)
+        assert finished.returncode == 0, finished.stderr
+        executed = nbformat.read(output, as_version=4)
+    else:
+        monkeypatch.chdir(tmp_path)
+        executed = run_here(shell, notebook.stem, models=models, **small)
+    assert not attributes(executed) & {"onerror"}
+    assert not stumbling_blocks(executed)
+    # The file goes by its own name.
+    assert str(weights.parent) not in printed(executed)
+    if notebook.stem == "04_representation_structure":
+        text = printed(executed)
+        assert "not testable. Some layers are dead" in text
+        by_hand, in_the_map = re.search(r"by hand (\S+), in the map (\S+)", text).groups()
+        assert by_hand == in_the_map
 
 
 @pytest.fixture(scope="module")
@@ -237,11 +300,12 @@ def test_a_page_does_what_it_can_on_twelve_images_without_classes(stem, shell, t
 
 @pytest.mark.notebook
 def test_a_parameter_reaches_the_notebook(tmp_path):
-    notebook = write(tmp_path / "sums.ipynb", "print(repeats + 1)")
-    finished = run(notebook, tmp_path / "out.ipynb", tmp_path, repeats=4)
+    notebook = write(tmp_path / "sums.ipynb", "print(repeats + 1)\nprint(images)")
+    path = tmp_path / NAME / f"{NAME}.png"
+    finished = run(notebook, tmp_path / "out.ipynb", tmp_path, repeats=4, images=path)
     assert finished.returncode == 0, finished.stderr
     executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
-    assert executed.cells[-1].outputs[0].text == "5\n"
+    assert executed.cells[-1].outputs[0].text == f"5\n{path}\n"
 
 
 @pytest.mark.notebook

@@ -14,7 +14,7 @@ import pytest
 import results
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
-from small_project import CLAIM, ROOT, RUN, make, make_project, write_notebook
+from small_project import ROOT, RUN, make, make_project, write_notebook
 from test_build_tools import claim
 
 from seelike import profiles
@@ -421,7 +421,8 @@ def make_results(project, *arguments):
 
 @pytest.mark.notebook
 def test_make_results_runs_what_is_missing_or_stale_and_goes_on_where_it_stopped(tmp_path):
-    project = make_project(tmp_path, notebooks=("03_background", "tiny_networks"))
+    # What they compute is not asked here, and to import the library takes seconds.
+    project = make_project(tmp_path, notebooks=("03_background", "tiny_networks"), cells=(RUN, "1 / 100"))
     kept = project / "results" / "colab" / "03_background.ipynb"
     started, output = make_results(project)
     assert started == 1
@@ -443,36 +444,29 @@ def test_make_results_runs_what_is_missing_or_stale_and_goes_on_where_it_stopped
 
 
 @pytest.mark.notebook
-def test_the_discussion_sees_the_results_of_the_others_also_of_those_run_elsewhere(tmp_path):
+def test_the_discussion_sees_the_results_of_the_others_also_of_those_run_elsewhere_and_controls_run_too(tmp_path):
     gather = "from seelike import claims\nprint(len(claims.gather(f'build/executed/{profile}')), 'claims')"
-    project = make_project(tmp_path)
-    write_notebook(project / "notebooks" / "09_discussion.ipynb", RUN, gather)
-    make_results(project)
-    make(project, "clean")
-    discussion = project / "results" / "colab" / "09_discussion.ipynb"
-    discussion.unlink()
-    make_results(project)
-    assert "1 claims" in discussion.read_text()
-    assert starts(project) == 1
-
-
-@pytest.mark.notebook
-def test_make_results_runs_the_controls_with_random_weights(tmp_path):
     project = make_project(tmp_path)
     snakefile = project / "Snakefile"
     snakefile.write_text(snakefile.read_text().replace("CONTROLLED = (", 'CONTROLLED = ("03_background", '))
-    notebook = write_notebook(project / "notebooks" / "03_background.ipynb", RUN, CLAIM)
-    notebook.write_text(
-        notebook.read_text().replace("device = None", "device = None\\nweights = None\\nrepeats = None")
-    )
-    make_results(project)
-    control = project / "results" / "colab" / "untrained" / "03_background.ipynb"
-    assert executed.read(control).metadata.papermill.parameters == {
+    notebook = project / "notebooks" / "03_background.ipynb"
+    parameters = "device = None\\nweights = None\\nrepeats = None"
+    notebook.write_text(notebook.read_text().replace("device = None", parameters))
+    write_notebook(project / "notebooks" / "09_discussion.ipynb", RUN, gather)
+    assert make_results(project)[0] == 2
+    kept = project / "results" / "colab"
+    control = executed.read(kept / "untrained" / "03_background.ipynb")
+    assert control.metadata.papermill.parameters == {
         "profile": "colab",
         "weights": "random",
         "repeats": 3,
         "number_of_images": 256,
     }
+    make(project, "clean")
+    discussion = kept / "09_discussion.ipynb"
+    discussion.unlink()
+    assert make_results(project)[0] == 0
+    assert "1 claims" in discussion.read_text()
 
 
 def test_make_results_stops_at_a_damaged_result_and_at_tiny(tmp_path):
