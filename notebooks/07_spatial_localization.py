@@ -353,15 +353,15 @@ record(
 # %% [markdown]
 # ### One token for all?
 #
-# Now the two ViTs, read out in three ways: by their first token, by the mean of all tokens, and by the mean of all but the first. In a ViT
+# Now ViTs, read out in three ways: by their first token, by the mean of all tokens, and by the mean of all but the first. In a ViT
 # with CLS token that is the first. One with GAP has none: its first token is that of the upper left corner.
 #
 # **Predict.** How far below the mean of all tokens does the corner of the GAP network stay, in its first block and in its last?
 
-# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token, on the mean of all tokens and on the mean of all but the first, for a ViT with CLS token (above) and one with GAP (below): the paper's Figure 11, right. Bands are 95 % intervals over draws of images.", "name": "fig-probes-pooled"}, "image": {"alt": "A panel for each ViT, with three lines: accuracy of the first token, of the mean of all tokens and of the mean of all but the first, against relative depth. The claim below compares two of the right ends of the GAP network."}}
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token, on the mean of all tokens and on the mean of all but the first, for the first ViT, and for the pair of a ViT with CLS token and one with GAP: the paper's Figure 11, right. Bands are 95 % intervals over draws of images.", "name": "fig-probes-pooled"}, "image": {"alt": "A panel for each ViT, with three lines: accuracy of the first token, of the mean of all tokens and of the mean of all but the first, against relative depth. The claim below compares two of the right ends of the GAP network."}}
 panels = {
     name: {kind: line(name, kind) for kind in ("first", "mean", "mean but first")}
-    for name in grouped
+    for name in dict.fromkeys([*run.vits[:1], *grouped])
     if name in accuracy
 }
 plots.depth_panels(panels, y_label="accuracy") if panels else run.say_missing(
