@@ -435,6 +435,17 @@ plots.states(figures, "Networks", alt)
 claims.on_this_page()
 
 # %% [markdown]
+# **The pretrained networks** are a ViT-S/14, which began as DINOv2 without labels and then learned to find what stands out in a picture, and two EfficientNet-Lites, which learned to classify.
+#
+# - The ViT's map is a little more uniform than theirs, as the claim says, but no uniform ground: a bright square of the lower blocks, and upper blocks that are less and less like it. So its first and last layers
+#   are not more alike than those of the CNNs, and cut at the CNNs' stages the ViT falls apart more than they do.
+# - What looks like stages in a CNN's map are its dark lines: the wide layers inside the blocks. In the residual stream alone CNN and ViT are about level.
+# - Both claims about the pair hold. The middle layer of a CNN is most like one a little below the middle of the ViT, far from the lowest quarter that the paper names. The fall of the last third is plain: the highest blocks of the ViT are like no layer
+#   of a CNN.
+#
+# Two things differ from the paper at once, the task and the size. Which of them makes the upper blocks so unlike the lower ones cannot be told from these
+# networks.
+#
 # **The tiny networks** show the half of it that is about the pair.
 #
 # - The claims of Figure 1 **do not hold** for them. Over all layers the tiny ResNets are the more uniform ones, lower and higher layers are more alike in them, and a ViT that is cut at the same depths falls into

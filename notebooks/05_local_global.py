@@ -480,6 +480,15 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
+# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. Local heads go on to
+# the middle of the network, and at the top none is left. There is no second one that was trained on less data, so that Figure 4 is of tiny networks in this run.
+#
+# In Figure 5 the subsets with local heads are the more like a low CNN layer, in rank. The bars are wide, though, and the heads of the first block that make up these subsets are none of the local ones: with six heads in a block,
+# a subset is one head or two.
+#
+# Receptive fields stay brightest at the token's own patch from the first block to the last, and are larger in low layers than those of EfficientNet-Lite0. The jump is missing: the field of this ViT grows from block to block, and no
+# step is larger than the CNN's largest. Whether that is its size or its task, which is about places in the image and not about one class for all of it, a single network does not tell.
+#
 # **The tiny networks** have no local heads: the nearest head in the two lowest blocks looks most of the way that uniform attention looks, in `vit_7x7` as in `vit_7x7_large` and `vit_14x14`. The
 # paper's large ViTs have heads far below one half there. The other two parts of Figure 3 hold: low blocks have heads that look far, and high blocks have nothing else. Where heads differ so little,
 # the order of subsets in Figure 5 is partly chance: not every ViT has the paper's sign, and the mean of all, which the claim is about, has it.

@@ -374,6 +374,14 @@ if measured:
 claims.on_this_page()
 
 # %% [markdown]
+# **The pretrained networks** turn part of it around. The CLS token of the ViT-S/14, which began as DINOv2, does as in the paper on average: it is handed on more in the first half. But first it is overwritten, by the attention of the first block; then for some
+# blocks it is carried with hardly any change, and in the upper half attention and MLP take turns at writing it. The spatial tokens go the other way than the paper's: they are handed on a little more in the first half, and the attention of the last block
+# all but replaces them.
+#
+# Skip ratios are *lower* in this ViT than in EfficientNet-Lites. That is no contradiction to what the paper says of ResNets. The blocks of EfficientNet end without an activation, in a narrow layer, and add
+# what it gives to a stream that nothing else touches; a ResNet rectifies the sum after each addition, or normalises before. This ViT also has a learned factor for each channel of a branch, which those of the paper have not. A ResNet50 is in
+# this profile for those who can fetch one.
+#
 # **The tiny networks** show half of the transition. The spatial tokens do as in the paper: they are changed early and handed on late. The CLS token does the reverse of the paper's. It is overwritten in the first two
 # blocks, where attention fills the constant that it begins as, and from then on it is handed on like all others. Skip ratios are higher in the ViTs than in the ResNets.
 #

@@ -431,6 +431,13 @@ if maps:
 claims.on_this_page()
 
 # %% [markdown]
+# **The pretrained networks** agree with half of it. Tokens of the last block of the ViT-S/14, which began as DINOv2, are not more like their own patch than the locations of EfficientNet-Lite0 are: by the mean the CNN is even ahead, and draws of images differ so much that the claim stays open. All its
+# maps are faint. A token there is like other things than the pixels at its place: this network was trained to say of each place whether it stands out from the rest of the picture, and the paper's ViTs never were.
+#
+# Single tokens do what the paper found. On CIFAR-10, half-way up, those of the ViT are better than those of the CNN, whose locations have seen little by then; at the top the CNN's know more of the class. The ViT's last task had no use for classes, and its accuracy falls towards the top. Ten images of each class are few for hundreds of features: [Appendix F](F_linear_probes.ipynb) takes a thousand.
+#
+# A twin with GAP has no public network of this size on the same images; the pair is tiny in this run.
+#
 # **The tiny networks** do what the paper found. Many of the interior tokens of the ViTs' last blocks are most like the patch at their own place or beside it, beyond chance; few of the ResNets' are.
 # Single tokens classify worst in the ViT with CLS token, and equally well in the one with GAP and the wide ResNet. With GAP, one token is as good as all. Only the claim of
 # Figure 10 is undecided: tokens of the ViT with GAP know their place less often than those of the one with CLS token, but by how much differs from draw to draw.

@@ -258,6 +258,16 @@ def test_new_words_come_without_a_new_run(words):
     assert results.with_prose(found, NAME) == found
 
 
+def test_what_has_to_be_known_of_all_results_stands_below_the_heading(words, tmp_path):
+    _, done = words
+    note = tmp_path / "results" / "tiny" / "note.md"
+    note.parent.mkdir(parents=True)
+    note.write_text("A note.\n")
+    found = results.with_prose(done, NAME)
+    assert [cell.source for cell in found.cells[:3]] == ["# Old", "A note.", "profile = None"]
+    assert results.with_prose(found, NAME) == found
+
+
 def test_words_of_other_code_are_not_those_of_a_result(words):
     notebook, done = words
     notebook.cells[0].source, notebook.cells[2].source = "# New", "print(2)"

@@ -301,8 +301,9 @@ def with_prose(notebook: NotebookNode, name: str) -> NotebookNode:
         name: The name of its notebook.
 
     Returns:
-        A new notebook with the outputs of the result; the result itself where today's notebook is gone, or other
-        code than ran.
+        A new notebook with the outputs of the result, and with what has to be known of all results of its profile,
+        results/PROFILE/note.md, below its heading; the result itself where today's notebook is gone, or other code
+        than ran.
     """
     source = NOTEBOOKS / f"{name}.ipynb"
     if not source.exists():
@@ -317,8 +318,11 @@ def with_prose(notebook: NotebookNode, name: str) -> NotebookNode:
     if len(ran) != sum(cell.cell_type == "code" for cell in today.cells):
         return notebook
     cells, rest = [], iter(ran)
+    note = RESULTS / profile / "note.md"
     for cell in today.cells:
         cells.append(cell)
+        if cell is today.cells[0] and note.exists():
+            cells.append(nbformat.v4.new_markdown_cell(note.read_text().strip(), id="note"))
         if cell.cell_type == "code":
             before = next(rest)
             cell.outputs, cell.execution_count = before.outputs, before.execution_count
