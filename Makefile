@@ -8,6 +8,7 @@ PROFILE ?= tiny
 PARAMETERS ?=
 CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 GPUS ?= 1
+MEMORY ?= $(shell echo $$(( $$(getconf _PHYS_PAGES 2>/dev/null || echo 2000000) * $$(getconf PAGE_SIZE 2>/dev/null || echo 4096) / 1000000 )))
 PORT ?= 8000
 SWEEP ?= sweep.yaml
 CLUSTER ?=
@@ -21,8 +22,8 @@ STAMP := $(VENV)/.seelike-installed
 export PATH := $(PATH):$(abspath $(BIN))
 # One snakemake at a time. On a cluster it runs the notebooks only, and all else here.
 SNAKEMAKE = $(BIN)/python book/tools/launch.py --rerun-incomplete --scheduler greedy
-CONFIG = --config profile=$(PROFILE) parameters='$(PARAMETERS)'
-HERE = $(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPUS) --quiet host progress reason rules $(CONFIG)
+CONFIG = --config profile=$(PROFILE) memory_mb=$(MEMORY) parameters='$(PARAMETERS)'
+HERE = $(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPUS) memory_mb=$(MEMORY) --quiet host progress reason rules $(CONFIG)
 THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG)
 
 .DEFAULT_GOAL := help
@@ -37,6 +38,7 @@ help: ## list the targets
 	@printf "  %-18s%s\n" "PARAMETERS=" "for every notebook, such as PARAMETERS='images=~/photos repeats=3'; use double quotes inside"
 	@printf "  %-18s%s\n" "CORES=$(CORES)" "notebooks, or tests, that run at the same time"
 	@printf "  %-18s%s\n" "GPUS=$(GPUS)" "GPUs of this machine: each notebook has one to itself, at colab and paper"
+	@printf "  %-18s%s\n" "MEMORY=$(MEMORY)" "megabytes that notebooks which run side by side may hold together"
 	@printf "  %-18s%s\n" "SWEEP=$(SWEEP)" "for make sweep: which notebooks, models and seeds"
 	@printf "  %-18s%s\n" "CLUSTER=" "slurm or kubernetes: run the notebooks there, as profiles/ says"
 	@printf "  %-18s%s\n" "PACK=" "for make unpack: what make pack has made elsewhere"

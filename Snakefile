@@ -1,5 +1,6 @@
 # How the book is made: notebooks run by papermill, then rendered by Jupyter Book. `make book` calls it, and `make sweep`
 # for many runs of some notebooks. On a cluster: make book CLUSTER=slurm PROFILE=paper
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -24,6 +25,21 @@ READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_note
 RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
 # Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
 RUN = config.get("run") != "no"
+
+# Notebooks run side by side as far as their memory goes: what each held when its result was made.
+MEMORY_MB = int(config.get("memory_mb", 8000))
+USUAL_MB = 1500 if PROFILE == "tiny" else 4000
+
+
+def memory_mb(wildcards):
+    """The memory of a notebook. It is a hint: where there is less altogether, it runs alone."""
+    result = Path("results", PROFILE, f"{wildcards.notebook}.ipynb")
+    try:
+        held = json.loads(result.read_text())["metadata"]["seelike"]["peak_memory_mb"]
+    except (OSError, ValueError, KeyError):
+        held = None  # there is no such result; a damaged one is named where it is read
+    return min(held or USUAL_MB, MEMORY_MB)
+
 
 # What every notebook works with. Training is not part of it: its results, the checkpoints, are.
 LIBRARY = sorted(
@@ -88,7 +104,7 @@ if RUN:
         params: options=options()
         # All cores when there are more of them than notebooks.
         threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
-        resources: gpu=int(PROFILE in NEEDS_GPU)
+        resources: gpu=int(PROFILE in NEEDS_GPU), memory_mb=memory_mb
         shell: RUN_NOTEBOOK
 
     use rule notebook as untrained with:
@@ -175,7 +191,7 @@ if "results" in config:
         output: touch("build/taken/" + PROFILE + "/{notebook}")
         params: options=options()
         threads: max(1, (workflow.cores or 1) // max(1, len(MADE)))
-        resources: gpu=int(PROFILE in NEEDS_GPU)
+        resources: gpu=int(PROFILE in NEEDS_GPU), memory_mb=memory_mb
         shell: "OMP_NUM_THREADS={threads} {sys.executable:q} book/tools/results.py make notebooks/{wildcards.notebook}.ipynb {params.options}"
 
     use rule result as untrained_result with:

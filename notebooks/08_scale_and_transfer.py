@@ -303,6 +303,9 @@ if tested:
 claims.on_this_page()
 
 # %% [markdown]
+# **The pretrained networks** have a part in Figure 13, right, alone: no public ones were trained on shares of the same data, and none on much and on little could be had for this run. Half-way up, the ViT-S/14 is ahead of
+# EfficientNet-Lite0 on CIFAR-10, as in the paper, though by no more than another draw of images could change. Above that the CNN goes on rising, and the ViT falls: its last task was to find what stands out in a picture, whatever its class.
+#
 # **The tiny networks** show both claims of Figure 12, and a reason to doubt them. (That figure is of tiny networks in every run.) With a tenth of the data, the first block is nearly the same as with all of it, and the last is not, in `vit_7x7` even less than in the
 # small ViT. But look at the other seed: it was trained on all of the data, and its last block is no nearer than those that saw a tenth or less. So high blocks differ here because networks
 # were trained twice, and that they had less data adds nothing that can be seen. The paper's figure has no such line.

@@ -216,6 +216,8 @@ if measured:
 claims.on_this_page()
 
 # %% [markdown]
+# **The pretrained ViT** does not show the paper's exchange. By their direction, as by the ratios of [Section 6](06_skip_connections.ipynb), CLS token and spatial tokens do not change places half-way up.
+#
 # **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, where the paper's turns late. So the claim, which
 # adds up both, does not hold for them: what the CLS token of a tiny network gathers, it gathers at once.
 #

@@ -195,6 +195,16 @@ def test_a_result_is_where_its_profile_says_and_the_same_run_gives_the_same_byte
     assert results.kept(place.parents[1]) == [place, place.parent / "untrained" / place.name]
 
 
+def test_a_control_has_no_pictures_and_all_of_its_claims(keep):
+    control = ran(weights="random")
+    picture = new_output("display_data", {"image/png": "iVBO"})
+    recorded = new_output("display_data", {executed.CLAIM_MIME: claim(name="uniform_layers")})
+    control.cells[1].outputs += [picture, recorded]
+    outputs = [output for cell in results.read(keep(control)).cells for output in cell.get("outputs", [])]
+    assert picture not in outputs
+    assert recorded in outputs
+
+
 def test_other_parameters_are_another_result(keep):
     (why,) = results.reasons(keep(ran(repeats=2)), {"profile": "colab", "repeats": 3})
     assert why == "it ran with other parameters: repeats=2"

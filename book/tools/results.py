@@ -59,6 +59,7 @@ _WIDTH, _WIDER = 1000, 1100
 _FURTHEST, _MEAN = 24, 1.5
 _IN_HTML = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/]+=*")
 _ABOUT = {"notebook", "commit", "code", "seconds"}
+_PICTURES = {"image/png", "application/vnd.jupyter.widget-view+json"}
 # What of a code cell's metadata papermill and the kernel write.
 _OF_THE_RUN = ("papermill", "execution")
 
@@ -226,6 +227,8 @@ def take(source: Path, results: Path = RESULTS) -> Path:
     if found := complaints(notebook, place):
         raise ValueError("\n".join(f"{source}: {text}" for text in found))
     executed.drop_progress(notebook)
+    if place.parent.name == executed.UNTRAINED:
+        _drop_pictures(notebook)
     _use_smaller_pictures(notebook)
     for weights in executed.parameters(notebook).get("weights", {}).values():
         # Where a file was on the machine that read it tells nothing to others. Its hash does.
@@ -287,6 +290,14 @@ def _use_smaller_pictures(notebook: NotebookNode) -> None:
         for name, value in widget["state"].items():
             if isinstance(value, str):
                 widget["state"][name] = _IN_HTML.sub(lambda match: _smaller_text(match[0]), value)
+
+
+def _drop_pictures(notebook: NotebookNode) -> None:
+    """Leave a control its claims and texts: it is no page, and its pictures would double the results."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _PICTURES & set(output.get("data", {}))]
 
 
 def _smaller_text(encoded: str) -> str:
