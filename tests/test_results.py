@@ -5,6 +5,7 @@ import copy
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import executed
 import fingerprint
@@ -268,6 +269,43 @@ def test_new_words_come_without_a_new_run(words):
     assert results.with_prose(found, NAME) == found
 
 
+def test_the_set_up_of_colab_may_change_and_outputs_stay_with_their_code(words):
+    notebook, done = words
+    set_up = new_code_cell("install", metadata={"tags": ["remove-cell"]})
+    notebook.cells.insert(1, set_up)
+    nbformat.write(notebook, f"notebooks/{NAME}.ipynb")
+    found = results.with_prose(done, NAME)
+    assert [cell.source for cell in found.cells][1:4] == ["install", "profile = None", "profile = 'colab'"]
+    assert found.cells[-1].outputs == done.cells[-1].outputs
+    # And is gone again, or below the parameters.
+    notebook.cells.remove(set_up)
+    notebook.cells.insert(2, set_up)
+    nbformat.write(notebook, f"notebooks/{NAME}.ipynb")
+    assert results.with_prose(found, NAME).cells[-1].outputs == done.cells[-1].outputs
+    notebook.cells.remove(set_up)
+    nbformat.write(notebook, f"notebooks/{NAME}.ipynb")
+    assert results.with_prose(found, NAME).cells == results.with_prose(done, NAME).cells
+
+
+def test_other_words_are_named_and_make_brings_them_without_a_run(keep, monkeypatch, capsys):
+    notebook = ran()
+    shown = notebook.cells[1].outputs
+    notebook.cells = nbformat.read(ROOT / "notebooks" / f"{NAME}.ipynb", 4).cells
+    next(cell for cell in notebook.cells if cell.cell_type == "code").outputs = shown
+    notebook.cells[0].source = "# Words of another day"
+    place = keep(notebook)
+    monkeypatch.setattr("sys.argv", ["results.py", "stale"])
+    assert results.main() == 0
+    assert f"0 of 1 results are stale.\n{place}: has other words" in capsys.readouterr().out
+    monkeypatch.setattr(results.run_notebook, "attempt", lambda *_: pytest.fail("It was run."))
+    assert results.make(Path("notebooks", f"{NAME}.ipynb"), {"profile": "colab"}) == 0
+    assert "another day" not in place.read_text()
+    assert results.other_prose() == []
+    before = place.stat().st_mtime_ns
+    assert results.make(Path("notebooks", f"{NAME}.ipynb"), {"profile": "colab"}) == 0
+    assert place.stat().st_mtime_ns == before
+
+
 def test_what_has_to_be_known_of_all_results_stands_below_the_heading(words, tmp_path):
     _, done = words
     note = tmp_path / "results" / "tiny" / "note.md"
@@ -455,7 +493,10 @@ def test_make_results_runs_what_is_missing_or_stale_and_goes_on_where_it_stopped
     source = project / "notebooks" / "03_background.ipynb"
     source.write_text(source.read_text().replace("from IPython", "# A comment.\\nfrom IPython"))
     assert make_results(project)[0] == 0
-    assert kept.exists()
+    assert "# A comment." in kept.read_text()
+    source.write_text(source.read_text().replace("# A page", "# The same page"))
+    assert make_results(project)[0] == 0
+    assert "# The same page" in kept.read_text()
     source.write_text(source.read_text().replace("/ 100", "/ 1000"))
     started, output = make_results(project)
     assert started == 1

@@ -23,8 +23,10 @@ from seelike.profiles import NAMES, PAGES, profile_of
 
 LIBRARY = Path(seelike.__file__).parents[1]
 _PACKAGE = "seelike"
-# Cells that papermill adds with the parameters, which are kept beside the result, and that Colab alone runs.
-_NOT_ITS_CODE = {"injected-parameters", "remove-cell"}
+# What papermill adds is kept beside the result, as its parameters.
+INJECTED = "injected-parameters"
+# Besides, cells that Colab alone runs.
+_NOT_ITS_CODE = {INJECTED, "remove-cell"}
 _DIGITS = 16
 
 
@@ -41,7 +43,7 @@ def of_notebook(notebook: NotebookNode, name: str, profile: str, library: Path =
         A hash for the notebook's own code, for each module of the library that it imports, and that these import,
         and for what the profile gives to this page.
     """
-    cells = [_parsed(cell) for cell in notebook.cells if cell.cell_type == "code" and not _is_added(cell)]
+    cells = [_parsed(cell) for cell in notebook.cells if is_own_code(cell)]
     found = {f"notebooks/{name}.ipynb": _hash([_plain(cell) for cell in cells])}
     waiting = {module for cell in cells for module in imports(cell)}
     while waiting:
@@ -108,8 +110,14 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _is_added(cell: NotebookNode) -> bool:
-    return bool(_NOT_ITS_CODE & set(cell.metadata.get("tags", [])))
+def is_own_code(cell: NotebookNode) -> bool:
+    """Tell whether a cell has code that counts: not what papermill adds, nor what Colab alone runs.
+
+    Example:
+        >>> is_own_code(NotebookNode(cell_type="code", metadata={"tags": ["remove-cell"]}))
+        False
+    """
+    return cell.cell_type == "code" and not _NOT_ITS_CODE & set(cell.metadata.get("tags", []))
 
 
 def _parsed(cell: NotebookNode) -> ast.Module:

@@ -7,9 +7,10 @@
 
 `make` runs a notebook where its result is missing, is of other parameters or of older code, and takes it. `take`
 makes a result of a notebook that run_notebook.py has run: without progress bars, and with smaller pictures.
-`stale` lists the results whose code has changed since, and what changed; it ends with 1 where there are any.
+`stale` lists the results whose code has changed since, and what changed; it ends with 1 where there are any. It
+also names those that have other words than today's notebook.
 `prose` gives each result of unchanged code the words of today's notebook, and the front page the picture of its
-result; nothing is run.
+result; nothing is run. `make` and `take` give them to the one result that they are about.
 
 GitHub, nbviewer and Colab show a result as it is. With `-p weights random` it is a control, and goes to
 results/PROFILE/untrained.
@@ -320,22 +321,25 @@ def with_prose(notebook: NotebookNode, name: str) -> NotebookNode:
     if not source.exists():
         return notebook
     today = nbformat.read(source, as_version=4)
-    own = f"notebooks/{name}.ipynb"
+    entry = f"notebooks/{name}.ipynb"
     profile = str(executed.parameters(notebook).get("profile", NOT_KEPT))
-    if fingerprint.of_notebook(today, name, profile)[own] != notebook.metadata.seelike["code"][own]:
+    if fingerprint.of_notebook(today, name, profile)[entry] != notebook.metadata.seelike["code"].get(entry):
         return notebook
-    added = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-    ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in added]
-    if len(ran) != sum(cell.cell_type == "code" for cell in today.cells):
+    ran = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    added = [cell for cell in ran if fingerprint.INJECTED in cell.metadata.get("tags", [])]
+    # In pairs by their order: those whose code is the same and, apart from them, the set-up, which may be another.
+    own = [cell for cell in ran if fingerprint.is_own_code(cell)]
+    set_up = [cell for cell in ran if cell not in own and cell not in added]
+    if len(own) != sum(map(fingerprint.is_own_code, today.cells)):
         return notebook
-    cells, rest = [], iter(ran)
+    cells, rest = [], {True: iter(own), False: iter(set_up)}
     note = RESULTS / profile / "note.md"
     for cell in today.cells:
         cells.append(cell)
         if cell is today.cells[0] and note.exists():
             cells.append(nbformat.v4.new_markdown_cell(note.read_text().strip(), id="note"))
-        if cell.cell_type == "code":
-            before = next(rest)
+        before = next(rest[fingerprint.is_own_code(cell)], None) if cell.cell_type == "code" else None
+        if before is not None:
             cell.outputs, cell.execution_count = before.outputs, before.execution_count
             cell.metadata |= {key: value for key, value in before.metadata.items() if key in _OF_THE_RUN}
         if "parameters" in cell.metadata.get("tags", []):
@@ -364,6 +368,8 @@ def _others_are_newer(notebook: NotebookNode, place: Path) -> bool:
 def make(notebook: Path, parameters: dict[str, Any]) -> int:
     """Run a notebook where its result is not there, and take it. What has run before, and fits, is only taken.
 
+    In either case the result has the words of today's notebook.
+
     Args:
         notebook: The notebook.
         parameters: Values for its parameters, the profile among them.
@@ -375,9 +381,10 @@ def make(notebook: Path, parameters: dict[str, Any]) -> int:
         UnknownName: There is no such profile.
         ValueError: The result that is there is damaged, or the new one cannot be one.
     """
-    place = place_of(notebook.stem, parameters)
+    place = place_of(notebook.stem, parameters, RESULTS)
     why = reasons(place, parameters)
     if not why:
+        bring_prose(place)
         return 0
     output = EXECUTED / place.relative_to(RESULTS)
     if not _is_ready(output, parameters):
@@ -386,7 +393,7 @@ def make(notebook: Path, parameters: dict[str, Any]) -> int:
             _bring_others(place, output)
         if status := run_notebook.attempt(notebook, output, parameters):
             return status
-    take(output)
+    bring_prose(take(output), quiet=True)
     together = sum(path.stat().st_size for path in kept(RESULTS, parameters["profile"]))
     print(
         f"Taken into {place}: {_megabytes(place.stat().st_size)}. All of {parameters['profile']}: "
@@ -416,19 +423,35 @@ def _megabytes(size: int) -> str:
 
 
 def _list_stale() -> int:
-    found = {place: stale(read(place), place) for place in kept()}
+    found = {place: stale(read(place), place) for place in kept(RESULTS)}
     for place, parts in found.items():
         if parts:
             print(f"{place}: changed since: {', '.join(parts)}")
     number = sum(map(bool, found.values()))
     print(f"{number} of {len(found)} results are stale." if found else "There are no results.")
+    for place in other_prose():
+        print(f"{place}: has other words than today's notebook. No run is needed: book/tools/results.py prose")
     return int(number > 0)
 
 
 def other_prose() -> list[Path]:
     """List the results that have other words than today's notebooks, though their code is the same."""
-    found = {place: read(place) for place in kept()}
+    found = {place: read(place) for place in kept(RESULTS)}
     return [place for place in found if with_prose(found[place], place.stem) != found[place]]
+
+
+def bring_prose(place: Path, quiet: bool = False) -> None:
+    """Give one result the words of today's notebook; what has them already is not written.
+
+    Args:
+        place: Where the result is kept.
+        quiet: Say nothing of it.
+    """
+    notebook = read(place)
+    if (renewed := with_prose(notebook, place.stem)) != notebook:
+        _write(renewed, place)
+        if not quiet:
+            print(f"{place} has the words of today's notebook.")
 
 
 def front_picture() -> bytes | None:
@@ -445,9 +468,8 @@ def front_picture() -> bytes | None:
 
 
 def _bring_prose() -> int:
-    for place in other_prose():
-        _write(with_prose(read(place), place.stem), place)
-        print(f"{place} has the words of today's notebook.")
+    for place in kept(RESULTS):
+        bring_prose(place)
     picture = front_picture()
     if picture is not None and picture != FRONT_PICTURE.read_bytes():
         FRONT_PICTURE.write_bytes(picture)
@@ -477,6 +499,7 @@ def main() -> int:
             return _bring_prose()
         for path in arguments.executed:
             place = take(path)
+            bring_prose(place, quiet=True)
             print(f"{path} is taken into {place}: {_megabytes(place.stat().st_size)}.")
     except ValueError as error:
         print(f"{arguments.command} failed.\n{error}", file=sys.stderr)
