@@ -1,10 +1,12 @@
 """How notebooks run beside each other: each on a GPU of its own, and one process for one result."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import gpus
 import nbformat
@@ -234,6 +236,45 @@ def test_a_notebook_that_outlives_its_snakemake_is_not_run_a_second_time(tmp_pat
     assert any("taken over" in line for line in lines)
     assert starts(project) == 1
     first.communicate()
+
+
+# Memory
+
+TWO_RUNS = """\
+import json, pathlib, nbformat, run_notebook
+for name in ("large", "small"):
+    run_notebook.run(pathlib.Path(f"{name}.ipynb"), pathlib.Path(f"out/{name}.ipynb"), {"seed": 1})
+    print(json.dumps(nbformat.read(f"out/{name}.ipynb", as_version=4).metadata["seelike"]))
+"""
+
+
+@pytest.mark.notebook
+def test_the_memory_of_a_kernel_is_noted_and_not_that_of_one_before(tmp_path):
+    write_notebook(tmp_path / "large.ipynb", "held = b'x' * 700_000_000")
+    write_notebook(tmp_path / "small.ipynb", "1")
+    path = f"{TOOLS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_RUNS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    large, small = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    assert 700 < large["peak_memory_mb"] < 1100
+    assert small["peak_memory_mb"] is None
+    assert large["threads"] == 1
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("linux", 2048), ("darwin", 2)])
+def test_the_unit_of_memory_is_that_of_the_system(monkeypatch, platform, expected):
+    told = SimpleNamespace(RUSAGE_CHILDREN=-1, getrusage=lambda who: SimpleNamespace(ru_maxrss=2 * (who == -1)))
+    monkeypatch.setattr(run_notebook, "resource", told)
+    monkeypatch.setattr(run_notebook.sys, "platform", platform)
+    assert run_notebook._largest_child() == expected
+    monkeypatch.setattr(run_notebook, "resource", None)
+    assert run_notebook._largest_child() == 0
 
 
 def test_a_result_counts_only_while_notebook_and_library_are_as_they_were(tmp_path):

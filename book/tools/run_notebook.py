@@ -136,9 +136,11 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> bool:
             return False
         # What is imported is read when the notebook starts. What changes while it runs is not what it ran.
         about = _about(notebook, parameters)
+        before = _largest_child()
         with gpus.pinned(parameters):
             _execute(notebook, running, parameters)
-        _note(running, about)
+        after = _largest_child()
+        _note(running, {**about, "peak_memory_mb": round(after / 1e6) if after > before else None})
         os.replace(running, output)
     return True
 
@@ -147,22 +149,32 @@ def _about(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     """What an executed notebook says of itself, beside what papermill notes: its name, its commit and its code."""
     content = nbformat.read(notebook, as_version=4)
     code = fingerprint.of_notebook(content, notebook.stem, str(parameters.get("profile", "tiny")))
-    return {"notebook": notebook.stem, "commit": fingerprint.commit(), "code": code}
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return {
+        "notebook": notebook.stem,
+        "commit": fingerprint.commit(),
+        "code": code,
+        "threads": int(threads) if threads.isdecimal() else None,
+    }
 
 
 def _note(executed: Path, about: dict[str, Any]) -> None:
     notebook = nbformat.read(executed, as_version=4)
-    seconds = round(notebook.metadata.papermill.duration, 1)
-    notebook.metadata["seelike"] = {**about, "seconds": seconds, "peak_memory_mb": _peak_memory_mb()}
+    notebook.metadata["seelike"] = {**about, "seconds": round(notebook.metadata.papermill.duration, 1)}
     nbformat.write(notebook, executed)
 
 
-def _peak_memory_mb() -> int | None:
-    """The most memory that the kernel held: of the children that this process waited for it is the largest."""
+def _largest_child() -> int:
+    """Bytes that the largest of the processes held that this one started and that have ended; 0 if none tells.
+
+    After a notebook that is its kernel. Only the largest is told: where an earlier child was larger, that does not
+    rise, and the kernel's memory is not known. Here one process runs one notebook, and before it at most git and
+    nvidia-smi. A child counts at least what this process held when it started it.
+    """
     if resource is None:
-        return None
+        return 0
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024))
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 @contextmanager
