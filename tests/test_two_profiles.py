@@ -120,7 +120,7 @@ def test_a_result_that_is_damaged_or_of_something_else_stops_the_book(staged, tm
 
 def test_the_last_run_names_code_images_and_weights():
     notebook = at("colab")
-    notebook.metadata["seelike"]["commit"] = "0f" * 20 + "+"
+    notebook.metadata["seelike"] |= {"commit": "0f" * 20 + "+", "peak_memory_mb": 1840}
     notebooks.parameters(notebook).update(
         models=["vit", "tiny/resnet"],
         images="hub:photos/test",
@@ -132,6 +132,7 @@ def test_the_last_run_names_code_images_and_weights():
     )
     end = stage.last_run(notebook)
     for part in (
+        "83 seconds; at most 1.8 GB of memory; profile `colab`",
         "1,024 images of `hub:photos/test`",
         "`abababababab`",
         "`vit` (at `121212121212`, sha256 `cdcdcdcdcdcd`)",
@@ -139,6 +140,8 @@ def test_the_last_run_names_code_images_and_weights():
         assert part in end
     assert "those of this repository for tiny networks" in end
     assert "code of commit `0f0f0f0f0f0f` with changes" in end
+    notebook.metadata["seelike"]["peak_memory_mb"] = None
+    assert "of memory" not in stage.last_run(notebook)
 
 
 def test_downloads_are_the_runs_themselves(tmp_path, monkeypatch):
@@ -182,6 +185,34 @@ def test_figures_of_the_second_page_have_numbers_of_their_own():
     assert numbers["notebooks/04_b"] == [("4", "1"), ("4", "2")]
     assert numbers["tiny/04_b"] == [("4", "1 (tiny)"), ("4", "2 (tiny)")]
     assert numbers["book/intro"] == [(1,), (2,)]
+
+
+# Costs
+
+
+def test_the_page_of_costs_has_what_each_result_took(staged):
+    first, second = at("colab"), at("colab")
+    first.metadata["seelike"] |= {"peak_memory_mb": 1840, "threads": 2}
+    second.metadata["seelike"] |= {"notebook": "A_methods", "peak_memory_mb": None, "threads": 2}
+    for notebook in (first, second):
+        networks = {"models": ["vit", "resnet"], "images": "photos", "number_of_images": 1024, "repeats": 3}
+        notebooks.parameters(notebook).update(networks)
+    text = staged({TINY: at("tiny"), COLAB: first, "results/colab/A_methods.ipynb": second})
+    assert "```{include} costs_measured.txt\n```" in text["book/costs.md"]
+    head, *rows = text["book/costs_measured.txt"].strip().split("\n|")
+    assert head == "## Measured at `colab`\n\nOn cpu, each page with 2 threads.\n"
+    assert rows[2:] == [
+        f" [Section 4: Structure](../notebooks/{NAME}.ipynb) | 1.4 | 1.8 | 1,024 x 3 | 2 |",
+        " [Section 4: Structure](../notebooks/A_methods.ipynb) | 1.4 |  | 1,024 x 3 | 2 |",
+        " **together** | **3** | **1.8** | | |",
+    ]
+
+
+def test_the_page_of_costs_tells_what_its_results_tell(staged):
+    assert "No profile but `tiny`" in staged({TINY: at("tiny")})["book/costs_measured.txt"]
+    text = staged({TINY: at("tiny"), COLAB: at("colab")})["book/costs_measured.txt"]
+    assert "\n\nOn cpu.\n\n" in text
+    assert "| 1.4 |  |  |  |" in text
 
 
 # Scoreboard

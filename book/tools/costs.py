@@ -1,48 +1,80 @@
 """Write what each page has cost, as measured when its result was made: time, memory, images, networks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import executed
 from executed import Page
 from nbformat import NotebookNode
 
 
-def tables(notebooks: Sequence[tuple[Page, NotebookNode]], titles: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class Cost:
+    """What a result tells of its run.
+
+    Attributes:
+        page: The page that it is.
+        about: What run_notebook.py noted: seconds, and perhaps memory and threads.
+        run: What seelike.start noted: device, images and networks.
+    """
+
+    page: Page
+    about: Mapping[str, Any]
+    run: Mapping[str, Any]
+
+
+def of(page: Page, notebook: NotebookNode) -> Cost:
+    """Read it, before stage.py takes out of the notebook what is no part of a page."""
+    return Cost(page, dict(notebook.metadata.seelike), dict(executed.parameters(notebook)))
+
+
+def tables(costs: Sequence[Cost], titles: Mapping[str, str]) -> str:
     """Write a table for each profile of which there are pages of results, in MyST Markdown.
 
     Args:
-        notebooks: The pages that are results, each with its notebook, controls left out.
+        costs: Those of the pages that are results, controls left out.
         titles: The title of each page, by the name of its notebook.
 
     Returns:
-        The tables with a heading each, or a sentence that says that there are none.
+        The tables, each with a heading and the device, or a sentence that says that there are none. What a result
+        does not tell is left empty.
 
     Example:
         >>> tables([], {})
         'No profile but `tiny` has been run for this book yet.\\n'
     """
-    profiles = dict.fromkeys(page.profile for page, _ in notebooks)
+    profiles = dict.fromkeys(cost.page.profile for cost in costs)
     found = [
-        _table(profile, [each for each in notebooks if each[0].profile == profile], titles) for profile in profiles
+        _table(profile, [cost for cost in costs if cost.page.profile == profile], titles) for profile in profiles
     ]
     return "\n".join(found) or "No profile but `tiny` has been run for this book yet.\n"
 
 
-def _table(profile: str, notebooks: Sequence[tuple[Page, NotebookNode]], titles: Mapping[str, str]) -> str:
+def _table(profile: str, costs: Sequence[Cost], titles: Mapping[str, str]) -> str:
     rows, seconds, largest = [], 0.0, 0
-    for page, notebook in notebooks:
-        about, run = notebook.metadata.seelike, executed.parameters(notebook)
-        memory = about.get("peak_memory_mb") or 0
-        seconds, largest = seconds + about["seconds"], max(largest, memory)
-        networks = len(run.get("models") or [])
-        images = f"{run['number_of_images']:,} x {run['repeats']}" if networks else ""
+    for cost in costs:
+        memory = cost.about.get("peak_memory_mb") or 0
+        seconds, largest = seconds + cost.about["seconds"], max(largest, memory)
+        networks = len(cost.run.get("models") or [])
+        images = f"{cost.run['number_of_images']:,} x {cost.run['repeats']}" if networks else ""
         rows.append(
-            f"| [{titles[page.name]}](../{page.place}.ipynb) | {about['seconds'] / 60:.1f} | {_gigabytes(memory)} "
-            f"| {images} | {networks or ''} |"
+            f"| [{titles[cost.page.name]}](../{cost.page.place}.ipynb) | {cost.about['seconds'] / 60:.1f} "
+            f"| {_gigabytes(memory)} | {images} | {networks or ''} |"
         )
     rows.append(f"| **together** | **{seconds / 60:.0f}** | **{_gigabytes(largest)}** | | |")
     head = "| page | minutes | memory, GB | images x repeats | networks |\n|---|---|---|---|---|"
-    return f"### Measured at `{profile}`\n\n{head}\n" + "\n".join(rows) + "\n"
+    # Sphinx refuses a heading two levels below the one before it.
+    return f"## Measured at `{profile}`\n\n{_machine(costs)}\n\n{head}\n" + "\n".join(rows) + "\n"
+
+
+def _machine(costs: Sequence[Cost]) -> str:
+    """Say what the pages ran on, as far as all of them tell."""
+    devices = dict.fromkeys(cost.run.get("gpu") or cost.run["device"] for cost in costs)
+    threads = {cost.about.get("threads") for cost in costs}
+    number = threads.pop() if len(threads) == 1 else None
+    each = f", each page with {number} thread{'s' if number > 1 else ''}" if number else ""
+    return f"On {', '.join(devices)}{each}."
 
 
 def _gigabytes(megabytes: int) -> str:
