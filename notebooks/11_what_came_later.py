@@ -118,6 +118,7 @@ one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
 rest = [name for name in clouds if name != one] or [one]
 cnns = [name for name in run.cnns if name in rest]
 other = (cnns or rest)[-1]
+short = {one: "one", other: "other"}
 print(f"one: {one}, the other: {other}")
 
 # %% [markdown]
@@ -507,7 +508,6 @@ of_all = {
 
 # %% mystnb={"figure": {"caption": "Likeness of all blocks within the one and the other network, and between them, by three measures: a row for each.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the one network, the other, and the two together. Colour is likeness from 0, dark, to 1, bright. The table below gives their means."}}
 from seelike.plots import CKAMap
-
 
 short = {one: "the one", other: "the other"}
 
