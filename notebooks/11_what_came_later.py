@@ -509,8 +509,6 @@ of_all = {
 # %% mystnb={"figure": {"caption": "Likeness of all blocks within the one and the other network, and between them, by three measures: a row for each.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the one network, the other, and the two together. Colour is likeness from 0, dark, to 1, bright. The table below gives their means."}}
 from seelike.plots import CKAMap
 
-short = {one: "the one", other: "the other"}
-
 
 def drawn(name, a, b):
     """One map, mean over draws."""
