@@ -1,17 +1,33 @@
 """Write what each page has cost, as measured when its result was made: time, memory, images, networks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import executed
 from executed import Page
 from nbformat import NotebookNode
 
 
-def tables(notebooks: Sequence[tuple[Page, NotebookNode]], titles: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class Cost:
+    """A page, what its notebook says of itself, and what of its run."""
+
+    page: Page
+    about: Mapping[str, Any]
+    run: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, page: Page, notebook: NotebookNode) -> "Cost":
+        """Read it off an executed notebook."""
+        return cls(page, notebook.metadata.seelike, executed.parameters(notebook))
+
+
+def tables(measured: Sequence[Cost], titles: Mapping[str, str]) -> str:
     """Write a table for each profile of which there are pages of results, in MyST Markdown.
 
     Args:
-        notebooks: The pages that are results, each with its notebook, controls left out.
+        measured: The pages that are results, controls left out.
         titles: The title of each page, by the name of its notebook.
 
     Returns:
@@ -21,17 +37,15 @@ def tables(notebooks: Sequence[tuple[Page, NotebookNode]], titles: Mapping[str, 
         >>> tables([], {})
         'No profile but `tiny` has been run for this book yet.\\n'
     """
-    profiles = dict.fromkeys(page.profile for page, _ in notebooks)
-    found = [
-        _table(profile, [each for each in notebooks if each[0].profile == profile], titles) for profile in profiles
-    ]
+    profiles = dict.fromkeys(each.page.profile for each in measured)
+    found = [_table(name, [each for each in measured if each.page.profile == name], titles) for name in profiles]
     return "\n".join(found) or "No profile but `tiny` has been run for this book yet.\n"
 
 
-def _table(profile: str, notebooks: Sequence[tuple[Page, NotebookNode]], titles: Mapping[str, str]) -> str:
+def _table(profile: str, measured: Sequence[Cost], titles: Mapping[str, str]) -> str:
     rows, seconds, largest = [], 0.0, 0
-    for page, notebook in notebooks:
-        about, run = notebook.metadata.seelike, executed.parameters(notebook)
+    for each in measured:
+        page, about, run = each.page, each.about, each.run
         memory = about.get("peak_memory_mb") or 0
         seconds, largest = seconds + about["seconds"], max(largest, memory)
         networks = len(run.get("models") or [])
