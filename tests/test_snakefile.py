@@ -169,7 +169,8 @@ def test_controls_run_with_random_weights_and_are_staged(project):
     snakefile = project / "Snakefile"
     snakefile.write_text(snakefile.read_text().replace("CONTROLLED = (", 'CONTROLLED = ("03_a", '))
     _, ran = snakemake(project)
-    assert "notebooks/03_a.ipynb -p profile tiny -p weights random" in ran
+    control = "-p profile tiny -p weights random -p repeats 3 -p number_of_images 128"
+    assert f"notebooks/03_a.ipynb {control}" in ran
     assert "stage build/executed/tiny/untrained/03_a.ipynb" in ran
     assert steps(project) == set()
 

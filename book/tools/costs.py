@@ -11,29 +11,23 @@ from nbformat import NotebookNode
 
 @dataclass(frozen=True)
 class Cost:
-    """What a result tells of its run.
-
-    Attributes:
-        page: The page that it is.
-        about: What run_notebook.py noted: seconds, and perhaps memory and threads.
-        run: What seelike.start noted: device, images and networks.
-    """
+    """A page, what its notebook says of itself, and what of its run."""
 
     page: Page
     about: Mapping[str, Any]
     run: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, page: Page, notebook: NotebookNode) -> "Cost":
+        """Read it off an executed notebook, before stage.py takes out what is no part of a page."""
+        return cls(page, notebook.metadata.seelike, executed.parameters(notebook))
 
-def of(page: Page, notebook: NotebookNode) -> Cost:
-    """Read it, before stage.py takes out of the notebook what is no part of a page."""
-    return Cost(page, dict(notebook.metadata.seelike), dict(executed.parameters(notebook)))
 
-
-def tables(costs: Sequence[Cost], titles: Mapping[str, str]) -> str:
+def tables(measured: Sequence[Cost], titles: Mapping[str, str]) -> str:
     """Write a table for each profile of which there are pages of results, in MyST Markdown.
 
     Args:
-        costs: Those of the pages that are results, controls left out.
+        measured: The pages that are results, controls left out.
         titles: The title of each page, by the name of its notebook.
 
     Returns:
@@ -44,37 +38,36 @@ def tables(costs: Sequence[Cost], titles: Mapping[str, str]) -> str:
         >>> tables([], {})
         'No profile but `tiny` has been run for this book yet.\\n'
     """
-    profiles = dict.fromkeys(cost.page.profile for cost in costs)
-    found = [
-        _table(profile, [cost for cost in costs if cost.page.profile == profile], titles) for profile in profiles
-    ]
+    profiles = dict.fromkeys(each.page.profile for each in measured)
+    found = [_table(name, [each for each in measured if each.page.profile == name], titles) for name in profiles]
     return "\n".join(found) or "No profile but `tiny` has been run for this book yet.\n"
 
 
-def _table(profile: str, costs: Sequence[Cost], titles: Mapping[str, str]) -> str:
+def _table(profile: str, measured: Sequence[Cost], titles: Mapping[str, str]) -> str:
     rows, seconds, largest = [], 0.0, 0
-    for cost in costs:
-        memory = cost.about.get("peak_memory_mb") or 0
-        seconds, largest = seconds + cost.about["seconds"], max(largest, memory)
-        networks = len(cost.run.get("models") or [])
-        images = f"{cost.run['number_of_images']:,} x {cost.run['repeats']}" if networks else ""
+    for each in measured:
+        page, about, run = each.page, each.about, each.run
+        memory = about.get("peak_memory_mb") or 0
+        seconds, largest = seconds + about["seconds"], max(largest, memory)
+        networks = len(run.get("models") or [])
+        images = f"{run['number_of_images']:,} x {run['repeats']}" if networks else ""
         rows.append(
-            f"| [{titles[cost.page.name]}](../{cost.page.place}.ipynb) | {cost.about['seconds'] / 60:.1f} "
-            f"| {_gigabytes(memory)} | {images} | {networks or ''} |"
+            f"| [{titles[page.name]}](../{page.place}.ipynb) | {about['seconds'] / 60:.1f} | {_gigabytes(memory)} "
+            f"| {images} | {networks or ''} |"
         )
     rows.append(f"| **together** | **{seconds / 60:.0f}** | **{_gigabytes(largest)}** | | |")
     head = "| page | minutes | memory, GB | images x repeats | networks |\n|---|---|---|---|---|"
     # Sphinx refuses a heading two levels below the one before it.
-    return f"## Measured at `{profile}`\n\n{_machine(costs)}\n\n{head}\n" + "\n".join(rows) + "\n"
+    return f"## Measured at `{profile}`\n\n{_machine(measured)}\n\n{head}\n" + "\n".join(rows) + "\n"
 
 
-def _machine(costs: Sequence[Cost]) -> str:
+def _machine(measured: Sequence[Cost]) -> str:
     """Say what the pages ran on, as far as all of them tell."""
-    devices = dict.fromkeys(cost.run.get("gpu") or cost.run["device"] for cost in costs)
-    threads = {cost.about.get("threads") for cost in costs}
+    devices = dict.fromkeys(each.run.get("gpu") or each.run["device"] for each in measured)
+    threads = {each.about.get("threads") for each in measured}
     number = threads.pop() if len(threads) == 1 else None
-    each = f", each page with {number} thread{'s' if number > 1 else ''}" if number else ""
-    return f"On {', '.join(devices)}{each}."
+    of_each = f", each page with {number} thread{'s' if number > 1 else ''}" if number else ""
+    return f"On {', '.join(devices)}{of_each}."
 
 
 def _gigabytes(megabytes: int) -> str:

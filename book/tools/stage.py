@@ -238,7 +238,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         scores += scoreboard.rows(page.name, notebook, profile, page=page.place, untrained=control)
         old = results.stale(notebook, page.file) if _is_result(page.file) else []
         if _is_result(page.file):
-            measured.append(costs.of(page, notebook))
+            measured.append(costs.Cost.of(page, notebook))
         prepare(notebook, keys)
         warn_of_age(notebook, old)
         tell_apart(notebook, page, pages)
