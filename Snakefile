@@ -139,7 +139,7 @@ rule stage:
         PAGES,
         executed=SHOWN,
         script="book/tools/stage.py",
-        parts=[f"book/tools/{name}.py" for name in ("citations", "costs", "photographs", "scoreboard")] + READERS,
+        parts=[f"book/tools/{name}.py" for name in ("citations", "measured_costs", "photographs", "scoreboard")] + READERS,
         photographs=[path for path in LIBRARY if "/photographs" in path],
         # A page says so where its result is older than the notebook or the library.
         code=[f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS] + LIBRARY if KEPT else [],

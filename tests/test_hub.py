@@ -542,7 +542,7 @@ def test_every_network_of_the_profiles_is_on_the_hub_as_safetensors():
 
 def networks(profile, page):
     named = profiles.profile_of(profile, page).networks
-    return {name.removesuffix(":224px") for name in named if not name.startswith("tiny/")}
+    return {name.split(":")[0] for name in named if not name.startswith("tiny/")}
 
 
 def test_the_loopback_hub_hashes_as_git_does():

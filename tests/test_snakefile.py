@@ -42,7 +42,7 @@ OTHERS = (
     "book/tools/widgets.js",
     "book/tools/scoreboard.js",
     "book/tools/citations.py",
-    "book/tools/costs.py",
+    "book/tools/measured_costs.py",
     "book/tools/executed.py",
     "book/tools/fingerprint.py",
     "book/tools/gpus.py",

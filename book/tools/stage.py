@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import citations
-import costs
 import executed
+import measured_costs
 import nbformat
 import photographs
 import results
@@ -238,13 +238,13 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         scores += scoreboard.rows(page.name, notebook, profile, page=page.place, untrained=control)
         old = results.stale(notebook, page.file) if _is_result(page.file) else []
         if _is_result(page.file):
-            measured.append(costs.Cost.of(page, notebook))
+            measured.append(measured_costs.Cost.of(page, notebook))
         prepare(notebook, keys)
         warn_of_age(notebook, old)
         tell_apart(notebook, page, pages)
         content[Path(f"{page.place}.ipynb")] = nbformat.writes(notebook).encode()
 
-    content[Path("book/costs_measured.txt")] = costs.tables(measured, titles).encode()
+    content[Path("book/costs_measured.txt")] = measured_costs.tables(measured, titles).encode()
     content[Path("book/scoreboard.md")] = scoreboard.page(scores, titles, drawn).encode()
     content[Path("book/scoreboard_summary.txt")] = scoreboard.outcome(scores, titles).encode()
     content[Path("_static/scoreboard.csv")] = scoreboard.as_csv(scores).encode()
