@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 PROFILE = config.get("profile", "tiny")
@@ -69,9 +70,9 @@ def options(*more):
     return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in parameters(*more))
 
 
-# Of a control, three draws of one minibatch each do for an interval.
-ONE_MINIBATCH = {"tiny": "128", "pretrained": "100", "colab": "256", "paper": "1024"}
-RANDOM = [("weights", "random"), ("repeats", "3"), ("number_of_images", ONE_MINIBATCH.get(PROFILE, "128"))]
+# Of a control, three draws of one minibatch each do for an interval. Another profile is refused where it is used.
+AMOUNTS = tomllib.loads(Path("lib/seelike/profiles.toml").read_text()).get(PROFILE, {})
+RANDOM = [("weights", "random"), ("repeats", "3"), ("number_of_images", str(AMOUNTS.get("batch_size", "None")))]
 
 
 wildcard_constraints:

@@ -26,7 +26,7 @@
 # |---|---|
 # | **You will learn** | what a Gram matrix keeps of a layer; what CKA does not see; why its plain form is too high on few images; how minibatches give the same answer |
 # | **You need** | matrix products, and a little PyTorch |
-# | **Cost** | under a minute on two CPU cores; seconds on a GPU |
+# | **Cost** | under a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.

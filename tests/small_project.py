@@ -21,6 +21,7 @@ REAL = (
     "benchmarks/results/README.md",
     "CONTRIBUTING.md",
     "results/README.md",
+    "lib/seelike/profiles.toml",
     "_config.yml",
     "_toc.yml",
 )
@@ -65,7 +66,6 @@ def make_project(folder, notebooks=("03_background",), cells=(RUN, CLAIM)):
         target.parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, target)
-    (folder / "lib" / "seelike").mkdir(parents=True)
     (folder / "lib" / "seelike" / "cka.py").write_text("first")
     for name in notebooks:
         write_notebook(folder / "notebooks" / f"{name}.ipynb", NOTE.format(log=folder / "started.txt"), *cells)

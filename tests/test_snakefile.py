@@ -60,8 +60,11 @@ ALL = {"notebooks/03_a.ipynb", "notebooks/04_b.ipynb", "stage", "render"}
 
 @pytest.fixture
 def project(tmp_path):
-    """A folder with the real Snakefile and nothing else that is real."""
+    """A folder with the real Snakefile and the amounts of the profiles, and nothing else that is real."""
     shutil.copy(ROOT / "Snakefile", tmp_path)
+    profiles = tmp_path / "lib" / "seelike" / "profiles.toml"
+    profiles.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "lib" / "seelike" / "profiles.toml", profiles)
     for name in OTHERS:
         change(tmp_path / name, "first")
     for name, step in STEPS.items():
