@@ -74,7 +74,7 @@ def label_plainly(axis: Axis, low: float, high: float) -> None:
     Example:
         >>> axes = Figure().subplots()
         >>> axes.set_yscale("log")
-        >>> label_plainly(axes.yaxis, 0.4, 30)
+        >>> label_plainly(axes.yaxis, 0.4, 30.0)
         >>> axes.yaxis.get_major_formatter()(0.5)
         '0.5'
     """
