@@ -267,7 +267,7 @@ print(f"slope {probe.coef_[1, 0]:.3f}, at 3: {of_three[0]:.3f}")
 # **Predict.** In the last block: which network's single tokens classify best, and which worst?
 #
 # As in the paper, these are the ViT with CLS token, the one with GAP, and CNNs. A CNN's lower blocks are finer and have fewer
-# channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Each probe is tested on 200 images that it has not seen.
+# channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Training and test images share none.
 
 # %%
 from seelike.sections.linear_probes import accuracy_by_block, why_no_probes

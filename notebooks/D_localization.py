@@ -354,7 +354,7 @@ from seelike.sections.linear_probes import HELD_OUT, training_and_test_images
 
 accuracies = {name: [] for name in probed}
 for repeat in range(run.repeats if probed else 0):
-    drawn = {"number_of_test_images": 200, "seed": run.seed + repeat}
+    drawn = {"number_of_test_images": 300, "seed": run.seed + repeat}
     training, test = training_and_test_images(
         run.probe_images, per_class=10, **drawn
     )

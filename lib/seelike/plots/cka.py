@@ -147,9 +147,7 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
     for unused in axes[len(maps) :]:
         unused.remove()
     axes = axes[: len(maps)]
-    # The numbers of blocks have room on two maps beside each other; on narrower ones fewer have.
-    numbers = 2 * _BLOCK_NUMBERS_ON_AN_AXIS // max(2, columns)
-    images = [_draw(drawn, place, numbers) for drawn, place in zip(maps, axes, strict=True)]
+    images = [_draw(drawn, place) for drawn, place in zip(maps, axes, strict=True)]
     figure.colorbar(images[0], ax=axes.tolist(), label=label, fraction=0.05, shrink=0.9, aspect=30)
     return figure
 
@@ -200,7 +198,7 @@ def pairs_of_images(
     return figure
 
 
-def _draw(drawn: CKAMap, axes: Axes, numbers: int = _BLOCK_NUMBERS_ON_AN_AXIS) -> AxesImage:
+def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
     image = axes.imshow(
         drawn.matrix,
         cmap=_CKA_COLOURS,
@@ -222,7 +220,7 @@ def _draw(drawn: CKAMap, axes: Axes, numbers: int = _BLOCK_NUMBERS_ON_AN_AXIS) -
             line(edge, color="black", linewidth=0.8, linestyle="--")
     for axis, layers in ((axes.xaxis, drawn.x_layers), (axes.yaxis, drawn.y_layers)):
         starts = _block_starts(layers)
-        every = max(1, -(-len(starts) // numbers))
+        every = max(1, -(-len(starts) // _BLOCK_NUMBERS_ON_AN_AXIS))
         axis.set_ticks([position for position, _ in starts], minor=True)
         axis.set_ticks([position for position, _ in starts[::every]], [str(block) for _, block in starts[::every]])
     return image

@@ -16,7 +16,6 @@ from torch import nn
 from seelike.data import ImageSet
 from seelike.models import Layer, layers
 from seelike.probes import few_shot, probe_layers
-from seelike.sections.local_global import evenly_spaced
 
 # The share of the training images by which the strength is chosen.
 HELD_OUT = 0.5
@@ -100,7 +99,7 @@ def accuracy_by_block(
     repeats: int,
     seed: int,
     per_class: int = 10,
-    number_of_test_images: int = 200,
+    number_of_test_images: int = 300,
     batch_size: int = 64,
 ) -> dict[str, dict[str, Float[np.ndarray, "repeats blocks"]]]:
     """Train and test probes on the output of every block of some networks.
@@ -150,7 +149,7 @@ def accuracy_by_block(
 
 
 def spread_blocks(model: nn.Module, number: int) -> list[tuple[Layer, float]]:
-    """Choose blocks, evenly spaced, the first and the last among them.
+    """Choose blocks in nearly equal steps, the first and the last among them.
 
     Args:
         model: A network in evaluation mode.
@@ -165,7 +164,8 @@ def spread_blocks(model: nn.Module, number: int) -> list[tuple[Layer, float]]:
         [('block 1', 0.0), ('block 5', 0.57), ('block 8', 1.0)]
     """
     blocks = [layer for layer in layers(model) if layer.kind == "block"]
-    return [(blocks[place], place / max(1, len(blocks) - 1)) for place in evenly_spaced(len(blocks), number)]
+    steps = np.linspace(0, len(blocks) - 1, min(number, len(blocks))).round().astype(int).tolist()
+    return [(blocks[step], step / max(1, len(blocks) - 1)) for step in steps]
 
 
 def accuracy_on_many(
