@@ -53,7 +53,8 @@ $(STAMP): requirements.lock pyproject.toml
 	    echo "seelike needs Python 3.11 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
 	    echo "Install one, or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -r requirements.lock
+	@# Thousands of modules are never imported; the others are compiled when they are.
+	$(BIN)/python -m pip install --no-compile -r requirements.lock
 	$(BIN)/python -m pip install --no-deps --editable .
 	touch $@
 
@@ -94,7 +95,8 @@ serve: ## show the rendered book at http://127.0.0.1:PORT
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/html $(PORT)
 
 test: $(STAMP) ## run the tests; those in a browser need a rendered book and a Chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist worksteal --doctest-modules lib book/tools tests
+	@# One more than cores: many tests wait, for processes that start or for a hub that is slow.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(( $(CORES) + 1 )) --dist worksteal --doctest-modules lib book/tools tests
 
 bootstrap: $(STAMP) ## run the notebooks as Colab does, with the oldest and newest versions allowed; fetches gigabytes
 	$(BIN)/python -m pytest -m bootstrap tests/test_bootstrap.py

@@ -1,6 +1,17 @@
 """Check every jaxtyping shape annotation of the library while the tests run."""
 
+import gc
+
 from jaxtyping import install_import_hook
 
 # Before any test module imports seelike: the hook only sees modules imported after it.
 install_import_hook("seelike", "beartype.beartype")
+
+# Millions of objects of imported modules stay to the end: the garbage collector need not look at them each time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what comes from now on."""
+    gc.freeze()
+    gc.enable()
