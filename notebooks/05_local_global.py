@@ -497,7 +497,7 @@ claims.on_this_page()
 # has none to lose, and no head is local in either.
 #
 # Receptive fields are as in the paper: those of ViTs are larger in low layers, and stay strongest at their own patch, which has many times its share to the end. In the 7 x 7 ViTs they jump to the image in one
-# step, with most of their growth; a ResNet's growth is spread over its blocks. In the 14 x 14 ViT the first block sees about as far as the last: there is hardly any growth to divide, and that leaves the claim undecided.
+# step, with most of their growth; a ResNet's growth is spread over its blocks. In the 14 x 14 ViT the first block sees about as far as the last: there is hardly any growth to divide, or none, and that keeps the claim from being decided.
 #
 # **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The whole garments that the tiny networks learned, in the middle of
 # 28 x 28 pixels, can be told apart by where they are bright; published recipes by which small ViTs learn local heads train for hundreds of

@@ -310,7 +310,7 @@ claims.on_this_page()
 # small ViT. But look at the other seed: it was trained on all of the data, and its last block is no nearer than those that saw a tenth or less. So high blocks differ here because networks
 # were trained twice, and that they had less data adds nothing that can be seen. The paper's figure has no such line.
 #
-# Figure 13 holds on the left: half-way up, more data is better, in `vit_7x7` most of all, though by far less than the paper's 30 points. It holds on the right as well: half-way up the largest ViT is better than the ResNets. In the
+# Figure 13 holds on the left: half-way up, more data is better, in `vit_7x7` most of all, though by far less than the paper's 30 points. On the right, half-way up, the largest ViT is ahead of the ResNets by a few points, which draws of ten images a class hardly tell from chance. In the
 # last third of the depth the ResNets overtake every ViT, as they are the better classifiers of garments.
 #
 # **Why.** What low layers compute, edges and blobs, is in any thousand images. What high layers compute is what tells the classes apart,

@@ -110,8 +110,8 @@ for verdict, sign in claims.SIGNS.items():
 # - **What lies in the architecture holds.** Receptive fields of ViTs are large from the start and stay at their patch; skip connections carry more in ViTs than in ResNets; tokens know their place to the end, and
 #   those of a ViT with CLS token are of less use to a classifier than those of one with GAP. None of it needs 300 million photographs.
 # - **What finetuning changes holds, too.** High blocks change more than low ones, and for far targets more than for near ones, as long as one looks at images of the target.
-# - **What has to be learned from much data is there in its sign at most.** No head became local, although on little data they are farther from it still. Half-way up, much data gives better features, and the largest ViT has better ones than the ResNets, on garments
-#   but not on other images. On a tenth of the data high blocks come out otherwise, but so do they with another seed. The CLS token does its work in the first blocks and not in the last.
+# - **What has to be learned from much data is there in its sign at most.** No head became local, although on little data they are farther from it still. Half-way up, much data gives better features; the largest ViT is ahead of the ResNets there on garments, by hardly more than chance,
+#   and not on other images. On a tenth of the data high blocks come out otherwise, but so do they with another seed. The CLS token does its work in the first blocks and not in the last.
 # - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether a Mixer is nearer to ViTs hangs on a small difference.
 #
 # ## What a verdict can say
