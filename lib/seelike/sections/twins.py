@@ -1,0 +1,62 @@
+"""Networks that differ in one entry of their training alone: what is that entry worth in accuracy?
+
+Twins begin with the same weights, see the same images in the same order, and are augmented alike. What tells them
+apart is one entry of the table `models/tiny.toml`, such as the block without skip connections, and rounding.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from seelike.models import TrainingRecord
+
+
+def twins(records: Iterable[TrainingRecord], entry: str, first: object = None) -> dict[str, list[TrainingRecord]]:
+    """Find the networks that differ from another in one entry alone.
+
+    Args:
+        records: Of all networks that are looked at.
+        entry: Of the table, such as "without_skips".
+        first: What the networks have there with which the others are compared; None where they have no such entry.
+
+    Returns:
+        By the name of each network that has any, its twins, in the order of the records.
+
+    Example:
+        >>> from seelike.models import training_records
+        >>> found = twins(training_records(), "without_skips")
+        >>> [record.configuration["without_skips"] for record in found["tiny/vit_7x7"]]
+        [1, 3, 4, 6, 8]
+    """
+    of: dict[tuple[object, ...], list[TrainingRecord]] = {}
+    for record in records:
+        if "checkpoint_of" not in record.configuration:
+            rest = sorted((key, value) for key, value in record.configuration.items() if key != entry)
+            of.setdefault(tuple(rest), []).append(record)
+    found = {}
+    for family in of.values():
+        intact = next((record for record in family if record.configuration.get(entry) == first), None)
+        if intact is not None and len(family) > 1:
+            found[intact.name] = [record for record in family if record is not intact]
+    return found
+
+
+def last_gain(records: Sequence[TrainingRecord]) -> dict[str, float]:
+    """Compute how much accuracy rose in the last tenth of a training; near zero where the curve is flat.
+
+    Args:
+        records: Of networks; those with no curve, such as one before training, are left out.
+
+    Returns:
+        By name, the accuracy at the end minus that after nine tenths of the way or just before, as a share.
+
+    Example:
+        >>> from seelike.models import training_record
+        >>> gains = last_gain([training_record("tiny/resnet")])
+        >>> abs(gains["tiny/resnet"]) < 0.01
+        True
+    """
+    found = {}
+    for record in records:
+        ends = [point for point in record.curve if point["epoch"] <= 0.9 * record.curve[-1]["epoch"]]
+        if ends:
+            found[record.name] = record.curve[-1]["accuracy"] - ends[-1]["accuracy"]
+    return found
