@@ -23,6 +23,7 @@ SHOWN = EXECUTED + CONTROLS + KEPT
 NEEDS_GPU = ("colab", "paper")
 RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
 READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
+STAGED_BY = ("citations", "judging", "measured_costs", "photographs", "scoreboard")
 RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
 # Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
 RUN = config.get("run") != "no"
@@ -81,8 +82,8 @@ wildcard_constraints:
 
 
 def pages_before(wildcards):
-    """The discussion looks back at all other pages; these look at none."""
-    return [path for path in EXECUTED if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
+    """The discussion looks back at all other pages and their controls; these look at none."""
+    return [path for path in EXECUTED + CONTROLS if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
 
 
 localrules: all, assets, stage, render, pack, results
@@ -140,7 +141,7 @@ rule stage:
         PAGES,
         executed=SHOWN,
         script="book/tools/stage.py",
-        parts=[f"book/tools/{name}.py" for name in ("citations", "measured_costs", "photographs", "scoreboard")] + READERS,
+        parts=[f"book/tools/{name}.py" for name in STAGED_BY] + ["book/tools/rule.svg"] + READERS,
         photographs=[path for path in LIBRARY if "/photographs" in path],
         # A page says so where its result is older than the notebook or the library.
         code=[f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS] + LIBRARY if KEPT else [],
@@ -233,6 +234,7 @@ if "sweep" in config:
             config["sweep"],
             SWEEP_JOBS,
             script="book/tools/gather_sweep.py",
-            parts=["book/tools/comparison.html", "book/tools/sweep.py", "book/tools/scoreboard.py", "book/tools/executed.py"],
+            parts=["book/tools/comparison.html"]
+            + [f"book/tools/{name}.py" for name in ("sweep", "scoreboard", "judging", "executed")],
         output: SWEEP.folder / "claims.csv", SWEEP.folder / "comparison.html"
         shell: "{sys.executable:q} {input.script} {input[0]:q}"

@@ -64,20 +64,21 @@ run = seelike.start(globals(), "09_discussion")
 # ## All verdicts at once
 #
 # Each page leaves its claims in its executed notebook. `make book` runs all pages first and this one last, and here
-# they are gathered. Where you run this page alone, as on Colab, there is nothing to gather: the
-# [scoreboard](../book/scoreboard.md) of the published book has the same numbers.
+# they are gathered and judged together. Where you run this page alone, as on Colab, there is nothing to gather: the
+# [scoreboard](../book/scoreboard.md) of the published book has the same verdicts, and explains the rule.
 
 # %%
-from seelike import claims
+from seelike import claims, verdicts
 
-results = claims.gather(f"build/executed/{run.profile}")
+results = verdicts.gather(f"build/executed/{run.profile}")
 print(f"{len(results)} of {len(claims.CLAIMS)} claims have been put to the test.")
 
 # %% [markdown]
-# **Predict.** A statistic is above zero where its claim holds. Of the claims that you remember: which did you expect to hold
-# for the networks of this run, and which not?
+# **Predict.** A claim holds where all of its interval lies beyond its margin, the smallest effect of interest. Of the claims
+# that you remember: which did you expect to hold for the networks of this run, and which not? Which effects are there, but
+# too small to matter?
 
-# %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval. Right of zero the claim holds. The axis is linear below 0.05 and logarithmic beyond.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic: blue circles right of zero hold, orange crosses left of zero do not, grey squares are undecided. The lists below give the same in words."}}
+# %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval, in units of the smallest effect of interest: right of the grey band the claim holds, within it the effect is negligible, left of it it is reversed. Below, those whose statistic has its threshold within: right of zero they hold. Near zero the axes are linear, beyond logarithmic.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic against a grey band about zero: blue circles right of the band hold, green diamonds within it are negligible, orange triangles left of it are reversed, purple crosses do not hold, grey squares are undecided. The lists below give the same in words."}}
 from seelike import plots
 
 plots.forest(results) if results else print(
@@ -85,7 +86,8 @@ plots.forest(results) if results else print(
 )
 
 # %% [markdown]
-# The same in words, verdict by verdict, and how many there are of each.
+# The same in words, verdict by verdict, and how many there are of each. *In these networks* stands where each network was
+# trained once, *not learned* where the claim holds before training, too.
 
 # %%
 import textwrap
@@ -95,7 +97,7 @@ for verdict, sign in claims.SIGNS.items():
     if such:
         print(f"{verdict}: {len(such)} of {len(results)}")
     for result in such:
-        line = f"{sign} {result.claim.statement}"
+        line = f"{sign} {result.says}: {result.claim.statement}"
         if result.statistic is not None:
             line += f" ({result.statistic:.3f})"
         print(textwrap.fill(line, 66, subsequent_indent="  "))
@@ -116,15 +118,19 @@ for verdict, sign in claims.SIGNS.items():
 #
 # ## What a verdict can say
 #
-# - **It is about these networks.** The interval covers the draw of images. Each network was trained once; another training
-#   could move a number by more than its interval. The paper's own figures have no interval at all.
+# - **It is mostly about these networks.** The interval covers the draw of images, and the training where there were several.
+#   Where each network was trained once, the verdict says so: another training could move the number by more than its
+#   interval. The paper's own figures have no interval at all.
+# - **It is about an effect that matters.** Any sign can be sure, with images enough. So each claim has a margin, and an effect
+#   within it is called negligible. The margin is our choice; the scoreboard gives the reason for each.
+# - **It is one of many.** Among many tests some err by chance, so all are corrected together.
 # - **It is about one number.** A claim such as "more uniform" has many readings. Each page says which one it took, and the
 #   statistic is written beside the verdict. Where another reading gives another answer, the page says so.
-# - **A claim that does not hold here is not refuted.** The paper speaks of networks of 86 to 632 million parameters, trained on up to
+# - **A claim that does not hold here is not refuted**, and neither is one that is reversed. The paper speaks of networks of 86 to 632 million parameters, trained on up to
 #   300 million photographs. A tiny network that disagrees says that size, or data, or the kind of image matters;
 #   a pretrained one, that it matters on what and how it was trained.
-# - **A claim that holds here is not proved, either.** Some of the paper's pictures are there before any training: see the first
-#   exercise of [Section 4](04_representation_structure.ipynb).
+# - **A claim that holds here is not proved, either.** Some of the paper's pictures are there before any training. Where we
+#   looked, such a claim is marked *not learned*; see the first exercise of [Section 4](04_representation_structure.ipynb), too.
 #
 # ## Try it yourself
 #
@@ -136,8 +142,8 @@ for verdict, sign in claims.SIGNS.items():
 #
 # 1. There is no single answer. Figures 7 and E.2 say the same by lengths and by angles; Figures 9 and 11 say the same by CKA and by
 #    probes; the claims of Appendix F repeat those of Sections 7 and 8 on other images.
-# 2. A new seed draws new images. A 95 % interval misses in one case of twenty, so of some forty verdicts one or two that lie near zero may
-#    change to undecided or back. None should jump from one side to the other.
+# 2. A new seed draws new images, and moves each number a little within its interval. A verdict whose interval ends near the margin may
+#    change to undecided or back. None should jump from one side of the margin to the other.
 #
 # </details>
 #

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import citations
 import executed as notebooks
 import lock
 import nbformat
+import numpy as np
 import pytest
 import run_notebook
 import scoreboard
@@ -17,25 +20,30 @@ import sphinx_extension
 import stage
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from seelike.claims import CLAIMS, SIGNS
 from seelike.data.photographs import sources
 
 ROOT = Path(__file__).parents[1]
 KEYS = {"https://arxiv.org/abs/1905.00414": "kornblith2019", "https://doi.org/10.1/x_(2)": "odd"}
+# Two values that are this far from their mean have a 95 % interval of one to both sides.
+STUDENT = 12.7062
 KORNBLITH = "https://arxiv.org/abs/1905.00414"
 
 
-def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-within", name="uniform"):
+def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-within", name="uniform_layers"):
     """What `seelike.claims.record` leaves in a notebook, with awkward characters in its texts."""
+    texts = {
+        "id": name,
+        "figure": "Figure 1",
+        "statement": "ViTs are *more* uniform | than ResNets.",
+        "statistic": CLAIMS[name].statistic if name in CLAIMS else "mean CKA, ViT minus ResNet",
+        "paper": "As heat maps.",
+    }
+    apart = (uncertainty or 0) / STUDENT
     return {
-        "claim": {
-            "id": name,
-            "figure": "Figure 1",
-            "statement": "ViTs are *more* uniform | than ResNets.",
-            "statistic": "mean CKA, ViT minus ResNet",
-            "paper": "As heat maps.",
-        },
+        "claim": texts,
         "verdict": verdict,
-        "values": [0.2, 0.3] if statistic is not None else [],
+        "values": [statistic - apart, statistic + apart] if statistic is not None else [],
         "statistic": statistic,
         "uncertainty": uncertainty,
         "why": "",
@@ -162,12 +170,28 @@ def test_claims_are_read_in_the_order_of_the_notebook():
 
 
 def test_the_summary_counts_verdicts():
-    verdicts = ["holds", "holds", "does not hold", "undecided", "not testable"]
+    verdicts = [*["holds"] * 2, "negligible", *["reversed"] * 2, "does not hold", "undecided", "not testable"]
     rows = scoreboard.rows("04", executed(*(claim_cell(verdict=verdict) for verdict in verdicts)), "tiny")
-    assert scoreboard.summary(rows) == (
-        "Of 5 claims at the `tiny` profile: **2 hold**, **1 does not hold**, **1 is undecided**, "
-        "**1 is not testable**."
+    expected = (
+        "Of 8 claims at the `tiny` profile: **2 hold**, **1 is negligible**, **2 are reversed**, "
+        "**1 does not hold**, **1 is undecided**, **1 is not testable**."
     )
+    assert scoreboard.summary(rows) == expected
+    learned, *others = rows
+    rows = [replace(learned, not_learned=True), *others]
+    assert scoreboard.summary(rows) == expected.replace("2 hold**", "2 hold** (1 of them before training, too)")
+
+
+def test_the_rule_is_explained_with_a_picture_that_takes_the_colours_of_the_page():
+    page = scoreboard.page(scoreboard.rows("04", executed(claim_cell()), "tiny"), {"04": "Section 4"}, set())
+    drawing = page[page.index("<svg") : page.index("</svg>")]
+    # An empty line would end the HTML.
+    assert "\n\n" not in drawing
+    assert "currentColor" in drawing
+    assert not re.search(r"#[0-9a-f]{3}", drawing)
+    for verdict, sign in SIGNS.items():
+        assert f"{sign} {verdict}" in drawing or verdict == "not testable"
+        assert f"**{verdict}**" in page.replace("\n", " ") or verdict == "not testable"
 
 
 def test_the_table_links_to_the_figure_or_else_to_the_page():
@@ -208,7 +232,8 @@ def test_the_data_files_hold_every_value():
     rows = scoreboard.rows("04", executed(claim_cell()), "tiny")
     (from_json,) = json.loads(scoreboard.as_json(rows))
     (from_csv,) = csv.DictReader(io.StringIO(scoreboard.as_csv(rows)))
-    assert from_json["values"] == [float(value) for value in from_csv["values"].split()] == [0.2, 0.3]
+    assert from_json["values"] == [float(value) for value in from_csv["values"].split()]
+    assert np.mean(from_json["values"]) == pytest.approx(0.25)
     assert from_json["statement"] == from_csv["statement"] == "ViTs are *more* uniform | than ResNets."
 
 

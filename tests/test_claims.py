@@ -3,10 +3,8 @@
 import json
 import re
 
-import nbformat
 import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from seelike import claims
 from seelike.errors import UnknownName
@@ -30,10 +28,13 @@ def test_interval_is_students(degrees):
     ("values", "verdict"),
     [
         ([0.3, 0.31, 0.29], "holds"),
-        ([-0.3, -0.31, -0.29], "does not hold"),
+        ([-0.3, -0.31, -0.29], "reversed"),
+        ([0.01, 0.02, 0.0], "negligible"),
+        ([-0.05, -0.06, -0.04], "does not hold"),
         ([0.3, -0.2, 0.1], "undecided"),
         ([0.2, 0.2], "holds"),
-        ([0.0, 0.0], "undecided"),
+        ([0.0, 0.0], "negligible"),
+        ([0.05, 0.05], "undecided"),
         ([5.0], "undecided"),
     ],
 )
@@ -91,10 +92,10 @@ def test_what_a_user_wrote_is_not_read_as_markup(monkeypatch):
 
 
 def test_cards_say_the_verdict_in_words_and_set_no_colour():
-    for values in ([0.3, 0.31], [-0.3, -0.31]):
+    for values in ([0.3, 0.31, 0.3], [-0.3, -0.31, -0.3], [0.0, 0.01, 0.0]):
         result = claims.evaluate("uniform_layers", values)
         text = result._repr_mimebundle_()["text/html"]
-        assert result.verdict in re.sub("<[^>]*>", "", text)
+        assert f"{result.verdict} in these networks" in re.sub("<[^>]*>", "", text)
         assert "color" not in text
 
 
@@ -127,7 +128,7 @@ def test_the_list_of_a_page_has_each_claim_once_with_its_last_result(monkeypatch
         assert text.count(claims.CLAIMS["uniform_layers"].statement) == 1, form
         assert "-0.305" in text
         assert "0.305" not in text.replace("-0.305", "")
-        assert text.count("✗ does not hold") == 2
+        assert text.count("⇄ reversed in these networks") == 2
         assert text.count("○ not testable") == 1
     # The scoreboard counts machine-readable records: the list must not bring them a second time.
     assert all(claims.CLAIM_MIME in card for card in cards)
@@ -145,6 +146,11 @@ def test_every_claim_is_written_out():
         assert claim.statement.endswith(".")
         assert claim.paper.endswith((".", ".'"))
         assert not claim.statistic.endswith(".")
+        assert claim.margin_reason.endswith(".")
+        # A margin of 0 is for a statistic that has its threshold within.
+        assert (claim.margin == 0) == claim.margin_reason.startswith("The threshold is in the statistic")
+        assert claim.margin >= 0
+        assert claim.margin > 0 or claim.kind == "difference"
 
 
 def test_mean_and_uncertainty_works_on_every_entry_of_a_map():
@@ -177,18 +183,56 @@ def test_a_dead_layer_makes_a_claim_not_testable(capsys):
         claims.record_difference("uniform_layers", [np.array([0.8, np.inf])], [np.ones(2)])
 
 
-def executed(path, *results):
-    """Write a notebook that has recorded some claims."""
-    outputs = [new_output("display_data", json.loads(json.dumps(each._repr_mimebundle_()))) for each in results]
-    nbformat.write(new_notebook(cells=[new_code_cell("claims.record(...)", outputs=outputs)]), path)
+# Several trainings
 
 
-def test_claims_are_gathered_in_the_order_of_the_paper(tmp_path, monkeypatch):
-    folder = tmp_path / "build" / "executed"
-    folder.mkdir(parents=True)
-    later, earlier = claims.evaluate("gap_localizes_less", [0.1, 0.2]), claims.evaluate("resnet_stages", [0.5])
-    executed(folder / "a.ipynb", later)
-    executed(folder / "b.ipynb", earlier)
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert claims.gather("build/executed") == [earlier, later]
+THREE = {0: [0.30, 0.32, 0.31], 1: [0.36, 0.38, 0.37], 2: [0.33, 0.35, 0.34]}
+
+
+def test_with_several_trainings_the_verdict_is_not_of_these_networks_alone():
+    result = claims.evaluate("uniform_layers", THREE)
+    assert (result.says, result.trainings) == ("holds", [3])
+    assert result.values == pytest.approx((0.33, 0.35, 0.34))
+    found = result.estimate
+    assert (result.statistic, result.uncertainty) == (found.mean, found.half_width())
+    assert claims.evaluate("uniform_layers", [0.3, 0.31, 0.32]).says == "holds in these networks"
+
+
+def test_groups_of_several_trainings_are_compared_draw_by_draw(monkeypatch):
+    shown = []
+    monkeypatch.setattr(claims, "show", shown.append)
+    ours = {seed: np.array(values) for seed, values in THREE.items()}
+    # Two networks of each training, which are averaged; and one training without a name.
+    twice = {seed: [values - 0.1, values + 0.1] for seed, values in ours.items()}
+    for larger, smaller, says in ((ours, ours, "undecided"), (twice, [np.zeros(3)], "holds in these networks")):
+        claims.record_difference("uniform_layers", larger, smaller)
+        result = claims.Result.from_record(json.loads(json.dumps(shown[-1][claims.CLAIM_MIME])))
+        assert result.says == says
+        assert list(result.groups[0]) == ["0", "1", "2"]
+        assert list(result.groups[0].values()) == [pytest.approx(tuple(values)) for values in THREE.values()]
+    assert result.trainings == [3, 1]
+
+
+def test_a_dead_layer_in_one_training_makes_a_claim_not_testable(capsys):
+    dead = {0: np.array([0.8, 0.9]), 1: np.array([0.8, np.nan])}
+    claims.record_difference("uniform_layers", dead, {0: np.ones(2)})
+    assert "not testable. Some layers are dead" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("values", [{}, {0: [0.1, 0.2], 1: [0.1]}, {0: np.ones((1, 2))}])
+def test_each_training_needs_one_number_per_repeat(values):
+    with pytest.raises(
+        ValueError, match="'resnet_stages' needs one number per repeat, and as many of each training"
+    ):
+        claims.evaluate("resnet_stages", values)
+
+
+def test_a_record_of_before_trainings_had_names_is_read():
+    record = json.loads(json.dumps(claims.evaluate("uniform_layers", [0.1, 0.2])._repr_mimebundle_()))
+    record = record[claims.CLAIM_MIME]
+    for name in ("groups", "not_learned"):
+        del record[name]
+    for name in claims.OF_THE_VERDICT:
+        del record["claim"][name]
+    result = claims.Result.from_record(record)
+    assert (result.values, result.trainings, result.claim.margin) == ((0.1, 0.2), [1], 0)

@@ -216,20 +216,37 @@ def test_a_forest_has_a_line_for_each_claim_and_tells_verdicts_apart():
         claims.evaluate("uniform_layers", [0.30, 0.32]),
         claims.evaluate("resnet_stages", [-0.30, -0.32]),
         claims.evaluate("gap_localizes_less", [-0.1, 0.1]),
+        claims.evaluate("mixer_is_nearer_to_vit", [0.01, 0.01]),
+        claims.evaluate("far_targets_change_more", [-0.05, -0.055, -0.06]),
+        claims.evaluate("low_layers_have_local_heads", [-0.30, -0.32]),
         claims.Result(claims.CLAIMS["gap_trains_as_well"], "not testable", why="No GAP."),
     ]
-    axes = plots.forest(results).axes[0]
+    axes, without_margin = plots.forest(results).axes
     assert [label.get_text() for label in axes.get_yticklabels()][1] == "resnet stages"
-    assert [text.get_text().strip() for text in axes.texts] == ["not testable"]
+    labels = [label.get_text() for label in without_margin.get_yticklabels()]
+    assert labels == ["low layers have local heads", "gap trains as well"]
+    assert [text.get_text().strip() for text in without_margin.texts] == ["not testable"]
     marks = {line.get_marker() for line in axes.lines} - {"None", "|"}
-    assert marks == {"o", "X", "s"}
+    assert marks == {"o", "D", "<", "X", "s"}
+
+
+def test_a_forest_measures_by_the_smallest_effect_of_interest():
+    axes = plots.forest([claims.evaluate("uniform_layers", [0.30, 0.32])]).axes[0]
+    (mark,) = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert mark.get_xdata() == pytest.approx([0.31 / claims.CLAIMS["uniform_layers"].margin])
+    (band,) = axes.patches
+    assert (band.get_x(), band.get_width()) == (-1, 2)
+
+
+def test_without_claims_there_is_no_forest():
     with pytest.raises(ValueError, match="make book"):
         plots.forest([])
 
 
+@pytest.mark.parametrize("claim", ["vit_fields_stay_at_their_patch", "low_layers_have_local_heads"])
 @pytest.mark.parametrize("value", [0.3, 1.2, -9.9, 250.0])
-def test_a_forest_reaches_as_far_as_its_claims(value):
-    axes = plots.forest([claims.evaluate("uniform_layers", [value, value * 1.1])]).axes[0]
+def test_a_forest_reaches_as_far_as_its_claims(value, claim):
+    axes = plots.forest([claims.evaluate(claim, [value, value * 1.1])]).axes[0]
     lowest, highest = axes.get_xlim()
     assert lowest < -1.1 * abs(value) < 1.1 * abs(value) < highest == -lowest
     assert highest / 10 <= axes.get_xticks()[-1] <= highest

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import dataclasses
 import io
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from PIL import Image
 from small_project import ROOT, RUN, make, make_project, write_notebook
 from test_build_tools import claim
 
-from seelike import profiles
+from seelike import claims, profiles, verdicts
 
 # A library whose modules import each other, and a notebook that uses some.
 LIBRARY = {
@@ -323,17 +324,65 @@ def test_words_of_other_code_are_not_those_of_a_result(words):
     assert results.with_prose(done, NAME) is done
 
 
-def test_the_discussion_is_stale_when_another_page_has_run_since(keep):
-    place = keep(ran(name="09_discussion"), "09_discussion")
+def test_the_discussion_is_stale_when_another_page_has_other_claims(keep):
+    def discussion():
+        notebook = ran(name="09_discussion")
+        notebook.metadata["seelike"]["gathered"] = verdicts.digest(results.RESULTS / "colab")
+        return keep(notebook, "09_discussion")
+
+    def another(statistic):
+        notebook = ran()
+        recorded = new_output("display_data", {executed.CLAIM_MIME: claim(statistic=statistic)})
+        notebook.cells[1].outputs.append(recorded)
+        return keep(notebook)
+
+    place = discussion()
     asked = {"profile": "colab"}
     other = place.with_name(f"{NAME}.ipynb")
     assert results.wanted([(place, asked), (other, asked)]) == [place, other]
-    keep(ran())
+    another(0.25)
     assert results.stale(results.read(place), place) == ["the results of other pages"]
-    later = ran(name="09_discussion")
-    later.metadata["papermill"]["start_time"] = "2026-03-01T10:01:00+00:00"
-    keep(later, "09_discussion")
-    assert results.wanted([(place, asked), (other, asked)]) == []
+    discussion()
+    assert results.stale(results.read(place), place) == []
+    # An older result that comes back is another one, too; the same claims of another run are the same.
+    another(0.26)
+    assert results.stale(results.read(place), place) == ["the results of other pages"]
+    another(0.25)
+    assert results.stale(results.read(place), place) == []
+
+
+def test_a_discussion_of_before_it_kept_what_it_saw_can_be_read_and_is_stale(keep):
+    place = keep(ran(name="09_discussion"), "09_discussion")
+    assert results.stale(results.read(place), place) == ["the results of other pages"]
+
+
+def test_the_rule_and_the_margins_make_no_measurement_stale(keep, monkeypatch):
+    recorded = claims.evaluate("uniform_layers", [0.3, 0.31])._repr_mimebundle_()[executed.CLAIM_MIME]
+    notebook = ran()
+    # As a result of before has them.
+    notebook.metadata["seelike"]["code"] |= {"seelike.claims": "1", "seelike.plots.claims": "2"}
+    notebook.cells[1].outputs.append(new_output("display_data", {executed.CLAIM_MIME: recorded}))
+    place = keep(notebook)
+    assert results.stale(results.read(place), place) == []
+    wider = dataclasses.replace(claims.CLAIMS["uniform_layers"], margin=1.0, margin_reason="Another.")
+    monkeypatch.setitem(claims.CLAIMS, "uniform_layers", wider)
+    assert results.stale(results.read(place), place) == []
+    other = dataclasses.replace(wider, statistic="another one")
+    monkeypatch.setitem(claims.CLAIMS, "uniform_layers", other)
+    assert results.stale(results.read(place), place) == ["claims.toml"]
+
+
+def test_modules_that_judge_count_for_a_page_that_shows_verdicts_of_others_alone():
+    measures, gathers = (
+        fingerprint.of_notebook(notebook_of(code), NAME, "colab")
+        for code in ("from seelike import claims, plots", "from seelike import claims, plots, verdicts")
+    )
+    judges = {"seelike.claims", "seelike.evidence", "seelike.plots.claims", "seelike.verdicts"}
+    assert gathers.keys() - measures.keys() == judges
+    before = {**gathers, "seelike.claims": "another"}
+    assert fingerprint.changed(before, gathers) == ["seelike.claims"]
+    own = f"notebooks/{NAME}.ipynb"
+    assert fingerprint.changed(before, measures) == [own]
 
 
 def failed(notebook):
@@ -506,7 +555,7 @@ def test_make_results_runs_what_is_missing_or_stale_and_goes_on_where_it_stopped
 
 @pytest.mark.notebook
 def test_the_discussion_sees_the_results_of_the_others_also_of_those_run_elsewhere_and_controls_run_too(tmp_path):
-    gather = "from seelike import claims\nprint(len(claims.gather(f'build/executed/{profile}')), 'claims')"
+    gather = "from seelike import verdicts\nprint(len(verdicts.gather(f'build/executed/{profile}')), 'claims')"
     project = make_project(tmp_path)
     snakefile = project / "Snakefile"
     snakefile.write_text(snakefile.read_text().replace("CONTROLLED = (", 'CONTROLLED = ("03_background", '))

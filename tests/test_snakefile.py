@@ -46,6 +46,8 @@ OTHERS = (
     "book/tools/executed.py",
     "book/tools/fingerprint.py",
     "book/tools/gpus.py",
+    "book/tools/judging.py",
+    "book/tools/rule.svg",
     "book/tools/photographs.py",
     "book/tools/results.py",
     "book/tools/scoreboard.py",

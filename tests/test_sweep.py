@@ -170,6 +170,7 @@ def test_killed_in_the_middle_it_goes_on_and_gives_the_same(project):
         assert [float(value) for value in row["values"].split()] == [first + repeat / 100 for repeat in range(3)]
         assert float(row["statistic"]) == pytest.approx(first + 0.01)
         assert row["verdict"] == "holds"
+        assert row["says"] == "holds in these networks"
 
     # A third time there is nothing to do; with another seed only its own jobs.
     (project / "started.txt").unlink()
@@ -208,10 +209,18 @@ def outcome(label="one", seed=0, statistic=0.5, uncertainty=0.1, verdict="holds"
         figure="Figure 1",
         statement=statement,
         verdict=verdict,
+        says=f"{verdict} in these networks",
+        not_learned=False,
         statistic=statistic,
         uncertainty=uncertainty,
+        margin=0.05,
+        margin_reason="",
+        kind="difference",
         what="mean CKA",
         values=[0.4, 0.6],
+        trainings=[1],
+        spread_over="1 training x 2 repeats",
+        groups=(),
         why=why,
         paper="",
         notebook="03_background",

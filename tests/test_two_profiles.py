@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import executed as notebooks
@@ -233,15 +234,17 @@ def scores():
 def test_every_profile_has_a_column_and_every_claim_a_row(scores):
     table = scoreboard.table(scores, TITLES, {"fig-within", "tiny-fig-within"})
     head, *rows = [row.split("\n  - ") for row in table.split("\n* - ")[1:]]
-    assert head == ["The paper says", "Colab", "Tiny", "See"]
+    assert head == ["The paper says", "Colab", "Tiny", "Margin", "See"]
     assert len(rows) == 3
     both, large, small = ([" ".join(cell.split()) for cell in row] for row in rows)
     assert both[1:3] == [
-        "**0.500 ± 0.050** **✓ holds** *Before training*: 0.010 ± 0.020, ? undecided",
-        "**0.250 ± 0.050** **✓ holds**",
+        "**0.500 ± 0.050** **✓ holds in these networks** *Varied*: 1 training x 2 repeats "
+        "*Before training*: 0.010 ± 0.020, ? undecided",
+        "**0.250 ± 0.050** **✓ holds in these networks** *Varied*: 1 training x 2 repeats",
     ]
-    assert both[3] == "{numref}`fig-within` {numref}`tiny-fig-within`"
-    assert large[1:3] == ["**-0.500 ± 0.050** **✗ does not hold**", "not there"]
+    assert both[4] == "{numref}`fig-within` {numref}`tiny-fig-within`"
+    large_said = "**-0.500 ± 0.050** **✗ does not hold in these networks** *Varied*: 1 training x 2 repeats"
+    assert large[1:3] == [large_said, "not there"]
     assert small[1:3] == ["not there", "not measured **○ not testable**"]
 
 
@@ -262,9 +265,9 @@ def test_the_front_page_begins_with_the_larger_networks(scores):
     assert "The same at the <code>tiny</code> profile" in tiny
 
 
-def test_the_page_explains_what_was_measured_before_training(scores):
-    assert "*Before training* is the same number" in scoreboard.page(scores, TITLES, set())
-    assert "*Before training*" not in scoreboard.page(scores[2:], TITLES, set())
+def test_the_margin_of_a_claim_has_a_column_with_its_reason(scores):
+    (row,) = [replace(score, margin=0.05, margin_reason="So *much* is chance.") for score in scores[:1]]
+    assert r"  - 0.05\n\n    So \*much\* is chance.".replace(r"\n", "\n") in scoreboard.table([row], TITLES, set())
 
 
 def test_the_data_have_a_row_for_each_claim_and_profile(scores):
@@ -272,9 +275,9 @@ def test_the_data_have_a_row_for_each_claim_and_profile(scores):
     from_csv = list(csv.DictReader(io.StringIO(scoreboard.as_csv(scores))))
     for found in (from_json, from_csv):
         assert [(row["claim"], row["profile"]) for row in found] == [
-            ("uniform", "colab"),
+            ("uniform_layers", "colab"),
             ("large", "colab"),
-            ("uniform", "tiny"),
+            ("uniform_layers", "tiny"),
             ("small", "tiny"),
         ]
         assert found[2]["page"] == f"tiny/{NAME}"
@@ -298,20 +301,25 @@ def test_runs_with_random_weights_are_controls_and_no_pages(staged):
         }
     )
     found = {row["profile"]: row["before_training"] for row in json.loads(text["_static/scoreboard.json"])}
-    assert {profile: one["statistic"] for profile, one in found.items()} == {"colab": 0.01, "tiny": 0.02}
+    assert {profile: one["statistic"] for profile, one in found.items()} == pytest.approx(
+        {"colab": 0.01, "tiny": 0.02}
+    )
     assert [path for path in text if Path(path).stem == NAME] == [f"notebooks/{NAME}.ipynb", f"tiny/{NAME}.ipynb"]
 
 
-@pytest.mark.parametrize(
-    "run", [{"models": ["vit_a", "tiny/vit_7x7"], "tiny_roles": ["cls_and_gap"]}, {"models": ["tiny/vit_7x7"]}]
-)
-def test_what_tiny_networks_show_in_the_place_of_larger_ones_is_no_result_of_these(run):
-    notebook = executed(claim_cell(), claim_cell(name="gap"))
-    notebook.cells[1].outputs[0].data[notebooks.RUN_MIME] |= run
-    for cell in notebook.cells[2:]:
-        record = cell.outputs[0].data[notebooks.CLAIM_MIME]
-        record["claim"]["role"] = "cls_and_gap" if record["claim"]["id"] == "gap" else ""
-    own, stands_in = scoreboard.rows(NAME, notebook, "pretrained")
-    assert own.verdict == ("holds" if "tiny_roles" in run else "not testable")
-    assert (stands_in.verdict, stands_in.statistic, stands_in.values) == ("not testable", None, [])
-    assert "stand in" in stands_in.why
+def test_claims_of_all_pages_of_a_profile_are_judged_together_and_apart_from_others(staged):
+    other = "results/colab/A_methods.ipynb"
+    second = at("colab", claim_cell(name="resnet_stages", statistic=0.05, uncertainty=0.2))
+    second.metadata["seelike"]["notebook"] = "A_methods"
+    # Its p-value is near 0.04.
+    near = claim_cell(statistic=0.11, uncertainty=0.05)
+    text = staged({TINY: at("tiny", near), COLAB: at("colab", near), other: second})
+    of_tiny, of_colab = (
+        {row["claim"]: row for row in json.loads(text["_static/scoreboard.json"]) if row["profile"] == profile}
+        for profile in ("tiny", "colab")
+    )
+    assert of_tiny["uniform_layers"]["verdict"] == "holds"
+    assert of_colab["uniform_layers"]["verdict"] == "undecided"
+    assert "after the correction for 2 tests" in of_colab["uniform_layers"]["why"]
+    assert "✓ holds" in text[f"tiny/{NAME}.ipynb"]
+    assert "? undecided. By its own interval" in text[f"notebooks/{NAME}.ipynb"]

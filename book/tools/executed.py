@@ -16,13 +16,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from seelike.claims import CLAIM_MIME
+from seelike.verdicts import RUN_MIME, UNTRAINED
 
-# What seelike.start leaves in a notebook. Not imported: that would load all of torch to read one name.
-RUN_MIME = "application/vnd.seelike.run+json"
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
-# The folder of runs with random weights.
-UNTRAINED = "untrained"
 # Where a notebook ran at several profiles, the first of these is its page.
 PREFERENCE = ("paper", "colab", "pretrained", "tiny")
 

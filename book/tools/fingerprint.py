@@ -3,6 +3,9 @@
 Comments, docstrings and formatting do not count, and neither does what no import leads to: a result stays the
 result of its code while only these change. Nothing is run: the code is parsed. The hash does not depend on the
 version of Python that parses it.
+
+Modules that only judge what was measured do not count, for the book judges anew: except for a page that shows what
+other pages found.
 """
 
 import ast
@@ -28,6 +31,10 @@ INJECTED = "injected-parameters"
 # Besides, cells that Colab alone runs.
 _NOT_ITS_CODE = {INJECTED, "remove-cell"}
 _DIGITS = 16
+# A page that imports this one shows verdicts of other pages.
+_GATHERS = "seelike.verdicts"
+# Modules that say whether a claim holds, and measure nothing.
+_JUDGES = {"seelike.claims", "seelike.evidence", "seelike.plots.claims", _GATHERS}
 
 
 def of_notebook(notebook: NotebookNode, name: str, profile: str, library: Path = LIBRARY) -> dict[str, str]:
@@ -41,7 +48,8 @@ def of_notebook(notebook: NotebookNode, name: str, profile: str, library: Path =
 
     Returns:
         A hash for the notebook's own code, for each module of the library that it imports, and that these import,
-        and for what the profile gives to this page.
+        and for what the profile gives to this page; without the modules that judge, unless the page gathers
+        verdicts.
     """
     cells = [_parsed(cell) for cell in notebook.cells if is_own_code(cell)]
     found = {f"notebooks/{name}.ipynb": _hash([_plain(cell) for cell in cells])}
@@ -52,11 +60,24 @@ def of_notebook(notebook: NotebookNode, name: str, profile: str, library: Path =
         if module not in found and path is not None:
             found[module], imported = _of_file(path, module, path.stat().st_mtime_ns)
             waiting |= imported
+    if not gathers(notebook):
+        found = {module: value for module, value in found.items() if module not in _JUDGES}
     if profile in NAMES:
         amounts = asdict(profile_of(profile, name if name in PAGES else None))
         # What is said of the images is prose.
         found["profiles.toml"] = _hash({key: value for key, value in amounts.items() if key != "images_note"})
     return dict(sorted(found.items()))
+
+
+def gathers(notebook: NotebookNode) -> bool:
+    """Tell whether a page shows verdicts of other pages.
+
+    Example:
+        >>> cell = NotebookNode(cell_type="code", metadata={}, source="from seelike import verdicts")
+        >>> gathers(NotebookNode(cells=[cell]))
+        True
+    """
+    return any(_GATHERS in imports(_parsed(cell)) for cell in notebook.cells if is_own_code(cell))
 
 
 def imports(code: ast.Module, module: str = "", is_package: bool = False) -> set[str]:
@@ -89,11 +110,14 @@ def imports(code: ast.Module, module: str = "", is_package: bool = False) -> set
 def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """Name what has another hash than before, is new, or is gone.
 
+    Older results have hashes of modules that judge. These count only where they would today.
+
     Example:
         >>> changed({"seelike.cka": "1", "seelike.skip": "1"}, {"seelike.cka": "2", "seelike.skip": "1"})
         ['seelike.cka']
     """
-    return sorted(name for name in before | now if before.get(name) != now.get(name))
+    names = now.keys() | (before.keys() - _JUDGES)
+    return sorted(name for name in names if before.get(name) != now.get(name))
 
 
 def commit() -> str | None:

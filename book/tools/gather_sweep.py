@@ -13,9 +13,11 @@ from urllib.parse import quote
 
 import executed
 import jinja2
+import judging
 import nbformat
 import scoreboard
 import sweep
+from nbformat import NotebookNode
 
 from seelike.claims import SIGNS
 
@@ -30,6 +32,8 @@ COLUMNS = (
     "statistic",
     "uncertainty",
     "verdict",
+    "says",
+    "margin",
     "values",
     "why",
     "profile",
@@ -72,21 +76,26 @@ def read(asked: sweep.Sweep) -> tuple[list[Outcome], list[dict[str, Any]]]:
     Raises:
         ValueError: A notebook is missing, or did not run to its end.
     """
-    outcomes, runs, complaints = [], [], []
+    done: dict[sweep.Job, NotebookNode] = {}
+    complaints = []
     for job in asked.jobs:
         if not job.output.exists():
             complaints.append(f"{job.output} is not there.")
             continue
         notebook = nbformat.read(job.output, as_version=4)
         complaints += [f"{job.output}: {problem}" for problem in executed.problems(notebook)]
-        run = executed.parameters(notebook)
-        if run:
-            runs.append(run)
-        rows = scoreboard.rows(job.notebook, notebook, asked.profile)
-        outcomes += [Outcome(job, run.get("models", []), row) for row in rows]
+        done[job] = notebook
     if complaints:
         raise ValueError("\n".join(complaints))
-    return outcomes, runs
+    # What one set of models gave on the images of one seed is as one book.
+    for label, seed in dict.fromkeys((job.label, job.seed) for job in done):
+        judging.judge([notebook for job, notebook in done.items() if (job.label, job.seed) == (label, seed)])
+    outcomes = [
+        Outcome(job, executed.parameters(notebook).get("models", []), row)
+        for job, notebook in done.items()
+        for row in scoreboard.rows(job.notebook, notebook, asked.profile)
+    ]
+    return outcomes, [run for notebook in done.values() if (run := executed.parameters(notebook))]
 
 
 def as_csv(outcomes: Iterable[Outcome]) -> str:
@@ -102,6 +111,8 @@ def as_csv(outcomes: Iterable[Outcome]) -> str:
             "statistic": one.row.statistic,
             "uncertainty": one.row.uncertainty,
             "verdict": one.row.verdict,
+            "says": one.row.says,
+            "margin": one.row.margin,
             "values": scoreboard.values_in_one(one.row),
             "why": one.row.why,
             "profile": one.row.profile,
@@ -112,13 +123,14 @@ def as_csv(outcomes: Iterable[Outcome]) -> str:
 
 
 def axis(outcomes: Iterable[Outcome]) -> tuple[float, float]:
-    """Choose the axis of a claim's picture: zero and every interval are on it.
+    """Choose the axis of a claim's picture: zero, the margin to both sides, and every interval are on it.
 
     Returns:
         Its first and its last value.
     """
     ends = [0.0]
     for one in outcomes:
+        ends += [-one.row.margin, one.row.margin]
         if one.row.statistic is not None:
             width = one.row.uncertainty or 0.0
             ends += [one.row.statistic - width, one.row.statistic + width]
@@ -166,8 +178,10 @@ def pictures(asked: sweep.Sweep, outcomes: Sequence[Outcome]) -> list[dict[str, 
                     "counts": {verdict: counts[verdict] for verdict in SIGNS if counts[verdict]},
                 }
             )
-        zero = round(100 * (0 - low) / (high - low), 2)
-        found.append({"row": here[0].row, "sets": sets, "low": low, "high": high, "zero": zero})
+        margin = here[0].row.margin
+        start, zero, end = (round(100 * (at - low) / (high - low), 2) for at in (-margin, 0, margin))
+        shown = {"low": low, "high": high, "zero": zero, "band": (start, end)}
+        found.append({"row": here[0].row, "sets": sets, **shown})
     return found
 
 

@@ -24,7 +24,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,8 @@ import run_notebook
 from nbformat import NotebookNode
 from PIL import Image
 
-from seelike.claims import CLAIMS
+from seelike import verdicts
+from seelike.claims import CLAIMS, OF_THE_VERDICT
 from seelike.errors import unknown_name
 from seelike.profiles import NAMES
 
@@ -144,6 +144,7 @@ def stale(notebook: NotebookNode, place: Path, library: Path = fingerprint.LIBRA
 
     Beside the code these count: what the profile gives to the page, the texts of the claims that it recorded, and
     the weights of the tiny networks that it used. All others come from elsewhere; the result names their hashes.
+    For the discussion the claims of all other pages count, of which it keeps a hash.
 
     Args:
         notebook: The result.
@@ -160,15 +161,22 @@ def stale(notebook: NotebookNode, place: Path, library: Path = fingerprint.LIBRA
         nbformat.read(source, as_version=4), place.stem, str(run.get("profile", NOT_KEPT)), library
     )
     found = fingerprint.changed(notebook.metadata.seelike["code"], now)
-    recorded = [record["claim"] for record in executed.claims(notebook)]
-    if any(claim["id"] not in CLAIMS or claim != asdict(CLAIMS[claim["id"]]) for claim in recorded):
+    if any(_is_another_claim(record["claim"]) for record in executed.claims(notebook)):
         found.append("claims.toml")
     for name, weights in run.get("weights", {}).items():
         if name.startswith("tiny/") and _sha256(library / weights["file"]) != weights["sha256"]:
             found.append(f"the weights of {name}")
-    if place.stem == LAST and _others_are_newer(notebook, place):
+    if place.stem == LAST and notebook.metadata.seelike.get("gathered") != verdicts.digest(place.parent):
         found.append("the results of other pages")
     return found
+
+
+def _is_another_claim(recorded: Mapping[str, Any]) -> bool:
+    """Tell whether a claim says other things today. Its margin does not count: the book judges anew."""
+    if recorded["id"] not in CLAIMS:
+        return True
+    today = asdict(CLAIMS[recorded["id"]])
+    return any(recorded.get(name) != today[name] for name in today.keys() - set(OF_THE_VERDICT))
 
 
 def reasons(place: Path, parameters: Mapping[str, Any], library: Path = fingerprint.LIBRARY) -> list[str]:
@@ -357,14 +365,6 @@ def _sha256(file: Path) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
 
 
-def _others_are_newer(notebook: NotebookNode, place: Path) -> bool:
-    begin = datetime.fromisoformat(notebook.metadata.papermill["start_time"])
-    others = [path for path in kept(RESULTS, executed.parameters(notebook)["profile"]) if path.stem != LAST]
-    trained = [path for path in others if path.parent.name != executed.UNTRAINED]
-    ends = [executed.read(path).metadata.papermill["end_time"] for path in trained]
-    return any(datetime.fromisoformat(end) > begin for end in ends)
-
-
 def make(notebook: Path, parameters: dict[str, Any]) -> int:
     """Run a notebook where its result is not there, and take it. What has run before, and fits, is only taken.
 
@@ -411,11 +411,18 @@ def _is_ready(output: Path, parameters: Mapping[str, Any]) -> bool:
 
 
 def _bring_others(place: Path, output: Path) -> None:
-    """Put the results of a profile where the discussion reads executed notebooks: some were run elsewhere."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for other in place.parent.glob("*.ipynb"):
-        if other != place:
-            shutil.copy(other, output.parent)
+    """Put the results of a profile where the discussion reads executed notebooks, and leave no others there.
+
+    Some results were run elsewhere, and what is no result has no part in the verdicts that the book shows.
+    """
+    for folder in (".", executed.UNTRAINED):
+        of_results, of_executed = place.parent / folder, output.parent / folder
+        of_executed.mkdir(parents=True, exist_ok=True)
+        for other in of_executed.glob("*.ipynb"):
+            other.unlink()
+        for other in of_results.glob("*.ipynb"):
+            if other != place:
+                shutil.copy(other, of_executed)
 
 
 def _megabytes(size: int) -> str:

@@ -29,6 +29,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 import seelike
+from seelike import verdicts
 from seelike.errors import UnknownName, unknown_name
 
 try:
@@ -135,7 +136,7 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> bool:
         if is_new and is_result_of(output, notebook, parameters):
             return False
         # What is imported is read when the notebook starts. What changes while it runs is not what it ran.
-        about = _about(notebook, parameters)
+        about = _about(notebook, parameters, output.parent)
         before = _largest_child()
         with gpus.pinned(parameters):
             _execute(notebook, running, parameters)
@@ -145,8 +146,11 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> bool:
     return True
 
 
-def _about(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """What an executed notebook says of itself, beside what papermill notes: its name, its commit and its code."""
+def _about(notebook: Path, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What an executed notebook says of itself, beside what papermill notes: its name, its commit and its code.
+
+    One that shows what the other notebooks of its folder found has a hash of that, too.
+    """
     content = nbformat.read(notebook, as_version=4)
     code = fingerprint.of_notebook(content, notebook.stem, str(parameters.get("profile", "tiny")))
     threads = os.environ.get("OMP_NUM_THREADS", "")
@@ -155,6 +159,7 @@ def _about(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
         "commit": fingerprint.commit(),
         "code": code,
         "threads": int(threads) if threads.isdecimal() else None,
+        **({"gathered": verdicts.digest(folder)} if fingerprint.gathers(content) else {}),
     }
 
 

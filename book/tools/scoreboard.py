@@ -1,4 +1,4 @@
-"""Gather the claims that executed notebooks recorded, and write the scoreboard of the book."""
+"""Write the scoreboard of the book from the claims of executed notebooks, as judging.py left them."""
 
 import csv
 import html
@@ -8,18 +8,21 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import executed
 from nbformat import NotebookNode
 
-from seelike.claims import SIGNS, Verdict
+from seelike.claims import SIGNS, Result, Verdict, spread_over
 from seelike.display import escape_markdown
 from seelike.uncertainty import with_uncertainty
 
 # After the number of claims, one or several.
 _VERBS: dict[Verdict, tuple[str, str]] = {
     "holds": ("holds", "hold"),
+    "negligible": ("is negligible", "are negligible"),
+    "reversed": ("is reversed", "are reversed"),
     "does not hold": ("does not hold", "do not hold"),
     "undecided": ("is undecided", "are undecided"),
     "not testable": ("is not testable", "are not testable"),
@@ -28,18 +31,38 @@ _VERBS: dict[Verdict, tuple[str, str]] = {
 # "Figures 11 (left), D.4 and F.3" has room on a tile without its first word.
 _SHORT = re.compile(r"^Figures? | \(left\)| \(right\)")
 
+# The rule in one picture, which takes the colours of the page.
+PICTURE = Path(__file__).with_name("rule.svg")
+
 PAGE = """\
 # Scoreboard
 
-Every claim of the paper that a page of this book has put to the test, in the order of the paper. Each is one
-number, arranged so that the claim says *above zero*. It **holds**, or **does not hold**, where the number is
-above or below zero by more than its uncertainty, the half-width of the 95 % interval of its mean over repeats (new
-draws of images) or, for accuracies, over ten parts of the test images. Else it is **undecided**.
-
-The uncertainty covers the draw of images. It does not cover the training of the networks: a claim that holds here
-holds for these networks. {caveat}
+Every claim of the paper that a page of this book has put to the test, in the order of the paper. {caveat}
 
 {summary}
+
+## The rule
+
+Each claim is one number with a **margin**: the smallest effect of interest, and why that one. The number is
+measured on several draws of images (repeats), or on parts of the test images, and of several trainings of each
+network where there are any; the spread of both gives its 95 % interval. The interval gives the verdict. The claim
+**holds** where all of the interval lies beyond the margin, and is **reversed** where it lies as far on the other
+side. Where it lies between the two, the effect is **negligible**. Where it reaches further down, but ends below
+the margin, the claim **does not hold**: an effect of that size is excluded. Where the margin is in the interval,
+the claim is **undecided**. Some numbers have their threshold within; their margin is 0.
+
+{picture}
+
+*In these networks* stands where each network was trained once: another training could move the number by more
+than its interval. *Not learned* stands where the claim also holds *before training*, for the same networks with
+random weights: then it owes nothing to what they learned.
+
+Of many tests some err by chance. So all claims of one profile are corrected together (Benjamini and Hochberg):
+of the verdicts other than undecided at most 5 % can be expected to be wrong. To that end the verdict is that of a
+wider interval than the one that is written here. A notebook that runs by itself has no such correction, and may
+decide more. [`seelike.evidence`](reference_evidence.md) has the mathematics.
+
+## The claims
 
 {table}
 
@@ -65,20 +88,6 @@ CAVEATS = {
     "colab": _PUBLIC,
     "paper": _PUBLIC,
 }
-_CONTROL = (
-    "*Before training* is the same number for the same networks with random weights: where it is as large, the "
-    "architecture alone makes it."
-)
-
-
-# A claim at a profile that has no network of its own for it.
-_STAND_IN: dict[str, Any] = {
-    "verdict": "not testable",
-    "statistic": None,
-    "uncertainty": None,
-    "values": [],
-    "why": "No public network could be had for it. Tiny ones stand in on the page; they have a column.",
-}
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,10 @@ class Row:
     """One claim, as one notebook tested it at one profile.
 
     Attributes:
+        says: The verdict in words, with what limits it.
+        spread_over: What varied, and so is in the interval.
+        trainings: The number of trainings in each group of networks.
+        groups: The value of each repeat by training, where there are several.
         page: Where in the book it is, without an ending.
         before_training: The same with random weights; None where that was not run.
     """
@@ -103,10 +116,18 @@ class Row:
     figure: str
     statement: str
     verdict: Verdict
+    says: str
+    not_learned: bool
     statistic: float | None
     uncertainty: float | None
+    margin: float
+    margin_reason: str
+    kind: str
     what: str
     values: list[float]
+    trainings: list[int]
+    spread_over: str
+    groups: tuple[dict[str, tuple[float, ...]], ...]
     why: str
     paper: str
     notebook: str
@@ -124,7 +145,7 @@ class Row:
 def rows(
     name: str, notebook: NotebookNode, profile: str, page: str | None = None, untrained: NotebookNode | None = None
 ) -> list[Row]:
-    """Read the claims that one executed notebook recorded.
+    """Read the claims that one executed notebook recorded, with the verdicts that it has.
 
     Args:
         name: The notebook's file name without its ending.
@@ -134,41 +155,45 @@ def rows(
         untrained: The same notebook, executed with random weights.
 
     Returns:
-        A row for each claim, in the order of the notebook. One that only tiny networks were there for, at another
-        profile than theirs, is not testable.
+        A row for each claim, in the order of the notebook.
     """
-    recorded = [] if untrained is None else executed.claims(untrained)
     controls = {
-        record["claim"]["id"]: Control(record["statistic"], record["uncertainty"], record["verdict"])
-        for record in recorded
+        control.claim.id: Control(control.statistic, control.uncertainty, control.verdict)
+        for control in _results(untrained)
+        if control.verdict != "not testable"
     }
-    run = executed.parameters(notebook)
-    all_tiny = profile != "tiny" and run.get("models") and all(name.startswith("tiny/") for name in run["models"])
-
-    def seen(record: dict[str, Any]) -> dict[str, Any]:
-        stand_in = all_tiny or record["claim"].get("role") in run.get("tiny_roles", [])
-        return record | _STAND_IN if stand_in else record
-
     return [
         Row(
-            claim=record["claim"]["id"],
-            figure=record["claim"]["figure"],
-            statement=record["claim"]["statement"],
-            verdict=record["verdict"],
-            statistic=record["statistic"],
-            uncertainty=record["uncertainty"],
-            what=record["claim"]["statistic"],
-            values=list(record["values"]),
-            why=record["why"],
-            paper=record["claim"]["paper"],
+            claim=result.claim.id,
+            figure=result.claim.figure,
+            statement=result.claim.statement,
+            verdict=result.verdict,
+            says=result.says,
+            not_learned=result.not_learned,
+            statistic=result.statistic,
+            uncertainty=result.uncertainty,
+            margin=result.claim.margin,
+            margin_reason=result.claim.margin_reason,
+            kind=result.claim.kind,
+            what=result.claim.statistic,
+            values=list(result.values),
+            trainings=result.trainings,
+            spread_over=spread_over(result),
+            groups=result.groups,
+            why=result.why,
+            paper=result.claim.paper,
             notebook=name,
-            figure_name=record["figure_name"],
+            figure_name=result.figure_name,
             profile=profile,
             page=page or f"notebooks/{name}",
-            before_training=controls.get(record["claim"]["id"]),
+            before_training=controls.get(result.claim.id),
         )
-        for record in map(seen, executed.claims(notebook))
+        for result in _results(notebook)
     ]
+
+
+def _results(notebook: NotebookNode | None) -> list[Result]:
+    return [] if notebook is None else [Result.from_record(record) for record in executed.claims(notebook)]
 
 
 def profiles(scores: Iterable[Row]) -> list[str]:
@@ -191,11 +216,13 @@ def summary(scores: Sequence[Row]) -> str:
 
 
 def _summary(profile: str, scores: Iterable[Row]) -> str:
-    verdicts = [row.verdict for row in scores if row.profile == profile]
-    counts = Counter(verdicts)
-    parts = [f"**{n} {_VERBS[verdict][n > 1]}**" for verdict in SIGNS if (n := counts[verdict])]
-    claims = "claim" if len(verdicts) == 1 else "claims"
-    return f"Of {len(verdicts)} {claims} at the `{profile}` profile: {', '.join(parts)}."
+    here = [row for row in scores if row.profile == profile]
+    counts = Counter(row.verdict for row in here)
+    parts = {verdict: f"**{n} {_VERBS[verdict][n > 1]}**" for verdict in SIGNS if (n := counts[verdict])}
+    if not_learned := sum(row.not_learned for row in here):
+        parts["holds"] += f" ({not_learned} of them before training, too)"
+    claims = "claim" if len(here) == 1 else "claims"
+    return f"Of {len(here)} {claims} at the `{profile}` profile: {', '.join(parts.values())}."
 
 
 def number(row: Row | Control) -> str:
@@ -225,10 +252,10 @@ def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> s
     if not scores:
         return ""
     columns = profiles(scores)
-    widths = [40, *[44 // len(columns)] * len(columns), 16]
+    widths = [36, *[40 // len(columns)] * len(columns), 12, 12]
     lines = [":::{list-table}", ":header-rows: 1", ":class: seelike-scoreboard"]
     lines += [f":widths: {' '.join(map(str, widths))}", "", "* - The paper says"]
-    lines += [f"  - {HEADINGS[profile]}" for profile in columns] + ["  - See"]
+    lines += [f"  - {HEADINGS[profile]}" for profile in columns] + ["  - Margin", "  - See"]
     for tested in _claims(scores):
         row = next(iter(tested.values()))
         paragraphs = [
@@ -239,6 +266,7 @@ def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> s
         lines += _cell("* - ", paragraphs)
         for profile in columns:
             lines += _cell("  - ", _outcome(tested[profile]) if profile in tested else ["not there"])
+        lines += _cell("  - ", [f"{row.margin:g}", escape_markdown(row.margin_reason)])
         lines += _cell("  - ", [_place(one, titles, figures) for one in tested.values()])
     return "\n".join([*lines, ":::"])
 
@@ -260,7 +288,9 @@ def _outcome(row: Row) -> list[str]:
     """The paragraphs of one claim at one profile. The first begins with the number: the column is sorted by it."""
     why = f": {escape_markdown(row.why)}" if row.why else ""
     found = [f"**{number(row)}**" if row.statistic is not None else number(row)]
-    found.append(f"**{SIGNS[row.verdict]} {row.verdict}**{why}")
+    found.append(f"**{SIGNS[row.verdict]} {row.says}**{why}")
+    if row.statistic is not None:
+        found.append(f"*Varied*: {row.spread_over}")
     if control := row.before_training:
         found.append(f"*Before training*: {number(control)}, {SIGNS[control.verdict]} {control.verdict}")
     return found
@@ -293,9 +323,9 @@ def picture(scores: Sequence[Row], titles: dict[str, str]) -> str:
         here = [row for row in scores if row.page == page]
         tiles = [
             f'<li><a class="{row.verdict.replace(" ", "-")}" href="../{page}.html" '
-            f'title="{html.escape(f"{row.statement} {row.verdict.capitalize()}.")}">'
+            f'title="{html.escape(f"{row.statement} {row.says.capitalize()}.")}">'
             f"<span>{SIGNS[row.verdict]}</span> {html.escape(_SHORT.sub('', row.figure))}"
-            f'<span class="visually-hidden">: {html.escape(f"{row.statement} {row.verdict}")}</span></a></li>'
+            f'<span class="visually-hidden">: {html.escape(f"{row.statement} {row.says}")}</span></a></li>'
             for row in here
         ]
         title = html.escape(titles[here[0].notebook])
@@ -330,20 +360,21 @@ def outcome(scores: Sequence[Row], titles: dict[str, str]) -> str:
 def page(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> str:
     """Write the scoreboard page as MyST Markdown."""
     caveats = [CAVEATS.get(profile, "") for profile in profiles(scores)]
-    if any(row.before_training for row in scores):
-        caveats.append(_CONTROL)
     return PAGE.format(
-        caveat=" ".join(dict.fromkeys(caveats)), summary=summary(scores), table=table(scores, titles, figures)
+        caveat=" ".join(dict.fromkeys(caveats)),
+        summary=summary(scores),
+        picture=PICTURE.read_text().strip(),
+        table=table(scores, titles, figures),
     )
 
 
 def as_csv(scores: Sequence[Row]) -> str:
     """Write the claims as CSV, the values of the repeats in one field with spaces between them."""
-    names = [field.name for field in fields(Row) if field.name != "before_training"]
+    names = [field.name for field in fields(Row) if field.name not in ("before_training", "groups")]
     of_control = [field.name for field in fields(Control)]
     records = [
         {name: getattr(row, name) for name in names}
-        | {"values": values_in_one(row)}
+        | {"values": values_in_one(row), "trainings": " ".join(map(str, row.trainings))}
         | {f"before_training_{name}": getattr(row.before_training, name, None) for name in of_control}
         for row in scores
     ]

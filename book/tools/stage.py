@@ -16,6 +16,7 @@ from typing import Any
 
 import citations
 import executed
+import judging
 import measured_costs
 import nbformat
 import photographs
@@ -227,6 +228,9 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         for path in files
         if path.parent.name == executed.UNTRAINED
     }
+    for profile in {page.profile for page in pages}:
+        of_profile = [notebooks[page.file] for page in pages if page.profile == profile]
+        judging.judge(of_profile, [control for (place, _), control in controls.items() if place == profile])
     scores, titles, drawn, measured = [], {}, set(), []
     for page in pages:
         notebook = notebooks[page.file]

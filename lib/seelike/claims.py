@@ -1,35 +1,38 @@
-"""The paper's claims, each as one number that is above zero where the claim holds.
+"""The paper's claims, each as one number, and whether it bears the claim out.
 
-A notebook computes the number once per repeat and calls `record`. That shows a card to the reader and leaves
-the same in the notebook in machine-readable form, from which the scoreboard of the book is made. At its end
+A notebook computes the number once per repeat, and of each training where there are several, and calls `record`.
+That shows a card to the reader and leaves the same in the notebook in machine-readable form. At its end
 `on_this_page` lists what has been recorded.
 
-The uncertainty covers the draw of the images: repeats are new draws, and accuracies are compared on ten parts of
-the test images. It does not cover the training of the networks: those are the same ones every time, and a claim
-that holds here holds for these networks.
+A card in a notebook says what the claim's own 95 % interval says. The book judges all claims of a profile together
+(`seelike.verdicts`). The rule, with its mathematics, is in `seelike.evidence`.
 """
 
 import html
-import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from seelike import evidence
 from seelike.display import escape_markdown, show
 from seelike.errors import unknown_name
-from seelike.uncertainty import mean_and_uncertainty, with_uncertainty
-from seelike.uncertainty import summary as summary  # pages take it from here
+from seelike.evidence import SIGNS as SIGNS
+from seelike.evidence import Kind, Trainings, Values
+from seelike.evidence import Verdict as Verdict
+from seelike.uncertainty import mean_and_uncertainty as mean_and_uncertainty  # pages take these from here
+from seelike.uncertainty import summary as summary
+from seelike.uncertainty import with_uncertainty
 
 CLAIM_MIME = "application/vnd.seelike.claim+json"
+# What of a claim is about its verdict, and not about what is measured.
+OF_THE_VERDICT = ("margin", "margin_reason", "kind")
 
-Verdict = Literal["holds", "does not hold", "undecided", "not testable"]
-
-# A sign beside the word, so that neither colour nor reading is needed to tell them apart.
-SIGNS: dict[Verdict, str] = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not testable": "○"}
+# Networks of one training each, `[draws]` each, or of each training one of them or a list of networks.
+Group = Sequence[np.ndarray] | Mapping[Any, np.ndarray | Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,19 @@ class Claim:
         id: Its name in `CLAIMS`.
         figure: The figures of the paper that carry it.
         statement: What the paper says, as one sentence.
-        statistic: What is computed, in words. The claim says that it is above zero.
+        statistic: What is computed, in words. The claim says that it is above the margin.
         paper: What the paper reports.
         over: What there is one number of each of; their spread gives the uncertainty.
         role: The role of the networks that it compares, where that is a group such as "cls_and_gap"; else empty.
+        margin: The smallest effect of interest, in units of the statistic; 0 where the statistic has a threshold
+            within.
+        margin_reason: Why that one, as one sentence.
+        kind: What is claimed of the statistic: that it is beyond the margin ("difference"), within it on both
+            sides ("none"), or not below minus the margin ("no_less").
 
     Example:
-        >>> CLAIMS["uniform_layers"].figure
-        'Figures 1 and B.1'
+        >>> CLAIMS["uniform_layers"].figure, CLAIMS["uniform_layers"].margin
+        ('Figures 1 and B.1', 0.05)
     """
 
     id: str
@@ -57,6 +65,9 @@ class Claim:
     paper: str
     over: str = "repeats"
     role: str = ""
+    margin: float = 0.0
+    margin_reason: str = ""
+    kind: Kind = "difference"
 
 
 with (Path(__file__).parent / "claims.toml").open("rb") as _file:
@@ -73,14 +84,17 @@ class Result:
 
     Attributes:
         claim: What was tested.
-        verdict: "holds" or "does not hold" where the statistic is above or below zero by more than its
-            uncertainty, else "undecided"; "not testable" where there was nothing to compute.
-        values: The statistic, once per repeat.
+        verdict: What the interval says, as `seelike.evidence` has it; "not testable" where there was nothing to
+            compute.
+        values: The statistic, once per repeat; where there are several trainings, their mean.
         statistic: Mean of the values; None where not testable.
         uncertainty: Half the width of the 95 % interval of that mean; None where there are fewer than two
             values.
         why: Why it is not testable, or why it stays undecided; else empty.
         figure_name: The name of the figure, in the notebook, that shows it.
+        groups: The statistic per repeat of each training, by its name, where there are several: of the networks
+            that the claim is about, and then of those that they are compared with, if there are such.
+        not_learned: Whether it holds before any training, too.
     """
 
     claim: Claim
@@ -90,6 +104,49 @@ class Result:
     uncertainty: float | None = None
     why: str = ""
     figure_name: str | None = None
+    groups: tuple[dict[str, tuple[float, ...]], ...] = ()
+    not_learned: bool = False
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Result":
+        """Read what a notebook keeps of a claim, of this version or an older one.
+
+        Example:
+            >>> result = evaluate("uniform_layers", [0.30, 0.32, 0.31])
+            >>> Result.from_record(result._repr_mimebundle_()[CLAIM_MIME]) == result
+            True
+        """
+        names = {field.name for field in fields(Claim)}
+        claim = Claim(**{name: value for name, value in record["claim"].items() if name in names})
+        groups = [{name: tuple(values) for name, values in one.items()} for one in record.get("groups", [])]
+        known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+        return cls(**known | {"claim": claim, "values": tuple(record["values"]), "groups": tuple(groups)})
+
+    @property
+    def says(self) -> str:
+        """The verdict in words, with what limits it.
+
+        Example:
+            >>> evaluate("uniform_layers", [0.30, 0.32, 0.31]).says
+            'holds in these networks'
+        """
+        decided = self.verdict not in ("undecided", "not testable")
+        here = " in these networks" if decided and 1 in self.trainings else ""
+        return f"{self.verdict}{here}{', not learned' if self.not_learned else ''}"
+
+    @property
+    def trainings(self) -> list[int]:
+        """The number of trainings in each group of networks."""
+        return [len(group) for group in self.groups] or [1]
+
+    @property
+    def estimate(self) -> evidence.Estimate:
+        """The statistic with its standard error and degrees of freedom.
+
+        Raises:
+            ValueError: It was not testable.
+        """
+        return evidence.estimate(*self.groups) if self.groups else evidence.estimate(self.values)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {
@@ -100,15 +157,22 @@ class Result:
         }
 
 
-def evaluate(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: str | None = None) -> Result:
-    """Test a claim on the statistic's values, one per repeat.
+def evaluate(
+    claim_id: str,
+    values: Values,
+    than: Trainings | None = None,
+    *,
+    figure_name: str | None = None,
+) -> Result:
+    """Test a claim on the statistic's values, by its own 95 % interval.
 
-    The uncertainty is that of `mean_and_uncertainty`. With one value it is not known and the claim stays
-    undecided.
+    With one repeat the interval is not known and the claim stays undecided.
 
     Args:
         claim_id: A name in `CLAIMS`.
-        values: The statistic, once per repeat, arranged so that the claim says "above zero".
+        values: The statistic, once per repeat, arranged so that the claim says "above the margin"; or such values
+            of each training, by its seed or any other name.
+        than: The same, by training, of the networks that these are compared with, on the same images.
         figure_name: The name of the figure, in the notebook, that shows it.
 
     Returns:
@@ -122,38 +186,65 @@ def evaluate(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name
         >>> result = evaluate("uniform_layers", [0.30, 0.32, 0.31])
         >>> result.verdict, round(result.statistic, 3), round(result.uncertainty, 3)
         ('holds', 0.31, 0.025)
+        >>> evaluate("uniform_layers", {0: [0.30, 0.32, 0.31], 1: [0.13, 0.15, 0.14]}).says
+        'undecided'
     """
     claim = _claim(claim_id)
-    numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or numbers.size == 0:
-        raise ValueError(f"Claim {claim_id!r} needs one number per repeat; got an array of shape {numbers.shape}.")
-    if not np.isfinite(numbers).all():
+    if than is not None and not isinstance(values, Mapping):
+        values = {"": values}
+    groups = [group for group in (values, than) if isinstance(group, Mapping)]
+    try:
+        by_repeat = evidence.by_draw(*groups) if groups else evidence.by_draw(values)
+    except ValueError as error:
+        needs = "one number per repeat, and as many of each training"
+        raise ValueError(f"Claim {claim_id!r} needs {needs}. {error}") from None
+    if not np.isfinite(by_repeat).all():
         raise ValueError(
-            f"Claim {claim_id!r} needs finite numbers; got {numbers.tolist()}. Look for a layer whose CKA is "
+            f"Claim {claim_id!r} needs finite numbers; got {by_repeat.tolist()}. Look for a layer whose CKA is "
             "not defined, such as one that is constant over the images."
         )
-    statistic, half_width = (float(number) for number in mean_and_uncertainty(numbers))
-    uncertainty, why = None, ""
-    verdict: Verdict = "undecided"
-    if numbers.size == 1:
-        why = "One repeat gives no uncertainty. Set repeats to 2 or more."
-    else:
-        uncertainty = half_width
-        if statistic - uncertainty > 0:
-            verdict = "holds"
-        elif statistic + uncertainty < 0:
-            verdict = "does not hold"
-        else:
-            why = "The uncertainty is as large as the statistic or larger."
-    return Result(claim, verdict, tuple(numbers.tolist()), statistic, uncertainty, why, figure_name)
+    kept = ({str(name): tuple(np.asarray(one, float).tolist()) for name, one in group.items()} for group in groups)
+    return judged(
+        Result(claim, "undecided", tuple(by_repeat.tolist()), figure_name=figure_name, groups=tuple(kept))
+    )
 
 
-def record(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: str | None = None) -> None:
+def judged(result: Result) -> Result:
+    """Give a result the verdict of its own 95 % interval.
+
+    Args:
+        result: What was measured; it has values. A verdict that it has is not looked at.
+
+    Example:
+        >>> judged(Result(CLAIMS["uniform_layers"], "undecided", (0.30, 0.32, 0.31))).says
+        'holds in these networks'
+    """
+    claim, found = result.claim, result.estimate
+    return replace(
+        result,
+        verdict=(verdict := evidence.verdict(found, claim.margin, claim.kind)),
+        statistic=found.mean,
+        uncertainty=(uncertainty := None if len(result.values) == 1 else found.half_width()),
+        why=_why(claim, uncertainty) if verdict == "undecided" else "",
+        not_learned=False,
+    )
+
+
+def _why(claim: Claim, uncertainty: float | None) -> str:
+    """Why a claim is undecided."""
+    if uncertainty is None:
+        return "One repeat gives no uncertainty. Set repeats to 2 or more."
+    bound = "the smallest effect of interest" if claim.margin else "zero"
+    return f"The interval lies on both sides of {bound}."
+
+
+def record(claim_id: str, values: Values, *, figure_name: str | None = None) -> None:
     """Test a claim, show the result and keep it in the notebook in machine-readable form.
 
     Args:
         claim_id: A name in `CLAIMS`.
-        values: The statistic, once per repeat, arranged so that the claim says "above zero".
+        values: The statistic, once per repeat, arranged so that the claim says "above the margin"; or such values
+            of each training, by its seed or any other name.
         figure_name: The name of the figure, in the notebook, that shows it.
 
     Raises:
@@ -164,15 +255,20 @@ def record(claim_id: str, values: Sequence[float] | np.ndarray, *, figure_name: 
         >>> record("uniform_layers", [0.30, 0.32, 0.31])
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
-        ✓ holds
+        ✓ holds in these networks. Smallest effect of interest: 0.05
+        >>> three = {0: [0.30, 0.32, 0.31], 1: [0.36, 0.38, 0.37], 2: [0.33, 0.35, 0.34]}
+        >>> record("uniform_layers", three)
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        0.340 ± 0.079 (95 %, 3 trainings x 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
+        ✓ holds. Smallest effect of interest: 0.05
     """
     _keep(evaluate(claim_id, values, figure_name=figure_name))
 
 
 def record_difference(
     claim_id: str,
-    larger: Sequence[np.ndarray],
-    smaller: Sequence[np.ndarray],
+    larger: Group,
+    smaller: Group,
     *,
     figure_name: str | None = None,
     compares: str = "ViTs with CNNs",
@@ -183,8 +279,10 @@ def record_difference(
 
     Args:
         claim_id: A name in `CLAIMS`.
-        larger: The statistic of each network that should have more of it, `[repeats]` each; they are averaged.
-        smaller: The same for the networks that should have less.
+        larger: The statistic of each network that should have more of it, `[repeats]` each; they are averaged. Or
+            that of each training, by its seed or any other name: `[repeats]`, or a list of networks.
+        smaller: The same for the networks that should have less. Where one of the two has a name for each
+            training, the other counts as one training if it has none.
         figure_name: The name of the figure, in the notebook, that shows it.
         compares: What the claim compares, for the reader of a run that does not have both.
 
@@ -197,7 +295,13 @@ def record_difference(
         >>> record_difference("uniform_layers", vits, cnns)
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         0.315 ± 0.191 (95 %, 2 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
-        ✓ holds
+        ✓ holds in these networks. Smallest effect of interest: 0.05
+        >>> vits = {0: np.array([0.80, 0.84]), 1: np.array([0.82, 0.86]), 2: np.array([0.81, 0.82])}
+        >>> cnns = {0: np.array([0.40, 0.41]), 1: np.array([0.44, 0.44]), 2: np.array([0.42, 0.42])}
+        >>> record_difference("uniform_layers", vits, cnns)  # doctest: +ELLIPSIS
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        0.403 ± 0.059 (95 %, 3 and 3 trainings x 2 repeats): mean CKA of all pairs...
+        ✓ holds. Smallest effect of interest: 0.05
         >>> record_difference("uniform_layers", vits, [])
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         ○ not testable. It compares ViTs with CNNs, and this run does not have both. Give models or images that do.
@@ -206,15 +310,23 @@ def record_difference(
         why = f"It compares {compares}, and this run does not have both. Give models or images that do."
         not_testable(claim_id, why, figure_name=figure_name)
         return
-    difference = np.mean(larger, axis=0) - np.mean(smaller, axis=0)
-    if np.isnan(difference).any():
+    more, less = _averaged(larger), _averaged(smaller)
+    if any(np.isnan(one).any() for one in (*more.values(), *less.values())):
         why = (
             "Some layers are dead: they show every image the same, and their CKA is not defined. The warning "
             "under the measurement names them."
         )
         not_testable(claim_id, why, figure_name=figure_name)
+    elif isinstance(larger, Mapping) or isinstance(smaller, Mapping):
+        _keep(evaluate(claim_id, more, less, figure_name=figure_name))
     else:
-        record(claim_id, difference, figure_name=figure_name)
+        record(claim_id, more[""] - less[""], figure_name=figure_name)
+
+
+def _averaged(group: Group) -> dict[Any, np.ndarray]:
+    """Average a group's networks, of each training; what has no names is one training."""
+    named = group if isinstance(group, Mapping) else {"": group}
+    return {name: np.mean(np.atleast_2d(np.asarray(one)), axis=0) for name, one in named.items()}
 
 
 def not_testable(claim_id: str, why: str, *, figure_name: str | None = None) -> None:
@@ -246,55 +358,34 @@ def on_this_page() -> None:
         Claim of Figures 1 and B.1: ...
         >>> print("In this run:"); on_this_page()  # doctest: +ELLIPSIS
         In this run:
-        ...✓ holds: The layers of a ViT are more uniform than those of a CNN. 0.310 ± 0.025 (95 %, 3 repeats)...
+        ...✓ holds in these networks: The layers of a ViT are more uniform ... 0.310 ± 0.025 (95 %, 3 repeats)...
     """
-    results = list(_recorded.values())
+    show(listed(list(_recorded.values())))
+
+
+def listed(results: Sequence[Result]) -> dict[str, str]:
+    """Write a list of claims, each with its verdict and number.
+
+    Args:
+        results: What is listed, in this order.
+
+    Returns:
+        The same as plain text, HTML and Markdown, by kind of content.
+    """
     if not results:
         nothing = "This run has recorded no claim so far: run the cells above first."
-        show({"text/plain": nothing, "text/html": f"<p>{nothing}</p>", "text/markdown": nothing})
-        return
+        return {"text/plain": nothing, "text/html": f"<p>{nothing}</p>", "text/markdown": nothing}
     plain = [f"{_verdict(each)}: {each.claim.statement}{_number_after(each)}" for each in results]
     markdown = [f"- **{_verdict(each)}**: {each.claim.statement}{_number_after(each)}" for each in results]
     items = [
         f"<li><strong>{_verdict(each)}</strong>: {html.escape(each.claim.statement)}{_number_after(each)}</li>"
         for each in results
     ]
-    show(
-        {
-            "text/plain": "\n".join(plain),
-            "text/html": "<ul>\n" + "\n".join(items) + "\n</ul>",
-            "text/markdown": "\n".join(markdown),
-        }
-    )
-
-
-def gather(folder: str | Path) -> list[Result]:
-    """Read the claims that executed notebooks recorded, in the order of the paper.
-
-    Args:
-        folder: Where the notebooks are, such as `build/executed/tiny`, in which `make book` leaves them. A
-            relative folder is looked for here and in the folders above: a notebook may run in a folder of its own.
-
-    Returns:
-        The results; none where there is no such folder.
-
-    Example:
-        >>> gather("no/such/folder")
-        []
-    """
-    here = Path.cwd()
-    found = next((path for above in (here, *here.parents) if (path := above / folder).is_dir()), None)
-    if found is None:
-        return []
-    results = {}
-    for file in sorted(found.glob("*.ipynb")):
-        for cell in json.loads(file.read_text())["cells"]:
-            for output in cell.get("outputs", []):
-                if content := output.get("data", {}).get(CLAIM_MIME):
-                    claim = Claim(**content["claim"])
-                    results[claim.id] = Result(**{**content, "claim": claim, "values": tuple(content["values"])})
-    order = {name: place for place, name in enumerate(CLAIMS)}
-    return sorted(results.values(), key=lambda result: order.get(result.claim.id, len(order)))
+    return {
+        "text/plain": "\n".join(plain),
+        "text/html": "<ul>\n" + "\n".join(items) + "\n</ul>",
+        "text/markdown": "\n".join(markdown),
+    }
 
 
 def _keep(result: Result) -> None:
@@ -308,12 +399,24 @@ def _claim(claim_id: str) -> Claim:
     return CLAIMS[claim_id]
 
 
+def spread_over(result: Result) -> str:
+    """Name what varied: trainings of each network, and draws of images.
+
+    Example:
+        >>> spread_over(evaluate("uniform_layers", [0.30, 0.32]))
+        '1 training x 2 repeats'
+    """
+    trainings = " and ".join(map(str, result.trainings))
+    return f"{trainings} training{'s' * (trainings != '1')} x {len(result.values)} {result.claim.over}"
+
+
 def _number(result: Result) -> str:
     assert result.statistic is not None
     if result.uncertainty is None:
         return f"{with_uncertainty(result.statistic, None)} (one repeat, uncertainty not known)"
-    count = f"{len(result.values)} {result.claim.over}"
-    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {count})"
+    # That there is one training is said with the verdict.
+    varied = spread_over(result) if result.groups else f"{len(result.values)} {result.claim.over}"
+    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {varied})"
 
 
 def _number_after(result: Result) -> str:
@@ -321,14 +424,24 @@ def _number_after(result: Result) -> str:
 
 
 def _verdict(result: Result) -> str:
-    return f"{SIGNS[result.verdict]} {result.verdict}"
+    return f"{SIGNS[result.verdict]} {result.says}"
+
+
+def _notes(result: Result) -> list[str]:
+    """What a card says after the verdict."""
+    margin = f"Smallest effect of interest: {result.claim.margin:g}"
+    return [result.why] * bool(result.why) + [margin] * (
+        result.verdict != "not testable" and result.claim.margin > 0
+    )
 
 
 def _plain(result: Result) -> str:
     lines = [f"Claim of {result.claim.figure}: {result.claim.statement}"]
     if result.statistic is not None:
         lines.append(f"{_number(result)}: {result.claim.statistic}")
-    lines.append(_verdict(result) + (f". {result.why}" if result.why else ""))
+    # A reason ends with a full stop.
+    notes = " ".join(_notes(result))
+    lines.append(_verdict(result) + (f". {notes}" if notes else ""))
     return "\n".join(lines)
 
 
@@ -338,8 +451,8 @@ def _markdown(result: Result) -> str:
     if result.statistic is not None:
         lines.append(f"- **{_number(result)}**: {claim.statistic}")
     lines.append(f"- The paper: {claim.paper}")
-    why = f". {escape_markdown(result.why)}" if result.why else ""
-    lines.append(f"- **{_verdict(result)}**{why}")
+    notes = escape_markdown(" ".join(_notes(result)))
+    lines.append(f"- **{_verdict(result)}**{f'. {notes}' if notes else ''}")
     return lines[0] + "\n\n" + "\n".join(lines[1:])
 
 
@@ -348,7 +461,7 @@ def _html(result: Result) -> str:
     measured = ""
     if result.statistic is not None:
         measured = f"<div><strong>{_number(result)}</strong>: {html.escape(claim.statistic)}.</div>"
-    why = f". {html.escape(result.why)}" if result.why else ""
+    notes = html.escape(" ".join(_notes(result)))
     # Colours are inherited, so the card is as readable in the dark as in the light.
     return (
         '<div class="seelike-claim" style="border: 1px solid; border-left-width: 0.4em; '
@@ -356,6 +469,6 @@ def _html(result: Result) -> str:
         f"<div><strong>Claim of {claim.figure}.</strong> {html.escape(claim.statement)}</div>"
         f"{measured}"
         f"<div>The paper: {html.escape(claim.paper)}</div>"
-        f"<div><strong>{_verdict(result)}</strong>{why}</div>"
+        f"<div><strong>{_verdict(result)}</strong>{f'. {notes}' if notes else ''}</div>"
         "</div>"
     )

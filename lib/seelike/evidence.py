@@ -1,0 +1,242 @@
+"""Whether numbers bear a claim out: estimates over images and trainings, verdicts, and their correction.
+
+A claim has a statistic theta and a margin m > 0, the smallest effect of interest. theta was measured on draws
+of images d = 1 ... D, by one training of each network or by several, s = 1 ... S, that differ in their seed.
+
+**The estimate.** With one training it is the mean of the D values, and its variance is that of such a mean, var
+/ D, with D - 1 degrees of freedom. With several, x_sd has a part of its training, a part of its draw, which all
+trainings share, and a rest. Its mean over both has the variance
+
+    v = var_s( mean_d x_sd ) / S  +  var_d( mean_s x_sd ) / D,
+
+with S - 1 and D - 1 degrees of freedom; the rest is counted in both terms, so that v is too large rather than
+too small. Where two groups of networks are compared, each has a first term of its own, and the second is of
+their difference, for they saw the same draws. A sum of terms v_i with n_i degrees of freedom has about
+
+    n = v^2 / sum_i v_i^2 / n_i
+
+of them (Satterthwaite 1946, Welch 1947), and the interval is Student's, mean +- t_n sqrt(v). We take no more of
+them than the trainings alone could give, the sum of S - 1 over the groups that have several. For where few
+trainings differ more than many draws do, the formula takes a small spread that few trainings have by chance for
+a well-known one: in simulations of 3 trainings and 10 draws a 95 % interval would miss in 7 % of cases, and one
+of 99.9 % in 1 %.
+
+With one training of each network the spread of trainings is not known, and not in the interval. A verdict then
+is one about *these networks*, and says so.
+
+**The verdict.** A claim of a difference holds where the interval lies beyond +m. It is reversed beyond -m, and
+negligible between the two. Where the interval is below +m and none of these, the effect that the claim is about
+is excluded, and the claim does not hold. Else +m is in the interval, and the claim is undecided. A claim of no
+effect holds between -m and +m, and one of "no less" above -m. A margin of 0 is for a statistic that has its
+threshold within; below zero it does not hold, and nothing is reversed.
+
+**The correction.** Of 37 tests at 5 % about two err by chance. All claims tested at one profile are therefore
+corrected together by Benjamini and Hochberg (1995): with the p-values of the N tests against the margin,
+two-sided and in order, R is the largest k with p_(k) <= k q / N, for q = 0.05. The verdicts are then read from
+intervals of 1 - R q / N in the place of 1 - q (Benjamini and Yekutieli 2005), so that at most 5 % of what is
+said to be decided is expected to be said wrongly. We want few false ones among those, not none at all among 37:
+that would take a correction such as Bonferroni's, and leave most undecided. The theorem is for tests that are
+independent or depend on each other positively, as those on the same images do.
+
+**What was learned.** The same statistic on the same networks with random weights is a control. A claim that
+holds there too owes nothing to training. It is judged by its own 95 % interval, without the correction, so that
+a claim is said to be not learned too often rather than too seldom.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import stdtr, stdtrit
+
+Verdict = Literal["holds", "negligible", "reversed", "does not hold", "undecided", "not testable"]
+Kind = Literal["difference", "none", "no_less"]
+
+# The statistic by training, `[draws]` each; and of one training of each network alone.
+Trainings = Mapping[Any, Sequence[float] | np.ndarray]
+Values = Sequence[float] | np.ndarray | Trainings
+
+# A sign beside the word, so that neither colour nor reading is needed to tell them apart.
+SIGNS: dict[Verdict, str] = {
+    "holds": "✓",
+    "negligible": "≈",
+    "reversed": "⇄",
+    "does not hold": "✗",
+    "undecided": "?",
+    "not testable": "○",
+}
+# How many of the statements made may be wrong: of each interval alone, and of all verdicts of a family.
+RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, with how sure it is.
+
+    Attributes:
+        mean: The mean, in units of the statistic.
+        error: Its standard error, in the same; NaN where there is one draw.
+        degrees: The degrees of freedom of that error; they need not be whole.
+
+    Example:
+        >>> round(Estimate(mean=0.31, error=0.01, degrees=2.0).half_width(), 3)
+        0.043
+    """
+
+    mean: float
+    error: float
+    degrees: float
+
+    def half_width(self, rate: float = RATE) -> float:
+        """Compute half the width of Student's interval that misses at this rate; NaN where the error is."""
+        return float(stdtrit(self.degrees, 1 - rate / 2)) * self.error
+
+
+def estimate(values: Values, than: Trainings | None = None) -> Estimate:
+    """Average a statistic over draws of images, and over trainings where there are several.
+
+    Args:
+        values: The statistic of one training of each network, `[draws]`; or that of each training, by its seed or
+            any other name.
+        than: The same of another group of networks, by training, measured on the same draws. Its mean is
+            subtracted.
+
+    Returns:
+        The estimate. It covers the spread of trainings in each group that has several.
+
+    Raises:
+        ValueError: There is no number, or not one for each training and draw.
+
+    Example:
+        >>> one = estimate([0.30, 0.32, 0.31])
+        >>> round(one.mean, 3), round(one.error, 4), one.degrees
+        (0.31, 0.0058, 2.0)
+        >>> three = estimate({0: [0.30, 0.32, 0.31], 1: [0.36, 0.38, 0.37], 2: [0.33, 0.35, 0.34]})
+        >>> round(three.mean, 3), round(three.error, 4), round(three.degrees, 2)
+        (0.34, 0.0183, 2.0)
+    """
+    means = by_draw(values, than)
+    groups = [_table(group) for group in (values, than) if group is not None]
+    # Each group's trainings have a term of their own. One training tells nothing about it.
+    terms = [_term(group.mean(axis=1)) for group in groups if len(group) > 1]
+    mean = float(means.mean())
+    if len(means) == 1:
+        return Estimate(mean, math.nan, math.nan)
+    terms.append(_term(means))
+    variance = sum(term for term, _ in terms)
+    parts = sum(term**2 / degrees for term, degrees in terms)
+    of_trainings = sum(degrees for _, degrees in terms[:-1]) or math.inf
+    # Where nothing varies, no term outweighs another.
+    degrees = variance**2 / parts if parts > 0 else min(degrees for _, degrees in terms)
+    return Estimate(mean, math.sqrt(variance), float(min(degrees, of_trainings)))
+
+
+def by_draw(values: Values, than: Trainings | None = None) -> Float[np.ndarray, " draws"]:
+    """Average over trainings alone, and subtract the second group where there is one.
+
+    Args:
+        values: As for `estimate`.
+        than: As for `estimate`.
+
+    Raises:
+        ValueError: There is no number, or not one for each training and draw.
+
+    Example:
+        >>> by_draw({0: [0.30, 0.32], 1: [0.40, 0.42]}, {0: [0.1, 0.1]}).round(6)
+        array([0.25, 0.27])
+    """
+    means = [_table(group).mean(axis=0) for group in (values, than) if group is not None]
+    if len({len(one) for one in means}) > 1:
+        raise ValueError(f"Both groups need the same draws; got {' and '.join(str(len(one)) for one in means)}.")
+    return means[0] - means[1] if len(means) > 1 else means[0]
+
+
+def _table(values: Values) -> Float[np.ndarray, "trainings draws"]:
+    rows = list(values.values()) if isinstance(values, Mapping) else [values]
+    lengths = {np.shape(row) for row in rows}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1 or 0 in next(iter(lengths)):
+        shapes = ", ".join(map(str, sorted(lengths, key=str))) or "none"
+        raise ValueError(f"Expected one number for each draw, as many of each training; got shapes {shapes}.")
+    return np.asarray(rows, dtype=np.float64)
+
+
+def _term(means: Float[np.ndarray, " n"]) -> tuple[float, int]:
+    """The variance of the mean of some means, with its degrees of freedom."""
+    return float(means.var(ddof=1)) / len(means), len(means) - 1
+
+
+def verdict(found: Estimate, margin: float, kind: Kind = "difference", rate: float = RATE) -> Verdict:
+    """Judge a claim by the interval of its statistic.
+
+    Args:
+        found: The estimate.
+        margin: The smallest effect of interest, in units of the statistic.
+        kind: What is claimed: that the statistic is beyond the margin ("difference"), within it on both sides
+            ("none"), or not below minus the margin ("no_less").
+        rate: How often the interval may miss.
+
+    Example:
+        >>> sure, unsure = Estimate(0.31, 0.01, 2.0), Estimate(0.31, 0.1, 2.0)
+        >>> verdict(sure, 0.05), verdict(unsure, 0.05), verdict(sure, 0.4), verdict(sure, 0.4, "none")
+        ('holds', 'undecided', 'negligible', 'holds')
+    """
+    width = found.half_width(rate)
+    low, high = found.mean - width, found.mean + width
+    if kind == "none":
+        beyond = low > margin or high < -margin
+        return "holds" if -margin < low and high < margin else "does not hold" if beyond else "undecided"
+    if kind == "no_less":
+        return "holds" if low > -margin else "does not hold" if high < -margin else "undecided"
+    if low > margin:
+        return "holds"
+    # Written so that an interval that is not known has no verdict.
+    if not high < margin:
+        return "undecided"
+    if margin > 0 and high < -margin:
+        return "reversed"
+    return "negligible" if low > -margin else "does not hold"
+
+
+def p_value(found: Estimate, margin: float, kind: Kind = "difference") -> float:
+    """Test the statistic against the margin that its verdict hangs on, two-sided.
+
+    Args:
+        found: The estimate; it has an error.
+        margin: The smallest effect of interest, in units of the statistic.
+        kind: What is claimed, as for `verdict`.
+
+    Returns:
+        The smallest rate at which `verdict` decides.
+
+    Example:
+        >>> found = Estimate(mean=0.31, error=0.05, degrees=2.0)
+        >>> p = p_value(found, 0.05)
+        >>> round(p, 3), verdict(found, 0.05, rate=1.01 * p), verdict(found, 0.05, rate=0.99 * p)
+        (0.035, 'holds', 'undecided')
+    """
+    at = {"difference": found.mean - margin, "none": abs(found.mean) - margin, "no_less": found.mean + margin}
+    if found.error == 0:
+        return float(at[kind] == 0)
+    return float(2 * stdtr(found.degrees, -abs(at[kind]) / found.error))
+
+
+def corrected_rate(p_values: Sequence[float], rate: float = RATE) -> float:
+    """Tell at which rate each of several tests may err, so that few of those that decide do.
+
+    Args:
+        p_values: Those of all tests.
+        rate: The share of wrong ones among those that decide.
+
+    Returns:
+        R rate / N, for R of N tests that decide; 0 where none does.
+
+    Example:
+        >>> round(corrected_rate([0.001, 0.02, 0.03, 0.9]), 4)
+        0.0375
+    """
+    number = len(p_values)
+    levels = [place * rate / number for place in range(1, number + 1)]
+    return max([level for p, level in zip(sorted(p_values), levels, strict=True) if p <= level], default=0.0)
