@@ -189,7 +189,8 @@ lost = {}
 for intact, without in cut.items():
     depth = training_record(intact).configuration["depth"]
     middle = [r for r in without if 1 < r.configuration["without_skips"] < depth]
-    lost[intact] = accuracy_difference(training_record(intact), middle)
+    if middle:
+        lost[intact] = accuracy_difference(training_record(intact), middle)
 claims.record(
     "middle_skips_are_worth_accuracy", lost, figure_name="fig-learning-curves"
 )

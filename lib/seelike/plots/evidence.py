@@ -18,8 +18,8 @@ def draws_and_trainings(results: Sequence[Result], controls: Sequence[_Draws]) -
 
     Of each claim there is a row for each training, with a small dot for each draw of images and a large one for
     their mean; rows of the control, in grey; and the mean with its 95 % interval. The shaded band reaches as far
-    as the smallest effect of interest to both sides of zero. Where two groups of networks are compared, a training of
-    the first is set against the mean of the second, and the other way round.
+    as the smallest effect of interest to both sides of zero. Where two groups of networks are compared, a training
+    of the first is set against the mean of the second, and the other way round.
 
     Args:
         results: Claims with a statistic, as `seelike.claims.evaluate` gives them.

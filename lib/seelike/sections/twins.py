@@ -4,6 +4,7 @@ Twins begin with the same weights, see the same images in the same order, and ar
 apart is one entry of the table `models/tiny.toml`, such as the block without skip connections, and rounding.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 
 from seelike.models import TrainingRecord
@@ -26,11 +27,11 @@ def twins(records: Iterable[TrainingRecord], entry: str, first: object = None) -
         >>> [record.configuration["without_skips"] for record in found["tiny/vit_7x7"]]
         [1, 3, 4, 6, 8]
     """
-    of: dict[tuple[object, ...], list[TrainingRecord]] = {}
+    of: dict[str, list[TrainingRecord]] = {}
     for record in records:
         if "checkpoint_of" not in record.configuration:
-            rest = sorted((key, value) for key, value in record.configuration.items() if key != entry)
-            of.setdefault(tuple(rest), []).append(record)
+            rest = {key: value for key, value in record.configuration.items() if key != entry}
+            of.setdefault(json.dumps(rest, sort_keys=True), []).append(record)
     found = {}
     for family in of.values():
         intact = next((record for record in family if record.configuration.get(entry) == first), None)

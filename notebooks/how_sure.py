@@ -1,0 +1,246 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How sure are we?
+#
+# **Question.** A number of this book comes from some images and from some networks. Other images would give another number, and other
+# trainings of the same network, too. How much of what we see is chance?
+#
+# | | |
+# |---|---|
+# | **You will learn** | which of the two, images or trainings, moves a number more; what a control is for; when a difference is too small to care about |
+# | **You need** | [Section 3](03_background.ipynb) for CKA, [Section 5](05_local_global.ipynb) for attention distance, [Section 8](08_scale_and_transfer.ipynb) for shares of the data |
+# | **Cost** | about a minute on two CPU cores: the networks are the tiny ones, at every profile |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
+
+# %% [markdown]
+# These parameters are those of every page; of them this page uses `number_of_images`, `batch_size`, `repeats` and `seed`.
+
+# %% tags=["parameters"]
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
+
+# %% [markdown]
+# One line loads what the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "how_sure")
+
+# %% [markdown]
+# ## Three ways to be wrong
+#
+# - **The images.** We measure on some hundred of them. Each *draw* of images gives another number.
+# - **The training.** A network begins with random weights and sees its images in a random order. Each *training*, with another seed, gives another network.
+# - **The cause.** A number may be large for a reason that has nothing to do with the claim. A *control* is a network that should not have the effect. If it has it
+#   too, the claim is not wrong, but it says less than it seems to.
+#
+# We look at three claims of the paper, and draw everything: each draw, each training, and the control.
+#
+# **Predict.** Take the layers of a ViT and of a ResNet, and ask how alike they are. What moves that number more: another draw of the images, or another
+# training?
+#
+# ## The networks
+#
+# The smallest ViT and the smallest ResNet of this book, trained from several seeds; and *twins* of the ViT, which began with the same weights but saw a tenth
+# or 3 % of the images, or all of them in another order.
+
+# %%
+from seelike.models import load, training_records
+from seelike.sections.twins import twins
+
+VIT, RESNET = "tiny/vit_7x7_small", "tiny/resnet"
+again = twins(training_records(), "seed", first=0)
+vits = [VIT, *(record.name for record in again.get(VIT, []))]
+resnets = [RESNET, *(record.name for record in again.get(RESNET, []))]
+label = {name: f"ViT, seed {number}" for number, name in enumerate(vits)}
+label |= {name: f"ResNet, seed {number}" for number, name in enumerate(resnets)}
+print(f"{len(vits)} trainings of the ViT, {len(resnets)} of the ResNet")
+
+# %% [markdown]
+# ## The layers of a ViT are more uniform
+#
+# The statistic is the mean CKA of all pairs of different layers, and the claim that it is higher in the ViT (Section 4). The control is the same before any
+# training.
+
+# %%
+from seelike.cka import compare_models
+from seelike.sections.representation_structure import mean_off_diagonal
+
+garments = seelike.data.load("fashion-mnist/test")
+amounts = {"number_of_images": run.number_of_images, "seed": run.seed}
+amounts |= {"batch_size": run.batch_size, "repeats": run.repeats}
+
+
+def uniformity(name):
+    """Mean CKA of all pairs of different layers of a network, on each draw of images."""
+    comparison = compare_models({name: load(name)}, garments, **amounts)
+    return mean_off_diagonal(comparison.between(name, name))
+
+
+# %%
+from seelike import claims
+
+before = {name: uniformity(f"{name}:random") for name in (VIT, RESNET)}
+uniform = claims.evaluate(
+    "uniform_layers",
+    {label[name]: uniformity(name) for name in vits},
+    {label[name]: uniformity(name) for name in resnets},
+)
+
+# %% [markdown]
+# ## On little data no head is local
+#
+# The statistic is the attention distance of the nearest head in the two lowest blocks, as a share of the distance of a head that looks everywhere alike: on 3 % of the
+# data, minus on all (Section 5). The control is a twin on all data in another order, in the place of the one on 3 %. It differs by chance alone.
+
+# %%
+from seelike.sections.local_global import measure_heads
+
+seeds = range(run.seed, run.seed + run.repeats)
+draws = [garments.sample(run.number_of_images, seed=each) for each in seeds]
+trained = {record.name for record in training_records()}
+
+
+def twin(name, what):
+    """The name of a twin: what is different stands before the seed."""
+    return name.replace(VIT, f"{VIT}_{what}")
+
+
+def nearest(name):
+    """Distance of the nearest head of the two lowest blocks, as a share of uniform, on each draw."""
+    return measure_heads(load(name), draws).nearest_low
+
+
+# %%
+triples = {
+    name: (twin(name, "3_percent"), twin(name, "other_order"))
+    for name in vits
+    if {twin(name, "3_percent"), twin(name, "other_order")} <= trained
+}
+distance = {name: nearest(name) for name in triples}
+few_images = {
+    label[name]: nearest(few) - distance[name] for name, (few, _) in triples.items()
+}
+local = claims.evaluate("little_data_gives_no_local_heads", few_images)
+all_again = {
+    f"{label[name]}, all data": nearest(other) - distance[name]
+    for name, (_, other) in triples.items()
+}
+
+# %% [markdown]
+# ## Low layers need little data, high ones much
+#
+# The statistic is how much more than chance a tenth of the data changes the last block, against the first (Section 8). The control is a network from another
+# seed, on all data, in the place of the one on a tenth.
+
+# %%
+from seelike.cka import compare_pairs
+from seelike.sections.scale_and_transfer import first_minus_last_block
+
+
+def fall(name, other):
+    """CKA of each block with the same block of another network: first minus last, on each draw."""
+    found = compare_pairs(load(name), load(other), garments, **amounts)
+    return first_minus_last_block(found.cka)
+
+
+chance = {name: fall(name, twin(name, "other_order")) for name in triples}
+tenth = {
+    label[name]: fall(name, twin(name, "10_percent")) - chance[name]
+    for name in triples
+    if twin(name, "10_percent") in trained
+}
+low = claims.evaluate("low_layers_need_little_data", tenth)
+names = list(triples)
+other_seed = {
+    f"{label[name]}, {label[other].removeprefix('ViT, ')}": fall(name, other)
+    - chance[name]
+    for name, other in zip(names, names[1:] + names[:1], strict=True)
+}
+
+# %% [markdown]
+# ## All of it
+
+# %% mystnb={"figure": {"caption": "Everything behind three verdicts. Small dots are draws of images, large ones the mean of a training; grey is the control. In the first panel blue rows are ViTs, each against the mean of the ResNets, and orange rows are ResNets, each against the mean of the ViTs. The diamond is the mean with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence"}, "image": {"alt": "Three panels, one for each claim, with a row of dots for each training, grey rows for the control, and a diamond with the interval at the bottom. The text below each panel's title says the verdict."}}
+from seelike.plots.evidence import draws_and_trainings
+
+untrained = {"before training": before[VIT] - before[RESNET]}
+draws_and_trainings([uniform, local, low], [untrained, all_again, other_seed])
+
+# %% [markdown]
+# Small dots of one row lie close together: another draw of images changes little. Rows lie apart: another training changes more. How much more is the ratio of the
+# two spreads.
+
+# %%
+import numpy as np
+
+for result in (uniform, local, low):
+    values = np.array(list(result.groups[0].values()))
+    draw, training = (
+        values.std(axis=1, ddof=1).mean(),
+        values.mean(axis=1).std(ddof=1),
+    )
+    print(
+        f"{result.claim.id}: standard deviation {draw:.4f} over draws, "
+        f"{training:.4f} over trainings, {training / draw:.1f} times"
+    )
+
+# %% [markdown]
+# So an interval that covers images alone, as that of a claim on public networks must, is too narrow for a statement about ViTs. Such a claim is marked *in these
+# networks*: it says what these do, and not what another training would.
+#
+# The grey rows say what a verdict owes to the cause that it names. Where they lie where the others lie, the effect is there without it.
+#
+# ## The rule
+#
+# Each claim has a *smallest effect of interest*, set before measuring, with a reason that stands in the [scoreboard](../book/scoreboard.md). The claim holds where its
+# interval lies beyond it. It is negligible where the interval lies within the band, and undecided where it does neither. All claims are then corrected together, since of
+# forty tests at 5 % two err by chance. The scoreboard tells the whole rule.
+#
+# ## Try it yourself
+#
+# 1. Set `repeats` to 20. Which of the intervals becomes narrower, and which does not? Why?
+# 2. How many trainings would it take to halve the interval of the second claim?
+#
+# <details><summary>Answers</summary>
+#
+# 1. More draws make the mean of each training surer. They do nothing about the spread of trainings. Where that is the larger of the two, the interval stays as wide.
+# 2. The interval shrinks with the square root of their number, and with few trainings faster than that, since Student's factor falls, too. Four times as many are
+#    enough, and fewer may be.
+#
+# </details>
+#
+# **Next:** [the scoreboard](../book/scoreboard.md), on which every claim of the paper stands with its verdict.
