@@ -228,7 +228,7 @@ for result in (uniform, local, low):
 #
 # Each claim has a *smallest effect of interest*, set before measuring, with a reason that stands in the [scoreboard](../book/scoreboard.md). The claim holds where its
 # interval lies beyond it. It is negligible where the interval lies within the band, and undecided where it does neither. All claims are then corrected together, since of
-# forty tests at 5 % two err by chance. The scoreboard tells the whole rule.
+# forty tests some err by chance. The scoreboard tells the whole rule.
 #
 # ## Try it yourself
 #
