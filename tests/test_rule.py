@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seelike import evidence
+from seelike import data, evidence, models
+from seelike.cka import compare_models
+from seelike.claims import CLAIMS
 
 MARGIN = 1.0
 # Spread between trainings, between draws of images, and of what is left, in units of the margin.
@@ -138,6 +140,19 @@ def test_the_p_value_is_the_rate_at_which_a_verdict_begins(kind):
         p = evidence.p_value(found, MARGIN, kind)
         assert evidence.verdict(found, MARGIN, kind, rate=1.001 * p) != "undecided"
         assert evidence.verdict(found, MARGIN, kind, rate=0.999 * p) == "undecided"
+
+
+def test_the_margin_of_cka_is_what_two_trainings_that_differ_in_their_seed_differ_by():
+    names = ["tiny/vit_7x7_small", "tiny/vit_7x7_small_other_seed"]
+    networks = {name: models.load(name) for name in names}
+    images = data.load("fashion-mnist")
+    found = compare_models(networks, images, number_of_images=512, batch_size=128, repeats=1, seed=0)
+    one, other = (found.between(name, name).mean(axis=0) for name in names)
+    apart = np.abs(one - other)[~np.eye(len(one), dtype=bool)].mean()
+    margin = CLAIMS["uniform_layers"].margin
+    assert apart == pytest.approx(margin, rel=0.2)
+    of_cka = [claim for claim in CLAIMS.values() if "of CKA in a pair of layers" in claim.margin_reason]
+    assert {claim.margin for claim in of_cka} == {margin}
 
 
 # The correction

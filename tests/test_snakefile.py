@@ -137,6 +137,16 @@ def test_the_discussion_runs_after_all_other_pages_and_again_when_one_changes(pr
     assert steps(project) == {"notebooks/03_a.ipynb", "notebooks/09_discussion.ipynb", "stage", "render"}
 
 
+def test_the_discussion_sees_the_controls_of_this_run(project):
+    snakefile = project / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("CONTROLLED = (", 'CONTROLLED = ("03_a", '))
+    change(project / "notebooks" / "09_discussion.ipynb", "first")
+    _, ran = snakemake(project)
+    pages = [line for line in ran if line.startswith("notebooks/")]
+    assert len(pages) == 4
+    assert pages[-1].startswith("notebooks/09_discussion.ipynb")
+
+
 def test_profile_and_parameters_reach_every_notebook(project):
     _, ran = snakemake(project, profile="colab", parameters="images='~/my photos' repeats=3")
     options = [line.split(" ", 1)[1] for line in ran if line.startswith("notebooks/")]

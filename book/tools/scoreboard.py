@@ -41,7 +41,8 @@ Every claim of the paper that a page of this book has put to the test, in the or
 
 {summary}
 
-## The rule
+```{{rubric}} The rule
+```
 
 Each claim is one number with a **margin**: the smallest effect of interest, and why that one. The number is
 measured on several draws of images (repeats), or on parts of the test images, and of several trainings of each
@@ -62,7 +63,8 @@ of the verdicts other than undecided at most 5 % can be expected to be wrong. To
 wider interval than the one that is written here. A notebook that runs by itself has no such correction, and may
 decide more. [`seelike.evidence`](reference_evidence.md) has the mathematics.
 
-## The claims
+```{{rubric}} The claims
+```
 
 {table}
 

@@ -228,6 +228,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         for path in files
         if path.parent.name == executed.UNTRAINED
     }
+    old = {file: results.stale(notebook, file) for file, notebook in notebooks.items() if _is_result(file)}
     for profile in {page.profile for page in pages}:
         of_profile = [notebooks[page.file] for page in pages if page.profile == profile]
         judging.judge(of_profile, [control for (place, _), control in controls.items() if place == profile])
@@ -240,11 +241,10 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         profile = executed.parameters(notebook).get("profile", "")
         control = controls.get((page.profile, page.name))
         scores += scoreboard.rows(page.name, notebook, profile, page=page.place, untrained=control)
-        old = results.stale(notebook, page.file) if _is_result(page.file) else []
         if _is_result(page.file):
             measured.append(measured_costs.Cost.of(page, notebook))
         prepare(notebook, keys)
-        warn_of_age(notebook, old)
+        warn_of_age(notebook, old.get(page.file, []))
         tell_apart(notebook, page, pages)
         content[Path(f"{page.place}.ipynb")] = nbformat.writes(notebook).encode()
 

@@ -234,8 +234,7 @@ def _why(claim: Claim, uncertainty: float | None) -> str:
     """Why a claim is undecided."""
     if uncertainty is None:
         return "One repeat gives no uncertainty. Set repeats to 2 or more."
-    bound = "the smallest effect of interest" if claim.margin else "zero"
-    return f"The interval lies on both sides of {bound}."
+    return f"The interval lies on both sides of {'the margin' if claim.margin else 'zero'}."
 
 
 def record(claim_id: str, values: Values, *, figure_name: str | None = None) -> None:
@@ -255,12 +254,12 @@ def record(claim_id: str, values: Values, *, figure_name: str | None = None) -> 
         >>> record("uniform_layers", [0.30, 0.32, 0.31])
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         0.310 ± 0.025 (95 %, 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
-        ✓ holds in these networks. Smallest effect of interest: 0.05
+        ✓ holds in these networks. Margin, the smallest effect of interest: 0.05
         >>> three = {0: [0.30, 0.32, 0.31], 1: [0.36, 0.38, 0.37], 2: [0.33, 0.35, 0.34]}
         >>> record("uniform_layers", three)
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         0.340 ± 0.079 (95 %, 3 trainings x 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
-        ✓ holds. Smallest effect of interest: 0.05
+        ✓ holds. Margin, the smallest effect of interest: 0.05
     """
     _keep(evaluate(claim_id, values, figure_name=figure_name))
 
@@ -295,13 +294,13 @@ def record_difference(
         >>> record_difference("uniform_layers", vits, cnns)
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         0.315 ± 0.191 (95 %, 2 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
-        ✓ holds in these networks. Smallest effect of interest: 0.05
+        ✓ holds in these networks. Margin, the smallest effect of interest: 0.05
         >>> vits = {0: np.array([0.80, 0.84]), 1: np.array([0.82, 0.86]), 2: np.array([0.81, 0.82])}
         >>> cnns = {0: np.array([0.40, 0.41]), 1: np.array([0.44, 0.44]), 2: np.array([0.42, 0.42])}
         >>> record_difference("uniform_layers", vits, cnns)  # doctest: +ELLIPSIS
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         0.403 ± 0.059 (95 %, 3 and 3 trainings x 2 repeats): mean CKA of all pairs...
-        ✓ holds. Smallest effect of interest: 0.05
+        ✓ holds. Margin, the smallest effect of interest: 0.05
         >>> record_difference("uniform_layers", vits, [])
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         ○ not testable. It compares ViTs with CNNs, and this run does not have both. Give models or images that do.
@@ -429,7 +428,7 @@ def _verdict(result: Result) -> str:
 
 def _notes(result: Result) -> list[str]:
     """What a card says after the verdict."""
-    margin = f"Smallest effect of interest: {result.claim.margin:g}"
+    margin = f"Margin, the smallest effect of interest: {result.claim.margin:g}"
     return [result.why] * bool(result.why) + [margin] * (
         result.verdict != "not testable" and result.claim.margin > 0
     )

@@ -119,19 +119,17 @@ def estimate(values: Values, than: Trainings | None = None) -> Estimate:
         (0.34, 0.0183, 2.0)
     """
     means = by_draw(values, than)
+    if len(means) == 1:
+        return Estimate(float(means[0]), math.nan, math.nan)
     groups = [_table(group) for group in (values, than) if group is not None]
     # Each group's trainings have a term of their own. One training tells nothing about it.
-    terms = [_term(group.mean(axis=1)) for group in groups if len(group) > 1]
-    mean = float(means.mean())
-    if len(means) == 1:
-        return Estimate(mean, math.nan, math.nan)
-    terms.append(_term(means))
-    variance = sum(term for term, _ in terms)
-    parts = sum(term**2 / degrees for term, degrees in terms)
-    of_trainings = sum(degrees for _, degrees in terms[:-1]) or math.inf
+    of_trainings = [_term(group.mean(axis=1)) for group in groups if len(group) > 1]
+    terms = [*of_trainings, _term(means)]
+    variance, parts = sum(term for term, _ in terms), sum(term**2 / n for term, n in terms)
     # Where nothing varies, no term outweighs another.
-    degrees = variance**2 / parts if parts > 0 else min(degrees for _, degrees in terms)
-    return Estimate(mean, math.sqrt(variance), float(min(degrees, of_trainings)))
+    degrees = variance**2 / parts if parts > 0 else min(n for _, n in terms)
+    at_most = sum(n for _, n in of_trainings) or math.inf
+    return Estimate(float(means.mean()), math.sqrt(variance), float(min(degrees, at_most)))
 
 
 def by_draw(values: Values, than: Trainings | None = None) -> Float[np.ndarray, " draws"]:

@@ -86,9 +86,7 @@ def _panel(axes: Axes, results: Sequence[Result]) -> None:
     axes.set_yticks(range(len(results)), [result.claim.id.replace("_", " ") for result in results], fontsize=8)
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.set_xlabel(
-        "statistic, in units of the smallest effect of interest"
-        if has_margin
-        else "statistic with its threshold within"
+        "in units of the smallest effect of interest" if has_margin else "statistic with its threshold within"
     )
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
