@@ -143,7 +143,7 @@ def test_the_p_value_is_the_rate_at_which_a_verdict_begins(kind):
 
 
 def test_the_margin_of_cka_is_what_two_trainings_that_differ_in_their_seed_differ_by():
-    names = ["tiny/vit_7x7_small", "tiny/vit_7x7_small_other_seed"]
+    names = ["tiny/vit_7x7_small", "tiny/vit_7x7_small_seed_1"]
     networks = {name: models.load(name) for name in names}
     images = data.load("fashion-mnist")
     found = compare_models(networks, images, number_of_images=512, batch_size=128, repeats=1, seed=0)
