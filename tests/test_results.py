@@ -356,6 +356,20 @@ def test_a_discussion_of_before_it_kept_what_it_saw_can_be_read_and_is_stale(kee
     assert results.stale(results.read(place), place) == ["the results of other pages"]
 
 
+def test_the_discussion_is_given_all_results_of_its_profile_and_nothing_else(keep, tmp_path):
+    keep(ran())
+    keep(ran(weights="random"))
+    discussion = keep(ran(name="09_discussion"), "09_discussion")
+    output = tmp_path / "executed" / "colab" / discussion.name
+    output.parent.mkdir(parents=True)
+    for stray in ("tiny_networks.ipynb", f"{NAME}.ipynb"):
+        output.with_name(stray).write_text("another run")
+    results._bring_others(discussion, output)
+    found = {path.relative_to(output.parent).as_posix() for path in output.parent.rglob("*.ipynb")}
+    assert found == {f"{NAME}.ipynb", f"untrained/{NAME}.ipynb"}
+    assert verdicts.digest(output.parent) == verdicts.digest(discussion.parent)
+
+
 def test_the_rule_and_the_margins_make_no_measurement_stale(keep, monkeypatch):
     recorded = claims.evaluate("uniform_layers", [0.3, 0.31])._repr_mimebundle_()[executed.CLAIM_MIME]
     notebook = ran()
