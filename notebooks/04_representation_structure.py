@@ -437,10 +437,10 @@ claims.on_this_page()
 # %% [markdown]
 # **The pretrained networks** are a ViT-S/14, which began as DINOv2 without labels and then learned to find what stands out in a picture, and two EfficientNet-Lites, which learned to classify.
 #
-# - The ViT's map is a little more uniform than theirs, as the claim says, but no uniform ground: a bright square of the lower blocks, and upper blocks that are less and less like it. So its first and last layers
+# - The ViT's map is a little more uniform than theirs, by about as much as we would care about, so that the claim stays open. It is no uniform ground: a bright square of the lower blocks, and upper blocks that are less and less like it. So its first and last layers
 #   are not more alike than those of the CNNs, and cut at the CNNs' stages the ViT falls apart more than they do.
 # - What looks like stages in a CNN's map are its dark lines: the wide layers inside the blocks. In the residual stream alone CNN and ViT are about level.
-# - Both claims about the pair hold. The middle layer of a CNN is most like one a little below the middle of the ViT, far from the lowest quarter that the paper names. The fall of the last third is plain: the highest blocks of the ViT are like no layer
+# - The middle layer of a CNN is most like one a little below the middle of the ViT, far from the lowest quarter that the paper names, and too near to the middle to be of interest. The fall of the last third is plain: the highest blocks of the ViT are like no layer
 #   of a CNN.
 #
 # Two things differ from the paper at once, the task and the size. Which of them makes the upper blocks so unlike the lower ones cannot be told from these
@@ -448,12 +448,12 @@ claims.on_this_page()
 #
 # **The tiny networks** show the half of it that is about the pair.
 #
-# - The claims of Figure 1 **do not hold** for them. Over all layers the tiny ResNets are the more uniform ones, lower and higher layers are more alike in them, and a ViT that is cut at the same depths falls into
+# - They **do not show** the claims of Figure 1. Over all layers the tiny ResNets are the more uniform ones, lower and higher layers are more alike in them, and a ViT that is cut at the same depths falls into
 #   stages no less than they do. But look at the residual stream alone: there both kinds of network are about level. What darkens the map of a tiny ViT, and draws its grid, is its branches.
 # - It also depends on what counts as alike. By another measure than CKA the small ResNet does fall into its three stages, and the ViT is the more uniform one: see
 #   [what came later](11_what_came_later.ipynb).
-# - Both claims about the pair hold. The middle of a ResNet is most like a layer near the beginning of a ViT. The last third of a ViT is less like the ResNet than its middle
-#   third. Less is not unlike: its layers still reach, on average, a high CKA with some layer of a ResNet.
+# - The middle of a ResNet is most like a layer near the beginning of a ViT. The last third of a ViT is less like the ResNet than its middle
+#   third, by less than we would care about: its layers still reach, on average, a high CKA with some layer of a ResNet.
 #
 # **Why.** The tiny networks have eight to thirteen blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
 # resolution to lose. They were trained for six to twelve passes over 60,000 grey garments, not on 300 million
@@ -475,7 +475,7 @@ claims.on_this_page()
 #
 # <details><summary>Answers</summary>
 #
-# 1. None: all of its claims hold already. The new ViT is more uniform than the new ResNet, its first third is more like its last,
+# 1. None: what the claims say is there already. The new ViT is more uniform than the new ResNet, its first third is more like its last,
 #    and the step between stages is the ResNet's. The residual stream of the ViT alone is the same throughout: its bright map,
 #    with its grid, is there from the start. So a map that looks like the paper's is no sign of what was learned.
 # 2. In the tiny ones hardly: there is no bright diagonal. The two residual streams are alike at almost any pair of depths, and the branches of both

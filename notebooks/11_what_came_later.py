@@ -561,7 +561,7 @@ for name, measure in compared.items():
 pd.DataFrame(table).T.round(3)
 
 # %% [markdown]
-# And the claims themselves: the five statistics of Section 4, each above zero where its claim holds. There they were taken over all layers of several networks, and here over the blocks of two.
+# And the claims themselves: the five statistics of Section 4, each the larger the more its claim is true. There they were taken over all layers of several networks, and here over the blocks of two.
 
 
 # %%

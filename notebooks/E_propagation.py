@@ -218,8 +218,8 @@ claims.on_this_page()
 # %% [markdown]
 # **The pretrained ViT** does not show the paper's exchange. By their direction, as by the ratios of [Section 6](06_skip_connections.ipynb), CLS token and spatial tokens do not change places half-way up.
 #
-# **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, where the paper's turns late. So the claim, which
-# adds up both, does not hold for them: what the CLS token of a tiny network gathers, it gathers at once.
+# **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, where the paper's turns late. So the exchange, for which the claim
+# adds up both, is not there: what the CLS token of a tiny network gathers, it gathers at once.
 #
 # **Why.** Length and angle need not agree. Where a branch adds along the token, the ratio falls and the angle does not. Where they do agree, the additions go across.
 # In many dimensions two unrelated vectors are nearly at right angles: a cosine near 0 of skip and branch is what chance gives, and only what departs from it was learned.
