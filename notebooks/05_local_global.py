@@ -111,6 +111,9 @@ def all_of(name):
 with_heads = dict.fromkeys([*run.vits, *run.others, *of_pairs])
 heads = seelike.where_possible(with_heads, all_of)
 vits = {name: heads[name] for name in run.vits if name in heads}
+# Claims about ViTs are about these and those of the pairs that had much data.
+much_data = [pair[0] for pair in run.own_groups("much_and_little_data")]
+all_vits = {name: heads[name] for name in [*vits, *much_data] if name in heads}
 shown = vits or {name: heads[name] for name in run.others if name in heads}
 
 # %% [markdown]
@@ -124,71 +127,113 @@ plots.all_heads(shown) if shown else run.say_missing("vits")
 # %% [markdown]
 # ### Local and global at once?
 #
-# The paper's finding has three parts. Low blocks have heads that look nearby: nearer than half of the dashed line.
+# The paper's finding has three parts. Low blocks have heads that look nearby: less than half as far as a head that looks everywhere alike.
 
 # %%
 import numpy as np
 
 from seelike import claims
 
-for name, each in vits.items():
+for name, each in all_vits.items():
     print(
         f"{name}: nearest {each.nearest_low.mean():.2f} of uniform, "
         f"farthest {each.farthest_low.mean():.2f}; at the top nearest {each.nearest_high.mean():.2f}"
     )
 
 # %% [markdown]
-# The card has the mean over the ViTs.
+# The card has the mean over the ViTs, of how much of uniform the nearest head leaves out. The interval is over ViTs and draws of images: one ViT
+# that is unlike the others makes it wide.
 
 
 # %%
 def record_of_vits(claim, values, figure_name):
     """Record a claim about ViTs alone, or that this run has none."""
     if values:
-        claims.record(claim, np.mean(values, axis=0), figure_name=figure_name)
+        claims.record(claim, values, figure_name=figure_name)
     else:
         why = "This run has no ViT that can be measured: add one to models."
         claims.not_testable(claim, why, figure_name=figure_name)
 
 
-nearest = [0.5 - each.nearest_low for each in vits.values()]
-record_of_vits("low_layers_have_local_heads", nearest, "fig-heads")
+nearer = {name: 1 - each.nearest_low for name, each in all_vits.items()}
+record_of_vits("low_layers_have_local_heads", nearer, "fig-heads")
 
 # %% [markdown]
-# They have heads that look far as well, and high blocks have nothing but these.
+# They have heads that look far at the same time: the nearest and the farthest head lie well apart. Heads that all look everywhere alike would not.
 
 # %%
-farthest = [each.farthest_low - 0.8 for each in vits.values()]
-record_of_vits("low_layers_have_global_heads", farthest, "fig-heads")
-higher = [each.nearest_high - each.nearest_low for each in vits.values()]
-record_of_vits("high_layers_are_global", higher, "fig-heads")
+spread = {
+    name: each.farthest_low - each.nearest_low for name, each in all_vits.items()
+}
+record_of_vits("low_layers_have_global_heads", spread, "fig-heads")
+
+# %% [markdown]
+# And high blocks have no head that looks nearby: even the nearest one looks about as far as uniform.
+
+# %%
+high = {name: each.nearest_high - 1 for name, each in all_vits.items()}
+record_of_vits("high_layers_are_global", high, "fig-heads")
 
 # %% [markdown]
 # ## With less data: Figure 4
 #
 # Nothing in a ViT says that neighbours matter. It has to find that out.
 #
-# **Predict.** The same network, trained on a small part of the data: will its low heads be more local or less?
+# **Predict.** The same network, trained on a small part of the data: will its low heads be more local or less? And how much do two trainings differ that
+# saw the same images, in another order?
+#
+# Each pair begins with the same weights, and is trained once on much data and once on little. What chance alone does is the spread of points of one
+# colour.
 
-# %% mystnb={"figure": {"caption": "Sorted attention distances of networks that were trained on much data, left, and of the same networks on little data, right (the paper's Figure 4). Marks, bars and the dashed line are those of Figure 3.", "name": "fig-heads-data"}, "image": {"alt": "A row for each pair of networks, the one on much data left and the one on little data right: mean attention distance of the heads of the two lowest and highest blocks, and a dashed line for uniform attention. The claim below compares the nearest low heads."}}
-read = [pair for pair in pairs if all(name in heads for name in pair)]
-compared = {name: heads[name] for pair in read for name in pair}
-plots.sorted_heads(compared) if compared else run.say_missing(
-    "much_and_little_data"
-)
-
-# %% [markdown]
-# The claim compares the nearest head of the two lowest blocks. Read it together with the first card: the left side can look nearer than the right though no head of
-# either is local.
 
 # %%
-claims.record_difference(
-    "little_data_gives_no_local_heads",
-    [heads[less].nearest_low for _, *little in read for less in little],
-    [heads[much].nearest_low for much, *_ in read],
-    figure_name="fig-heads-data",
-    compares="a ViT on little data with the same ViT on much",
-)
+def both_amounts(of_heads):
+    """A number of each network on much data, and the mean of its twins on little."""
+    much, little = {}, {}
+    for first, *rest in read:
+        much[first] = of_heads(heads[first])
+        little[first] = np.mean([of_heads(heads[name]) for name in rest], axis=0)
+    return much, little
+
+
+read = [pair for pair in pairs if all(name in heads for name in pair)]
+amounts = {
+    "nearest,\nlow blocks": both_amounts(lambda each: each.nearest_low),
+    "farthest,\nlow blocks": both_amounts(lambda each: each.farthest_low),
+    "nearest,\nhigh blocks": both_amounts(lambda each: each.nearest_high),
+}
+
+# %% [markdown]
+# The figure has the nearest and the farthest head of the lowest blocks, and the nearest of the highest.
+
+# %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. What lies within the grey band is too near the mean of much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
+from seelike.plots.twins import side_by_side
+
+of_nearest = claims.CLAIMS["little_data_gives_no_local_heads"]
+side_by_side(
+    amounts,
+    names=["much data", "little data"],
+    y_label="attention distance / uniform",
+    margin=of_nearest.margin,
+    reference=(1.0, "everywhere alike"),
+) if read else run.say_missing("much_and_little_data")
+
+# %% [markdown]
+# The claim is about the first group: the mean of little data has to lie above the grey band, by more than trainings differ among themselves. Read it together with the first
+# card: little data can move a head though none is local on much data either.
+
+# %%
+more, less = both_amounts(lambda each: each.nearest_low)
+if read:
+    farther = {name: less[name] - more[name] for name in more}
+    claims.record(of_nearest.id, farther, figure_name="fig-heads-data")
+else:
+    claims.not_testable(
+        of_nearest.id,
+        "It compares a ViT on little data with the same ViT on much, and this run does not have both. Give models "
+        "or images that do.",
+        figure_name="fig-heads-data",
+    )
 
 # %% [markdown]
 # ## Do local heads see what a CNN sees? Figure 5
@@ -246,13 +291,12 @@ of_heads = seelike.where_possible(vits if run.cnns else (), with_low_layers)
 # %%
 from seelike.sections.local_global import rank_correlation, subsets_of_heads
 
-subsets, correlations = {}, []
+subsets = {}
 for name, comparison in of_heads.items():
     distance = vits[name].distance[:, 0].mean(axis=0)
     chosen = subsets_of_heads(distance)
     far = np.array([distance[subset].mean() for subset in chosen])
     subsets[name] = (far, comparison.between(chosen).mean(axis=2))
-    correlations.append(rank_correlation(*subsets[name]))
 
 # %% [markdown]
 # Each dotted line is a ViT, from its most local heads to its most global ones.
@@ -261,25 +305,24 @@ for name, comparison in of_heads.items():
 plots.subsets_of_heads(subsets) if subsets else run.say_missing("vits", "cnns")
 
 # %% [markdown]
-# The claim is about the order only: minus the rank correlation is 1 where likeness falls with every step. The card has the mean over ViTs, and its uncertainty is that of the
-# images alone. So look at each ViT, too: with few heads, a small number of either sign says little.
+# The claim is about the order only: minus the rank correlation is 1 where likeness falls with every step. With few heads chance alone gives a large one, of either sign. So
+# each ViT is one case, and the interval covers how much ViTs differ: one of them cannot carry the mean.
 
 # %%
-for name, correlation in zip(subsets, correlations, strict=True):
-    print(f"{name}: rank correlation {correlation.mean():+.2f}")
-if np.isnan(correlations).any():
+against = {}
+for name, values in subsets.items():
+    against[name] = -rank_correlation(*values)
+    print(f"{name}: rank correlation {-against[name].mean():+.2f}")
+why = ""
+if not against:
+    why = "It compares heads of ViTs with CNNs, and this run does not have both. Give models that do."
+elif np.isnan(list(against.values())).any():
     why = "CKA or distance is the same for all subsets, or a layer is dead."
-    claims.not_testable(
-        "local_heads_look_like_resnet", why, figure_name="fig-subsets"
-    )
+of_order = {"figure_name": "fig-subsets"}
+if why:
+    claims.not_testable("local_heads_look_like_resnet", why, **of_order)
 else:
-    claims.record_difference(
-        "local_heads_look_like_resnet",
-        [-correlation for correlation in correlations],
-        [np.zeros(run.repeats)] if correlations else [],
-        figure_name="fig-subsets",
-        compares="heads of ViTs with CNNs",
-    )
+    claims.record("local_heads_look_like_resnet", against, **of_order)
 
 # %% [markdown]
 # ## What a unit sees: Figure 6
@@ -326,7 +369,7 @@ def fields_of(name):
     return measure_fields(run.models[name], few, channels=4, seed=run.seed)
 
 
-fields = seelike.where_possible(run.names, fields_of)
+fields = seelike.where_possible(dict.fromkeys([*run.names, *all_vits]), fields_of)
 
 # %% [markdown]
 # Five blocks of each network, from low to high.
@@ -342,7 +385,7 @@ def some_blocks(name, count=5):
     return {blocks[i]: mean[blocks[i]] for i in evenly_spaced(len(blocks), count)}
 
 
-maps = {name: some_blocks(name) for name in fields}
+maps = {name: some_blocks(name) for name in run.names if name in fields}
 plots.field_maps(maps) if maps else run.say_missing()
 
 # %% [markdown]
@@ -364,7 +407,9 @@ print(f"{0.5 * 4 / 6:.4f}, {radius_of(torch.tensor([[1.0, 3.0, 3.0, 1.0]])):.4f}
 from seelike.sections.local_global import radii
 
 radius = {name: radii(each) for name, each in fields.items()}
-lines = {name: plots.over_depth(each) for name, each in radius.items()}
+lines = {
+    name: plots.over_depth(radius[name]) for name in run.names if name in radius
+}
 plots.depth_lines(
     lines, y_label="radius / side of the image"
 ) if lines else run.say_missing()
@@ -373,51 +418,61 @@ plots.depth_lines(
 # The first claim: in the lowest third of the blocks the fields of ViTs are the larger ones.
 
 # %%
-from seelike.sections.local_global import largest_step, mean_of_first_third
+from seelike.sections.local_global import mean_of_first_third
 
 
 def of(names, statistic):
-    """A statistic of the radii of some of the networks."""
-    return [statistic(radius[name]) for name in names if name in radius]
+    """A statistic of the radii of some of the networks, each one case."""
+    return {name: statistic(radius[name]) for name in names if name in radius}
 
 
 claims.record_difference(
     "vit_fields_are_larger_early",
-    of(run.vits, mean_of_first_third),
-    of(run.cnns, mean_of_first_third),
+    of(all_vits, mean_of_first_third),
+    list(of(run.cnns, mean_of_first_third).values()),
     figure_name="fig-radii",
 )
 
 # %% [markdown]
-# The second: fields of ViTs grow in a jump, those of CNNs step by step. How much of all the growth is in the largest step between two blocks? A network of
-# n blocks that grew evenly would have 1 / (n - 1).
+# The second: fields of ViTs grow in a jump, those of CNNs step by step. The *jump* of a network is its largest step from one block to the next, less its
+# mean step: nothing where the field grows evenly, however much. By hand, for radii of 0.1, 0.2 and 0.6:
 
 # %%
-steps = of(run.vits, largest_step), of(run.cnns, largest_step)
+from seelike.sections.growth import jump
+
+by_hand = max(0.2 - 0.1, 0.6 - 0.2) - (0.6 - 0.1) / 2
+print(f"{by_hand:.2f}, {jump(np.array([[0.1, 0.2, 0.6]])).item():.2f}")
+
+# %% [markdown]
+# In units of the image's side a ViT whose first block sees everything has no jump, since nothing is left to grow into.
+
+# %%
+jumps = of(all_vits, jump), list(of(run.cnns, jump).values())
 for name in radius:
-    print(f"{name}: {np.mean(largest_step(radius[name])):.2f} in the largest step")
-if any(np.isnan(each).any() for side in steps for each in side):
+    print(f"{name}: jump of {jump(radius[name]).mean():.3f} of the side")
+if np.isnan([*jumps[0].values(), *jumps[1]]).any():
     claims.not_testable(
         "vit_fields_jump",
-        "In some network the last field is no larger than the first: there is no growth.",
+        "Some network has one block only, and so no step to the next.",
         figure_name="fig-radii",
     )
 else:
-    claims.record_difference("vit_fields_jump", *steps, figure_name="fig-radii")
+    claims.record_difference("vit_fields_jump", *jumps, figure_name="fig-radii")
 
 # %% [markdown]
-# Last: however much a ViT's token sees, does it still depend on its own patch most? 1 would be no more than its share of the area.
+# Last: however much a ViT's token sees, does it still depend on its own patch most? 1 would be no more than its share of the area. The claim takes the
+# logarithm to the base 2, so that a ViT with small patches, whose share is small, does not outweigh the others: 1 is twice the share.
 
 # %%
 from seelike.sections.local_global import own_patch
 
 at_the_patch = {
-    name: own_patch(fields[name])[:, -1] for name in run.vits if name in fields
+    name: own_patch(fields[name])[:, -1] for name in all_vits if name in fields
 }
 for name, times in at_the_patch.items():
     print(f"{name}: the own patch has {times.mean():.1f} times its share")
-more = [times - 1 for times in at_the_patch.values()]
-record_of_vits("vit_fields_stay_at_their_patch", more, "fig-fields")
+doublings = {name: np.log2(times) for name, times in at_the_patch.items()}
+record_of_vits("vit_fields_stay_at_their_patch", doublings, "fig-fields")
 
 # %% [markdown]
 # ## Look around
@@ -483,21 +538,19 @@ claims.on_this_page()
 # **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. Local heads go on to
 # the middle of the network, and at the top none is left. There is no second one that was trained on less data, so that Figure 4 is of tiny networks in this run.
 #
-# In Figure 5 the subsets with local heads are the more like a low CNN layer, in rank. The bars are wide, though, and the heads of the first block that make up these subsets are none of the local ones: with six heads in a block,
+# In Figure 5 the subsets with local heads are the more like a low CNN layer, in rank. That is one network, though, the bars are wide, and the heads of the first block that make up these subsets are none of the local ones: with six heads in a block,
 # a subset is one head or two.
 #
-# Receptive fields stay brightest at the token's own patch from the first block to the last, and are larger in low layers than those of EfficientNet-Lite0. The jump is missing: the field of this ViT grows from block to block, and no
-# step is larger than the CNN's largest. Whether that is its size or its task, which is about places in the image and not about one class for all of it, a single network does not tell.
+# Receptive fields stay brightest at the token's own patch from the first block to the last, and are larger in low layers than those of EfficientNet-Lite0. The jump is missing: the field of this ViT grows from block to block. Whether that is its size or its task, which is about places in the image and not about one class for all of it, a single network does not tell.
 #
-# **The tiny networks** have no local heads: the nearest head in the two lowest blocks looks most of the way that uniform attention looks, in `vit_7x7` as in `vit_7x7_large` and `vit_14x14`. The
-# paper's large ViTs have heads far below one half there. The other two parts of Figure 3 hold: low blocks have heads that look far, and high blocks have nothing else. Where heads differ so little,
-# the order of subsets in Figure 5 is partly chance: not every ViT has the paper's sign, and the mean of all, which the claim is about, has it.
+# **The tiny networks** have no local heads: the nearest head in the two lowest blocks looks most of the way that uniform attention looks, in all of them. The
+# paper's large ViTs have heads far below one half there. With heads that all look far, it says little that the highest blocks look far, too. Where heads differ so little,
+# the order of subsets in Figure 5 is partly chance: ViTs differ in its sign.
 #
-# Figure 4 holds in its sign only. With 3 % of the data the nearest head of `vit_7x7` looks farther than with all of it: what little it has of nearness takes data. The small ViT
-# has none to lose, and no head is local in either.
+# What little nearness a head has differs between two trainings on the same images, by about as much as between much data and little. One pair of Figure 4 alone would have told of data what is chance.
 #
-# Receptive fields are as in the paper: those of ViTs are larger in low layers, and stay strongest at their own patch, which has many times its share to the end. In the 7 x 7 ViTs they jump to the image in one
-# step, with most of their growth; a ResNet's growth is spread over its blocks. In the 14 x 14 ViT the first block sees about as far as the last: there is hardly any growth to divide, or none, and that keeps the claim from being decided.
+# Receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share to the end. The 7 x 7 ViTs grow most from the first block to the second, and not midway as
+# the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
 #
 # **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The whole garments that the tiny networks learned, in the middle of
 # 28 x 28 pixels, can be told apart by where they are bright; published recipes by which small ViTs learn local heads train for hundreds of
