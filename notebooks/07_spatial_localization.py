@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | to map a token back onto the image; why the way a network is read out decides what its tokens keep; what a probe on a single token can tell |
+# | **You will learn** | to map a token back onto the image, and to tell what the network does from what the images do; why the way a network is read out decides what its tokens keep; what a probe on a single token can tell |
 # | **You need** | [Section 3](03_background.ipynb) for CKA; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -145,67 +145,86 @@ mean_maps = {
 # **Predict.** The paper shows a token at the corner, one at an edge and some of the interior. For which of them will the map of a ViT have a single
 # bright spot? And where will a CNN's tokens be bright?
 
-# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The numbers below say how often the brightest patch is there."}}
+# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The numbers below say how much brighter the maps are around it."}}
 from seelike import plots
 
 shown = {name: mean_maps[name] for name in run.names if name in maps}
 plots.token_maps(shown) if shown else run.say_missing()
 
 # %% [markdown]
-# ### How many tokens know their place?
+# ### Do tokens know their place?
 #
-# For each interior token we look for its brightest patch, and count those for which it is their own or one of the eight
-# around it. Try it by eye on the four tokens of one row above. A token that knows nothing would be right by chance in 9 of 49
-# cases on a grid of 7 x 7, on a coarser grid more often: so chance is subtracted, and 1 means that all tokens know their place, 0 that none does.
-#
-# By hand, on the first draw of the first network, with 9 patches of all for the chance, and by the library, which leaves out patches without
-# a CKA.
+# One number for all maps of a layer, the *contrast*: how much more is an interior token like its own patch and the eight around it than like all others? Where all
+# places are alike to a token that is 0, however bright the map. By hand, on the first draw of the first network, leaving out patches without a CKA, and by the library:
 
 # %%
 import numpy as np
 
-from seelike.sections.spatial_localization import localization_above_chance
+from seelike.sections.place_contrasts import contrast
 
 for name in list(maps)[:1]:
     first = maps[name][0]
     rows, columns = first.shape[1:]
-    near = []
+    brighter = []
     for row in range(1, rows - 1):
         for column in range(1, columns - 1):
-            of_token = first[row * columns + column].nan_to_num(-1)
-            best = divmod(int(of_token.argmax()), columns)
-            near.append(abs(best[0] - row) <= 1 and abs(best[1] - column) <= 1)
-    share, chance = np.mean(near), 9 / (rows * columns)
-    print(f"by hand {(share - chance) / (1 - chance):.3f}, share {share:.3f}")
-    print(f"by the library {localization_above_chance(first):.3f}")
+            of_token = first[row * columns + column]
+            near = torch.zeros(rows, columns, dtype=torch.bool)
+            near[row - 1 : row + 2, column - 1 : column + 2] = True
+            brighter += [of_token[near].nanmean() - of_token[~near].nanmean()]
+    print(f"by hand {torch.stack(brighter).nanmean():.4f}, {contrast(first):.4f}")
+
+# %% [markdown]
+# But what can be had? On images of things in the middle, distant patches tell of each other, and no token can be like one place only. So compare the patches
+# themselves with each other, as if each were a token: that is the contrast of a token that is its patch, pixel for pixel. No network runs for it. A layer's share
+# of it is 1 where tokens are as much of their place as the pixels there, and 0 where they are of no place. It can be compared between images, too.
+
+# %%
+from seelike.sections.place_contrasts import maps_of_patches
+
+
+def contrasts(name):
+    """Contrast of a network's tokens and of the patches themselves, for each draw."""
+    network, images = run.models[name], run.images_for([name])
+    (last,) = mapped_blocks(network, images, number=1)
+    size = {"minibatch": run.batch_size}
+    pixels = [
+        maps_of_patches(network, last, each, **size) for each in run.draws(images)
+    ]
+    return np.array([[contrast(cka) for cka in of] for of in (maps[name], pixels)])
+
+
+found = seelike.where_possible(maps, contrasts)
 
 # %% [markdown]
 # All networks, the mean over draws.
 
 # %%
-knows_place = {
-    name: np.array([localization_above_chance(each) for each in draws])
-    for name, draws in maps.items()
-}
-for name, values in knows_place.items():
-    print(f"{name}: {values.mean():.2f}")
+knows_place = {name: tokens / pixels for name, (tokens, pixels) in found.items()}
+for name, (tokens, pixels) in found.items():
+    print(
+        f"{name}: contrast {tokens.mean():.3f} of {pixels.mean():.3f}, "
+        f"a share of {knows_place[name].mean():.2f}"
+    )
 
 # %% [markdown]
-# The claim compares ViTs with CNNs.
+# The claim compares the shares of ViTs with a CLS token and CNNs. Each ViT is one case, and the interval covers how much they differ. Of two CNNs that cannot be said, and
+# the claim is about these.
 
 # %%
 from seelike import claims
 
 
 def of(names, values):
-    """The values of some networks, where there are any."""
-    return [values[name] for name in names if name in values]
+    """The values of some networks by name, of those that have any."""
+    return {name: values[name] for name in names if name in values}
 
 
+with_cls = [*run.vits, *(pair[0] for pair in run.own_groups("cls_and_gap"))]
 claims.record_difference(
     "vit_tokens_stay_at_their_place",
-    of(run.vits, knows_place),
-    of(run.cnns, knows_place),
+    of(with_cls, knows_place),
+    list(of(run.cnns, knows_place).values()),
     figure_name="fig-token-maps",
 )
 
@@ -218,23 +237,46 @@ claims.record_difference(
 # **Predict.** The classifier of a GAP ViT reads every token. Will its tokens know their place better than those of a ViT with a CLS token, or
 # worse?
 
-# %% mystnb={"figure": {"caption": "The same maps for a ViT with CLS token and one that was trained with global average pooling (the paper's Figure 10).", "name": "fig-gap"}, "image": {"alt": "Two rows of heat maps, one for the ViT with CLS token and one for the ViT with GAP. A white frame marks the token's own place. The claim below says which of the two knows its place better."}}
-pair_maps = {
-    name: mean_maps[name] for pair in pairs for name in pair if name in maps
-}
+# %% mystnb={"figure": {"caption": "The same maps for a ViT with CLS token and one that was trained with global average pooling (the paper's Figure 10), mean over pairs of the first pair's grid. Each row has its own scale: compare where it is bright, and read in its colour bar how much.", "name": "fig-gap"}, "image": {"alt": "Two rows of heat maps, one for the ViT with CLS token and one for the ViT with GAP. A white frame marks the token's own place. The next figure says which of the two knows its place better."}}
+pairs = [pair for pair in pairs if all(name in found for name in pair)]
+pair_maps = {}
+for place, title in enumerate(("CLS token", "GAP") if pairs else ()):
+    every_map = [mean_maps[pair[place]] for pair in pairs]
+    same_grid = [each for each in every_map if each.shape == every_map[0].shape]
+    pair_maps[title] = np.mean(same_grid, axis=0)
 plots.token_maps(pair_maps) if pair_maps else run.say_missing("cls_and_gap")
 
 # %% [markdown]
-# The claim takes the first network of the pair as the one with the CLS token.
+# The claim compares the contrasts of each pair, whose two networks saw the same images. The first network of a pair is the one with the CLS token; a point is a pair.
+
+# %% mystnb={"figure": {"caption": "Contrast of the tokens of the last block: with CLS token minus with global average pooling. What lies in the grey band is too small to count.", "name": "fig-gap-contrast"}, "image": {"alt": "One row with a point for each pair of networks and a line at their mean. The horizontal axis is a difference of CKA, with a line at zero and a grey band around it. The claim below has the mean."}}
+from seelike.plots.twins import differences
+
+of_contrast = claims.CLAIMS["gap_localizes_less"]
+less = {first: found[first][0] - found[second][0] for first, second, *_ in pairs}
+differences(
+    {"CLS minus GAP": less}, x_label="contrast (CKA)", margin=of_contrast.margin
+) if less else run.say_missing("cls_and_gap")
+
+# %% [markdown]
+# A point to the right of the grey band is a pair in which GAP localizes less, as in the paper. Where there are several pairs, the interval covers how much they differ.
+
 
 # %%
-claims.record_difference(
-    "gap_localizes_less",
-    of([pair[0] for pair in pairs], knows_place),
-    of([pair[1] for pair in pairs], knows_place),
-    figure_name="fig-gap",
-    compares="a ViT with CLS token with one trained with GAP",
-)
+def record_of_pairs(claim_id, by_pair, compares, figure_name):
+    """Record a claim about pairs of networks, or that this run has none."""
+    if by_pair and np.isfinite(list(by_pair.values())).all():
+        claims.record(claim_id, by_pair, figure_name=figure_name)
+    else:
+        why = (
+            f"It compares {compares}, and this run does not have both. Give models or "
+            "images that do."
+        )
+        claims.not_testable(claim_id, why, figure_name=figure_name)
+
+
+of_both = "a ViT with CLS token with one trained with GAP"
+record_of_pairs("gap_localizes_less", less, of_both, "fig-gap-contrast")
 
 # %% [markdown]
 # ## What can be read from one token: Figure 11
@@ -289,66 +331,74 @@ accuracy = seelike.where_possible([] if why_not else probed, probes)
 
 # %% [markdown]
 # For each network and each kind of token that is the accuracy by repeat and block. For single tokens it is the mean over the
-# spatial tokens; where several tokens are taken together, their mean is what is classified.
-
+# spatial tokens; where several tokens are taken together, their mean is what is classified. Pairs of the same kind are drawn as one line.
 
 # %%
-def line(name, kind):
-    """Relative depth, mean accuracy and its band, for a figure."""
-    return plots.over_depth(accuracy[name][kind])
+cls_vits, gap_vits = ([pair[place] for pair in pairs] for place in (0, 1))
+
+
+def title_of(names, kind):
+    """What a line is called: its network, or the kind of several of them."""
+    return names[0] if len(names) == 1 else f"ViTs with {kind}"
+
+
+drawn_as = {title_of([name], ""): [name] for name in [*run.vits[:1], *run.cnns]}
+for names, kind in ((cls_vits, "CLS token"), (gap_vits, "GAP")):
+    if names:
+        drawn_as[title_of(names, kind)] = names
+drawn_as = drawn_as or {name: [name] for name in run.names}
 
 
 # %% [markdown]
 # First, single tokens: the left half of Figure 11, a panel for each set of images.
 
-# %% mystnb={"figure": {"caption": "Accuracy of linear probes on single spatial tokens, mean over tokens, by relative depth (the paper's Figure 11, left). Bands are 95 % intervals over draws of images.", "name": "fig-probes-each"}, "image": {"alt": "A line for each network: accuracy of probes on single tokens against relative depth. The claims below compare their right ends."}}
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on single spatial tokens, mean over tokens, by relative depth (the paper's Figure 11, left). Thin lines are trainings, thick ones their means.", "name": "fig-probes-each"}, "image": {"alt": "A line for each network or kind of network: accuracy of probes on single tokens against relative depth. The claims below compare their right ends."}}
+from seelike.plots.twins import lines
+
+
+def kinds_of(names, kind):
+    """Accuracy of some networks from one kind of token."""
+    return {name: accuracy[name][kind] for name in names if name in accuracy}
+
+
 panels = {}
-for name in accuracy:
-    panel = panels.setdefault(run.probe_images_for([name]).name, {})
-    panel[name] = line(name, "each")
-plots.depth_panels(
-    panels, y_label="accuracy, single token"
-) if panels else run.say_missing()
+for title, names in drawn_as.items():
+    if each := kinds_of(names, "each"):
+        panels.setdefault(run.probe_images_for(names).name, {})[title] = each
+lines(panels, y_label="accuracy, single token") if panels else run.say_missing()
 
 # %% [markdown]
-# The claims compare the last block. The ViT with CLS token is the first of the pair. Where there are no probes, the cards say why.
+# The claims compare the last block. Where there are no probes, the cards say why.
 
 # %%
 top = {name: kinds["each"][:, -1] for name, kinds in accuracy.items()}
 for name, values in top.items():
     print(f"{name}: {values.mean():.3f}")
 
-
-def record(claim_id, larger, smaller, compares):
-    """Record a claim about probes of a figure, or why there are none."""
-    figure = f"fig-probes-{'pooled' if 'one_gap' in claim_id else 'each'}"
-    if why_not:
-        claims.not_testable(claim_id, why_not, figure_name=figure)
-    else:
-        claims.record_difference(
-            claim_id, larger, smaller, figure_name=figure, compares=compares
-        )
-
-
 # %% [markdown]
-# First against the ViT with GAP, then against the CNNs.
+# First against the ViT with GAP, pair by pair.
 
 # %%
-cls_vits, gap_vits = ([pair[place] for pair in pairs] for place in (0, 1))
-# Beside CNNs only a ViT that was probed on the same images: where tiny networks stand in for the pair, the run's own.
-beside_cnns = [pair[0] for pair in run.own_groups("cls_and_gap")] or run.vits[:1]
-record(
-    "spatial_tokens_of_cls_classify_worse_than_gap",
-    of(gap_vits, top),
-    of(cls_vits, top),
-    "single tokens of a ViT with GAP and of one with CLS token",
-)
-record(
-    "spatial_tokens_of_cls_classify_worse_than_resnet",
-    of(run.cnns, top),
-    of(beside_cnns, top),
-    "single tokens of CNNs and of a ViT with CLS token",
-)
+known = [pair for pair in pairs if top.keys() >= set(pair[:2])]
+less = {one: top[two] - top[one] for one, two, *_ in known}
+with_gap = "spatial_tokens_of_cls_classify_worse_than_gap"
+in_figure = {"figure_name": "fig-probes-each"}
+if why_not:
+    claims.not_testable(with_gap, why_not, **in_figure)
+else:
+    record_of_pairs(with_gap, less, of_both, **in_figure)
+
+# %% [markdown]
+# Then against the CNNs, and there only ViTs that were probed on the same images: where tiny networks stand in for the pairs, the run's own.
+
+# %%
+with_cnn = "spatial_tokens_of_cls_classify_worse_than_resnet"
+in_figure["compares"] = "single tokens of CNNs and of a ViT with CLS token"
+of_cnns = list(of(run.cnns, top).values())
+if why_not:
+    claims.not_testable(with_cnn, why_not, figure_name="fig-probes-each")
+else:
+    claims.record_difference(with_cnn, of_cnns, of(with_cls, top), **in_figure)
 
 # %% [markdown]
 # ### One token for all?
@@ -358,31 +408,45 @@ record(
 #
 # **Predict.** How far below the mean of all tokens does the corner of the GAP network stay, in its first block and in its last?
 
-# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token, on the mean of all tokens and on the mean of all but the first, for the first ViT, and for the pair of a ViT with CLS token and one with GAP: the paper's Figure 11, right. Bands are 95 % intervals over draws of images.", "name": "fig-probes-pooled"}, "image": {"alt": "A panel for each ViT, with three lines: accuracy of the first token, of the mean of all tokens and of the mean of all but the first, against relative depth. The claim below compares two of the right ends of the GAP network."}}
+# %% mystnb={"figure": {"caption": "Accuracy of linear probes on the first token, on the mean of all tokens and on the mean of all but the first, for the first ViT, and for ViTs with CLS token and with GAP: the paper's Figure 11, right. Thin lines are trainings, thick ones their means.", "name": "fig-probes-pooled"}, "image": {"alt": "A panel for each ViT or kind of ViT, with three lines: accuracy of the first token, of the mean of all tokens and of the mean of all but the first, against relative depth. The claim below compares two of the right ends of the GAP networks."}}
+read_out = ("first", "mean", "mean but first")
 panels = {
-    name: {kind: line(name, kind) for kind in ("first", "mean", "mean but first")}
-    for name in dict.fromkeys([*run.vits[:1], *grouped])
-    if name in accuracy
+    title: {kind: kinds_of(names, kind) for kind in read_out}
+    for title, names in drawn_as.items()
+    if names[0] in accuracy and names[0] not in run.cnns
 }
-plots.depth_panels(panels, y_label="accuracy") if panels else run.say_missing(
-    "cls_and_gap"
-)
+lines(panels, y_label="accuracy") if panels else run.say_missing("cls_and_gap")
 
 # %% [markdown]
-# "As well as all" cannot be shown as such. The claim says that the corner token of the GAP network is at most five points of accuracy
+# "As well as all" cannot be shown as such. The claim says that the corner token of the GAP network is at most two points of accuracy
 # behind the mean of all tokens. Is the corner a token like any other? The mean over all single tokens stands beside it.
 
 # %%
-for name in panels:
-    for kind, values in accuracy[name].items():
-        print(f"{name}, {kind}: {values[:, -1].mean():.3f}")
-gaps = [name for name in gap_vits if name in accuracy]
-record(
+for title in panels:
+    for kind in ("each", *read_out):
+        last = [
+            values[:, -1].mean()
+            for values in kinds_of(drawn_as[title], kind).values()
+        ]
+        print(f"{title}, {kind}: {np.mean(last):.3f}")
+
+# %% [markdown]
+# The card has that of the first token less that of the mean, of each GAP network.
+
+# %%
+behind = {
+    name: accuracy[name]["first"][:, -1] - accuracy[name]["mean"][:, -1]
+    for name in gap_vits
+    if name in accuracy
+}
+shown_in, one_token_for_all = (
+    "fig-probes-pooled",
     "one_gap_token_does_as_well_as_all",
-    [accuracy[name]["first"][:, -1] + 0.05 for name in gaps],
-    [accuracy[name]["mean"][:, -1] for name in gaps],
-    "tokens of a ViT with GAP",
 )
+if why_not:
+    claims.not_testable(one_token_for_all, why_not, figure_name=shown_in)
+else:
+    record_of_pairs(one_token_for_all, behind, "tokens of a ViT with GAP", shown_in)
 
 # %% [markdown]
 # ## Look around
@@ -431,35 +495,33 @@ if maps:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks** agree with half of it. Tokens of the last block of the ViT-S/14, which began as DINOv2, are not more like their own patch than the locations of EfficientNet-Lite0 are: by the mean the CNN is even ahead, and draws of images differ so much that the claim stays open. All its
-# maps are faint. A token there is like other things than the pixels at its place: this network was trained to say of each place whether it stands out from the rest of the picture, and the paper's ViTs never were.
+# **The pretrained networks**: a token of the last block of the ViT-S/14, which began as DINOv2, is like other things than the pixels at its place: this network was trained to say of each place whether it stands out from the rest of the picture, and the paper's ViTs never were. All its maps are faint.
 #
 # Single tokens do what the paper found. On CIFAR-10, half-way up, those of the ViT are better than those of the CNN, whose locations have seen little by then; at the top the CNN's know more of the class. The ViT's last task had no use for classes, and its accuracy falls towards the top. Ten images of each class are few for hundreds of features: [Appendix F](F_linear_probes.ipynb) takes a thousand.
 #
 # A twin with GAP has no public network of this size on the same images; the pair is tiny in this run.
 #
-# **The tiny networks** do what the paper found. Many of the interior tokens of the ViTs' last blocks are most like the patch at their own place or beside it, beyond chance; few of the ResNets' are.
-# Single tokens classify worst in the ViT with CLS token, and equally well in the one with GAP and the wide ResNet. With GAP, one token is as good as all. Only the claim of
-# Figure 10 is undecided: tokens of the ViT with GAP know their place less often than those of the one with CLS token, but by how much differs from draw to draw.
+# **The tiny networks**: tokens of the ViTs' last blocks have more of what the images allow than those of the ResNets, but none has most of it: a trained ViT's token is first of all about the whole image. Single tokens of
+# the ResNets' last blocks classify better than those of the ViTs with CLS token. How much of the rest is the read-out, and how much is the chance of one training, the points and thin lines of the pairs show.
 #
 # **Why.** A loss that reads only the CLS token leaves the other tokens free: what they carry in the last block is used by nothing, so the skip
 # connections may as well hand their patch on. A loss that reads the mean of all tokens asks each of them to speak for the class. The images
 # have a part in it, too. The garments of the tiny networks are all in the middle and all upright: the patches of one image tell much of each
-# other, and a token can be like a distant patch because both are dark. So a low number has two possible causes, the network and the images;
-# [Appendix D](D_localization.ipynb) measures the tiny networks on textures, where the second is missing.
+# other, and a token can be like a distant patch because both are dark. Count the tokens whose brightest patch is their own, and nearly all pass on textures, whose distant patches
+# tell nothing of each other, in ResNets as well: that number is mostly the images'. [Appendix D](D_localization.ipynb) has it for both. The share of what the images allow takes them out.
 #
 # ## Try it yourself
 #
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. How well do tokens know their place before training, and why is that no surprise?
-# 2. Set `images` to `"textures/test"`. In a texture every place looks like every other. What becomes of the maps?
+# 2. Set `images` to `"textures/test"`. In a texture every place looks like every other. What becomes of the contrast of the patches, and what of the networks' shares of it?
 # 3. The paper's probes take ten images of each class. Give `accuracy_by_block` a `per_class` of 50. Which lines move?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Very well in the ViT: with random weights the branches add little, and the skip connections hand each patch on. Localization is not
-#    learned, it is what training may destroy. A random convolution is local, too, and so the ResNet does well for the same reason.
-# 2. Neighbouring patches of a texture are alike in kind but not in phase, so a map is nearly flat but for the token's own place. More
-#    tokens of the tiny networks know their place than on garments, whose distant patches tell of each other.
+#    learned, it is what training may destroy. A random ResNet mixes what is near, block by block, and has little of it left at the top.
+# 2. Neighbouring patches of a texture are alike in kind but not in phase, so a map is nearly flat but for the patch itself: the contrast of the patches is less than that of garments. The shares
+#    stay in their order: that of ResNets is small on both, and that of ViTs larger.
 # 3. All of them should rise: a probe with many weights needs many images.
 #
 # </details>

@@ -66,8 +66,8 @@ run = seelike.start(globals(), "D_localization")
 # %% [markdown]
 # ## One number for many maps
 #
-# A layer has as many maps as tokens. Section 7 sums them up: of the interior tokens, the share whose brightest patch is their own or
-# one of its eight neighbours, less what chance would give.
+# A layer has as many maps as tokens. They can be summed up by what the eye does with the paper's maps: of the interior tokens, the share whose brightest patch is their own or
+# one of its eight neighbours, less what chance would give. [Section 7](07_spatial_localization.ipynb) takes another number, which depends less on the images.
 #
 # By hand, on maps of 5 x 5 tokens in which every token is like exactly one patch. In the first "layer" it is the token's own; in the second it is
 # the next to the right; in the third it is two to the right.
