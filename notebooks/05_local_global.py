@@ -547,7 +547,7 @@ claims.on_this_page()
 # paper's large ViTs have heads far below one half there. With heads that all look far, it says little that the highest blocks look far, too. Where heads differ so little,
 # the order of subsets in Figure 5 is partly chance: ViTs differ in its sign.
 #
-# What little nearness a head has differs between two trainings on the same images, by about as much as between much data and little. One pair of Figure 4 alone would have told of data what is chance.
+# Figure 4 is about what little nearness there is in these heads. How much of it is chance, the points of one colour show: they are trainings on the same data.
 #
 # Receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share to the end. The 7 x 7 ViTs grow most from the first block to the second, and not midway as
 # the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
