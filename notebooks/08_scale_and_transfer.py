@@ -94,21 +94,16 @@ from seelike.cka import compare_pairs
 from seelike.sections import shares_of_data
 
 pairs_of_shares = shares_of_data.pairs(run.groups["shares_of_data"])
+amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_size}
 
 
 def with_full_data(name):
     """CKA of each block with the same block of the network on all data."""
     pair = pairs_of_shares[name]
     images = run.images_for([pair.full, pair.other])
-    return compare_pairs(
-        run.models[pair.full],
-        run.models[pair.other],
-        images,
-        batch_size=run.batch_size,
-        repeats=run.repeats,
-        number_of_images=min(run.number_of_images, len(images) // 2),
-        seed=run.seed,
-    ).cka
+    number = min(run.number_of_images, len(images) // 2)
+    networks = run.models[pair.full], run.models[pair.other]
+    return compare_pairs(*networks, images, number_of_images=number, **amounts).cka
 
 
 # %% [markdown]
@@ -184,7 +179,6 @@ from seelike.sections.linear_probes import accuracy_by_block
 
 pairs = run.groups["much_and_little_data"]
 of_pairs = [name for pair in pairs for name in pair]
-amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_size}
 
 
 def probes(name):
@@ -224,6 +218,8 @@ def gain(pair):
 
 
 gains = {pair[0]: gain(pair) for pair in pairs if {*pair[:2]} <= {*tested}}
+
+# %%
 claims.record(
     "data_buys_better_middle_layers", gains, figure_name="fig-much-and-little"
 ) if gains else claims.not_testable(

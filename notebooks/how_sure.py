@@ -75,7 +75,7 @@ run = seelike.start(globals(), "how_sure")
 # ## The networks
 #
 # The smallest ViT and the smallest ResNet of this book, trained from several seeds; and *twins* of the ViT, which began with the same weights but saw a tenth
-# or 3 % of the images, or all of them in another order.
+# of the images, or all of them in another order.
 
 # %%
 from seelike.models import load, training_records
@@ -123,8 +123,8 @@ uniform = claims.evaluate(
 # %% [markdown]
 # ## On little data no head is local
 #
-# The statistic is the attention distance of the nearest head in the two lowest blocks, as a share of the distance of a head that looks everywhere alike: on 3 % of the
-# data, minus on all (Section 5). The control is a twin on all data in another order, in the place of the one on 3 %. It differs by chance alone.
+# The statistic is the attention distance of the nearest head in the two lowest blocks, as a share of the distance of a head that looks everywhere alike: on a tenth of the
+# data, minus on all (Section 5). The control is a twin on all data in another order, in the place of the one on a tenth. It differs by chance alone.
 
 # %%
 from seelike.sections.local_global import measure_heads
@@ -146,9 +146,9 @@ def nearest(name):
 
 # %%
 triples = {
-    name: (twin(name, "3_percent"), twin(name, "other_order"))
+    name: (twin(name, "10_percent"), twin(name, "other_order"))
     for name in vits
-    if {twin(name, "3_percent"), twin(name, "other_order")} <= trained
+    if {twin(name, "10_percent"), twin(name, "other_order")} <= trained
 }
 distance = {name: nearest(name) for name in triples}
 few_images = {
@@ -178,10 +178,11 @@ def fall(name, other):
 
 
 chance = {name: fall(name, twin(name, "other_order")) for name in triples}
+
+# %%
 tenth = {
     label[name]: fall(name, twin(name, "10_percent")) - chance[name]
     for name in triples
-    if twin(name, "10_percent") in trained
 }
 low = claims.evaluate("low_layers_need_little_data", tenth)
 names = list(triples)
