@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | which layers are the same on a tenth of the data; what a probe in the middle of a network tells about it; why size and data go together |
+# | **You will learn** | which layers are the same on a tenth of the data; what a probe in the middle of a network tells about it; what of it is chance |
 # | **You need** | [Section 3](03_background.ipynb) for CKA, [Section 7](07_spatial_localization.ipynb) for probes; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -297,30 +297,30 @@ claims.on_this_page()
 # **The pretrained networks** have a part in Figure 13, right, alone: no public ones were trained on shares of the same data, and none on much and on little could be had for this run. Half-way up, the ViT-S/14 is ahead of
 # EfficientNet-Lite0 on CIFAR-10, as in the paper, though by no more than another draw of images could change. Above that the CNN goes on rising, and the ViT falls: its last task was to find what stands out in a picture, whatever its class.
 #
-# **The tiny networks** show both claims of Figure 12, and a reason to doubt them. (That figure is of tiny networks in every run.) With a tenth of the data, the first block is nearly the same as with all of it, and the last is not, in `vit_7x7` even less than in the
-# small ViT. But look at the other seed: it was trained on all of the data, and its last block is no nearer than those that saw a tenth or less. So high blocks differ here because networks
-# were trained twice, and that they had less data adds nothing that can be seen. The paper's figure has no such line.
+# **The tiny networks** show the picture of Figure 12, and not its cause. (That figure is of tiny networks in every run.) With a tenth of the data the first blocks are nearly the same as with all of it, and the last are not.
+# But look at the grey lines. A network that began with the same weights, and saw all of the data in another order, differs in its last block just as much. So high blocks differ because networks were trained
+# twice, and that they had less data adds nothing that could be told from chance. The paper's figure has no such line. Only the one network on the smallest share falls below the band, and one training is no proof.
+# Whether larger networks need more data cannot be said here: the larger one has no control.
 #
-# Figure 13 holds on the left: half-way up, more data is better, in `vit_7x7` most of all, though by far less than the paper's 30 points. On the right, half-way up, the largest ViT is ahead of the ResNets by a few points, which draws of ten images a class hardly tell from chance. In the
+# Figure 13 holds on the left: half-way up, more data is better, in every pair, though by far less than the paper's 30 points. On the right, half-way up, the largest ViT is ahead of the ResNets by a few points, which draws of ten images a class hardly tell from chance. In the
 # last third of the depth the ResNets overtake every ViT, as they are the better classifiers of garments.
 #
-# **Why.** What low layers compute, edges and blobs, is in any thousand images. What high layers compute is what tells the classes apart,
-# and that depends on which examples were seen. The shares of Figure 12 are here of 60,000 images, 1,800 of them in the smallest; the tiny
-# networks on little data saw their images more often, but not as many times more often as there were fewer. Part of what differs is
-# therefore the length of training, and this page cannot take the two apart. Nor can it say what size does: the two larger tiny ViTs were trained for fewer epochs than the others, and are less accurate.
+# **Why.** What low layers compute, edges and blobs, is in any thousand images. What high layers compute is what tells the classes apart, and there are many ways to compute it, of which each training finds one.
+# The smallest ViTs on a share of the data took as many steps as those on all of it, so that they differ in nothing but the images: each was seen more often. The larger ones took fewer steps on less data, and part of what differs between them is the length of training. Nor can this page say what size does: the two
+# largest tiny ViTs were trained for fewer epochs than the others, and are less accurate.
 #
 # ## Try it yourself
 #
 # 1. Compare a network with itself under another name: set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`. Which blocks of the two are alike, although they
 #    are read out differently?
 # 2. Set `images` to `"textures/test"`. Do probes on images of another kind still like the network with more data?
-# 3. The line of the other seed is not at 1, although data and architecture are the same. What differs between the two networks?
+# 3. The grey lines are not at 1, although data and architecture are the same. What differs between the networks?
 #
 # <details><summary>Answers</summary>
 #
 # 1. The first ones: what happens at the end of a network reaches back only so far.
 # 2. Look at the middle, where features are most general; [Appendix F](F_linear_probes.ipynb) does this for several sets.
-# 3. Their first weights, the order of the images, and what was shifted, mirrored and erased. Rotations of the features CKA does not see; that lower line is what is left:
+# 3. The order of the images, and what was shifted, mirrored and erased; with another seed the first weights, too. Rotations of the features CKA does not see; the fall of the line is what is left:
 #    the two found different features for the same task.
 #
 # </details>

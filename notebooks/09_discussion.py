@@ -107,14 +107,13 @@ for verdict, sign in claims.SIGNS.items():
 #
 # How many claims hold in this run, and how many do not, stands in the list above.
 #
-# **The tiny networks.** Their verdicts fall into four groups.
+# **The tiny networks.** What they say falls into four groups.
 #
-# - **What lies in the architecture holds.** Receptive fields of ViTs are large from the start and stay at their patch; skip connections carry more in ViTs than in ResNets; tokens know their place to the end, and
-#   those of a ViT with CLS token are of less use to a classifier than those of one with GAP. None of it needs 300 million photographs.
-# - **What finetuning changes holds, too.** High blocks change more than low ones, and for far targets more than for near ones, as long as one looks at images of the target.
-# - **What has to be learned from much data is there in its sign at most.** No head became local, although on little data they are farther from it still. Half-way up, much data gives better features; the largest ViT is ahead of the ResNets there on garments, by hardly more than chance,
-#   and not on other images. On a tenth of the data high blocks come out otherwise, but so do they with another seed. The CLS token does its work in the first blocks and not in the last.
-# - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether a Mixer is nearer to ViTs hangs on a small difference.
+# - **What lies in the architecture is there.** Receptive fields of ViTs are large from the start and stay strongest at their patch. None of it needs 300 million photographs.
+# - **What finetuning changes is there, too.** High blocks change more than low ones. That far targets change more than near ones is seen on images of the targets, and is gone on images that are the same for all.
+# - **What has to be learned from much data is hardly there.** No head became local. Half-way up, much data gives better features. On a tenth of the data high blocks come out otherwise, but no more so than in another order of all of it.
+#   The CLS token does its work in the first blocks and not in the last.
+# - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether skip connections carry more in ViTs hangs on whether that is to be so at every depth. Whether a Mixer is nearer to ViTs hangs on a small difference.
 #
 # ## What a verdict can say
 #
