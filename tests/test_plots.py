@@ -218,13 +218,13 @@ def test_a_forest_has_a_line_for_each_claim_and_tells_verdicts_apart():
         claims.evaluate("gap_localizes_less", [-0.1, 0.1]),
         claims.evaluate("mixer_is_nearer_to_vit", [0.01, 0.01]),
         claims.evaluate("far_targets_change_more", [-0.05, -0.055, -0.06]),
-        claims.evaluate("low_layers_have_local_heads", [-0.30, -0.32]),
-        claims.Result(claims.CLAIMS["gap_trains_as_well"], "not testable", why="No GAP."),
+        claims.evaluate("skips_matter_more_in_vits", [-0.30, -0.32]),
+        claims.Result(claims.CLAIMS["batch_size_has_no_effect_on_cka"], "not testable", why="One amount."),
     ]
     axes, without_margin = plots.forest(results).axes
     assert [label.get_text() for label in axes.get_yticklabels()][1] == "resnet stages"
     labels = [label.get_text() for label in without_margin.get_yticklabels()]
-    assert labels == ["low layers have local heads", "gap trains as well"]
+    assert labels == ["skips matter more in vits", "batch size has no effect on cka"]
     assert [text.get_text().strip() for text in without_margin.texts] == ["not testable"]
     marks = {line.get_marker() for line in axes.lines} - {"None", "|"}
     assert marks == {"o", "D", "<", "X", "s"}
