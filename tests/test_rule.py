@@ -4,7 +4,7 @@
 """
 
 import math
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
