@@ -536,12 +536,12 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. Local heads go on to
-# the middle of the network, and at the top none is left. There is no second one that was trained on less data, so that Figure 4 is of tiny networks in this run.
+# the middle of the network. At the top none is as local, but some look only about half as far as a head that looks everywhere alike, so that "entirely global" is too much. There is no second one that was trained on less data, so that Figure 4 is of tiny networks in this run.
 #
-# In Figure 5 the subsets with local heads are the more like a low CNN layer, in rank. That is one network, though, the bars are wide, and the heads of the first block that make up these subsets are none of the local ones: with six heads in a block,
+# In Figure 5 the subsets with local heads are the more like a low CNN layer, in rank; they are before any training, too. It is one network, though, the bars are wide, and the heads of the first block that make up these subsets are none of the local ones: with six heads in a block,
 # a subset is one head or two.
 #
-# Receptive fields stay brightest at the token's own patch from the first block to the last, and are larger in low layers than those of EfficientNet-Lite0. The jump is missing: the field of this ViT grows from block to block. Whether that is its size or its task, which is about places in the image and not about one class for all of it, a single network does not tell.
+# Receptive fields stay brightest at the token's own patch from the first block to the last, as they do before training, and more so. That they are larger in low layers than those of EfficientNet-Lite0 stays open. The jump is missing: the field of this ViT grows from block to block. Whether that is its size or its task, which is about places in the image and not about one class for all of it, a single network does not tell.
 #
 # **The tiny networks** have no local heads: the nearest head in the two lowest blocks looks most of the way that uniform attention looks, in all of them. The
 # paper's large ViTs have heads far below one half there. With heads that all look far, it says little that the highest blocks look far, too. Where heads differ so little,

@@ -159,7 +159,7 @@ of_cls = {name: halves(r) for name, r in of_cls.items() if r is not None}
 of_spatial = {name: -halves(measured[name].ratio_of_spatial) for name in all_vits}
 
 # %% [markdown]
-# Both are arranged so that the paper's finding is above zero.
+# Both are arranged so that they are the larger the more the paper's finding is there.
 
 
 # %%
