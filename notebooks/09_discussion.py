@@ -110,7 +110,7 @@ for verdict, sign in claims.SIGNS.items():
 # **The tiny networks.** What they say falls into four groups.
 #
 # - **What lies in the architecture is there.** Receptive fields of ViTs are large from the start and stay strongest at their patch. None of it needs 300 million photographs.
-# - **What finetuning changes is there, too.** High blocks change more than low ones. That far targets change more than near ones is seen on images of the targets, and is gone on images that are the same for all.
+# - **What finetuning changes is there, too.** High blocks change more than low ones. That far targets change more than near ones is plain on images of the targets; on images that are the same for all it stays open.
 # - **What has to be learned from much data is hardly there.** No head became local. Half-way up, much data gives better features. On a tenth of the data high blocks come out otherwise, but no more so than in another order of all of it.
 #   The CLS token does its work in the first blocks and not in the last.
 # - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether skip connections carry more in ViTs hangs on whether that is to be so at every depth. Whether a Mixer is nearer to ViTs hangs on a small difference.

@@ -401,8 +401,8 @@ claims.on_this_page()
 # textures, the farthest target, the second block of the larger ViT has already changed a good deal, and the last block far more than rotated garments change it.
 # So low blocks are very well preserved on near targets and on digits, and not on textures; the paper saw them kept on all of its targets.
 #
-# Whether a target is far depends on whom one asks. On images of the first training the order of the targets is lost: the nearest
-# and the farthest cannot be told apart, and in the larger network it is rotated garments that change the last block most. A network can change much
+# Whether a target is far depends on whom one asks. On images of the first training the order of the targets is lost: whether the farthest
+# changes more than the nearest by an amount that matters stays open, and in the larger network it is rotated garments that change the last block most. A network can change much
 # for new images and still treat the old ones as before.
 #
 # **Why.** The same change of every weight adds up from block to block, so a later block differs more for this reason alone; a fall is no proof that low
