@@ -125,6 +125,7 @@ panels = shares_of_data.by_size_and_label(similarity)
 over_trainings(
     panels,
     y_label="CKA with full data",
+    names=shares_of_data.labels(similarity),
     controls=["all, in another order", "all, another seed"],
     margin=claims.CLAIMS["low_layers_need_little_data"].margin,
 ) if panels else run.say_missing("shares_of_data")

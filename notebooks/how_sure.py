@@ -67,7 +67,8 @@ run = seelike.start(globals(), "how_sure")
 # - **The cause.** A number may be large for a reason that has nothing to do with the claim. A *control* is a network that should not have the effect. If it has it
 #   too, the claim is not wrong, but it says less than it seems to.
 #
-# We look at three claims of the paper, and draw everything: each draw, each training, and the control.
+# We look at three claims of the paper, and draw everything: each draw, each training, and the control. These networks are fewer than those of Sections 4 and 5, or
+# others, so that a verdict here can differ from the one that stands there.
 #
 # **Predict.** Take the layers of a ViT and of a ResNet, and ask how alike they are. What moves that number more: another draw of the images, or another
 # training?

@@ -129,7 +129,7 @@ for device in sorted(
 # The horizontal axis counts images seen, so that networks on little data and on much can be laid side by side: one on 3 %
 # of the data sees each image many times.
 
-# %% mystnb={"figure": {"caption": "Accuracy on the test images during training, by the number of training images seen, each repetition counted.", "name": "fig-learning-curves"}, "image": {"alt": "Five panels of rising curves, accuracy against training images seen on a logarithmic axis: networks on all data, ViTs without skip connections in one block, ViTs on shares of the data, ResNets on shares of the data, and finetuned ViTs. The table above gives the last value of each."}}
+# %% mystnb={"figure": {"caption": "Accuracy on the test images during training, by the number of training images seen, each repetition counted.", "name": "fig-learning-curves"}, "image": {"alt": "A panel of rising curves for each group of networks, accuracy against training images seen on a logarithmic axis: networks on all data, ViTs without skip connections in one block, networks on shares of the data, and finetuned ViTs. The table above gives the last value of each."}}
 from seelike import plots
 
 panels = {}

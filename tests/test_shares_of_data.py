@@ -28,6 +28,11 @@ def test_pairs_of_the_profile_are_told_apart_by_their_records():
         assert pair.other.replace("_10_percent", "") == pair.full, "twins begin with the same weights"
 
 
+def test_labels_go_from_much_data_to_little():
+    found = shares_of_data.labels(shares_of_data.pairs(GROUPS).values())
+    assert found == ["30 %", "10 %", "3 %", "all, in another order", "all, another seed"]
+
+
 def test_networks_without_a_record_are_no_control_and_have_no_share():
     pair = Pair("resnet18", "resnet34")
     assert (pair.share, pair.is_control, pair.label, pair.size) == (None, False, "resnet34", "resnet18")

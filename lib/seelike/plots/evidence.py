@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seelike.claims import Result
 
@@ -82,4 +83,5 @@ def _draw(axes: Axes, result: Result, rows: Sequence[tuple[str, np.ndarray, str]
     )
     axes.set_yticks(range(len(rows) + 1), [*(name for name, _, _ in rows), "mean"])
     axes.set_ylim(len(rows) + 0.6, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.set_title(f"{result.claim.id.replace('_', ' ')}: {result.says}", loc="left")

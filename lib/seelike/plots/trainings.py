@@ -1,6 +1,6 @@
 """Lines over depth with a point for each training of a network: Figures 4, 12 and G.1."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import seaborn
@@ -19,6 +19,7 @@ def over_trainings(
     panels: Mapping[str, Mapping[str, Float[np.ndarray, "trainings blocks"]]],
     *,
     y_label: str,
+    names: Sequence[str] = (),
     controls: Collection[str] = (),
     margin: float | None = None,
 ) -> Figure:
@@ -27,6 +28,7 @@ def over_trainings(
     Args:
         panels: For each title, and each name in the legend, a row for each training and a column for each block.
         y_label: What the values are, with their unit.
+        names: Those of the legend in their order, from light to dark; by default as they come.
         controls: Names that are drawn grey: what differs from them by chance alone.
         margin: The smallest effect of interest. Below the first control, a band of this height is shaded.
 
@@ -44,7 +46,7 @@ def over_trainings(
     """
     if not panels or not all(panels.values()):
         raise ValueError("There is nothing to draw. Give one panel or more, each with a line or more.")
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    names = names or list(dict.fromkeys(name for lines in panels.values() for name in lines))
     coloured = [name for name in names if name not in controls]
     # From light to dark and not by hue: these are steps of one quantity, and can be told apart in grey as well.
     colours = seaborn.color_palette("crest", len(coloured)) if coloured else []

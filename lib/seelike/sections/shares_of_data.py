@@ -14,14 +14,15 @@ There is one d for each training, that is for each weights to begin with.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from seelike.models import TrainingRecord, training_record
+from seelike.models import training_record
 from seelike.sections.scale_and_transfer import first_minus_last_block
+from seelike.sections.twins import all_but
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,7 @@ class Pair:
     def is_control(self) -> bool:
         """Whether the two differ in nothing but the order of the images, and what follows from it."""
         full, other = training_record(self.full), training_record(self.other)
-        return full is not None and other is not None and _but_order(full) == _but_order(other)
-
-
-def _but_order(record: TrainingRecord) -> dict[str, object]:
-    return {key: value for key, value in record.configuration.items() if key != "order"}
+        return full is not None and other is not None and all_but("order", full) == all_but("order", other)
 
 
 def pairs(groups: Sequence[Sequence[str]]) -> dict[str, Pair]:
@@ -113,6 +110,18 @@ def by_size_and_label(
     for pair, values in similarity.items():
         found.setdefault(pair.size, {}).setdefault(pair.label, []).append(values.mean(axis=0))
     return {size: {label: np.stack(rows) for label, rows in of.items()} for size, of in found.items()}
+
+
+def labels(pairs: Iterable[Pair]) -> list[str]:
+    """List the labels of pairs, from much data to little, with those on all data at the end.
+
+    Example:
+        >>> vit = "tiny/vit_7x7"
+        >>> labels([Pair(vit, f"{vit}_3_percent"), Pair(vit, f"{vit}_30_percent")])
+        ['30 %', '3 %']
+    """
+    ordered = sorted(pairs, key=lambda pair: -(pair.share or 0) if pair.share != 1 else 1)
+    return list(dict.fromkeys(pair.label for pair in ordered))
 
 
 def due_to_data(

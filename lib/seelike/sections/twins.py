@@ -6,6 +6,7 @@ apart is one entry of the table `models/tiny.toml`, such as the block without sk
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from seelike.models import TrainingRecord
 
@@ -30,14 +31,25 @@ def twins(records: Iterable[TrainingRecord], entry: str, first: object = None) -
     of: dict[str, list[TrainingRecord]] = {}
     for record in records:
         if "checkpoint_of" not in record.configuration:
-            rest = {key: value for key, value in record.configuration.items() if key != entry}
-            of.setdefault(json.dumps(rest, sort_keys=True), []).append(record)
+            of.setdefault(json.dumps(all_but(entry, record), sort_keys=True), []).append(record)
     found = {}
     for family in of.values():
         intact = next((record for record in family if record.configuration.get(entry) == first), None)
         if intact is not None and len(family) > 1:
             found[intact.name] = [record for record in family if record is not intact]
     return found
+
+
+def all_but(entry: str, record: TrainingRecord) -> dict[str, Any]:
+    """Give what the table says of a network but for one entry: twins have it in common.
+
+    Example:
+        >>> from seelike.models import training_record
+        >>> intact, cut = map(training_record, ["tiny/vit_7x7", "tiny/vit_7x7_without_skips_4"])
+        >>> all_but("without_skips", intact) == all_but("without_skips", cut)
+        True
+    """
+    return {key: value for key, value in record.configuration.items() if key != entry}
 
 
 def last_gain(records: Sequence[TrainingRecord]) -> dict[str, float]:
