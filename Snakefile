@@ -16,7 +16,7 @@ CONTROLLED = ("04_representation_structure", "05_local_global", "06_skip_connect
 UNTRAINED = [notebook for notebook in NOTEBOOKS if notebook in CONTROLLED]
 CONTROLS = expand("build/executed/{profile}/untrained/{notebook}.ipynb", profile=PROFILE, notebook=UNTRAINED)
 # Pages that are about the tiny networks: a larger profile has nothing to add.
-TINY_ALONE = {"tiny_networks", "how_sure"}
+TINY_ALONE = {"tiny_networks", "uncertainty"}
 # The book at tiny also shows the results of larger networks that are in the repository.
 KEPT = sorted(str(path) for path in Path("results").rglob("*.ipynb")) if PROFILE == "tiny" else []
 SHOWN = EXECUTED + CONTROLS + KEPT

@@ -184,6 +184,11 @@ def test_notebooks_are_kept_without_outputs(notebook):
     assert stored.metadata.kernelspec.name == "python3"
 
 
+def test_no_two_pages_number_their_figures_alike():
+    sections = [re.match(r"0*(\d+|[A-Za-z])", path.stem)[1].upper() for path in NOTEBOOKS]
+    assert len(set(sections)) == len(sections), "of a page that is no section the first letter counts"
+
+
 @each_notebook
 def test_cells_are_short(notebook):
     """Fifteen lines of code or fewer, without comments and empty lines: what is longer belongs in the library."""

@@ -20,10 +20,10 @@ RUN_MIME = "application/vnd.seelike.run+json"
 # The folder of runs with random weights, within that of the others.
 UNTRAINED = "untrained"
 
-_STAND_IN = "No public network could be had for it. Tiny ones stand in, and are judged at the profile `tiny`."
+_STAND_IN = "No public network could be had for it. Tiny ones stand in, and are judged at the profile tiny."
 _OLDER = (
-    "It was measured as an older version of this claim says, so that it is not judged. Run the page again: `make "
-    "results` for one that is kept in `results`, else `make book`."
+    "It was measured as an older version of this claim says, so that it is not judged. Run the page again: make "
+    "results for one that is kept in the folder results, else make book."
 )
 
 

@@ -57,7 +57,7 @@ weights = None  # "random": the networks before any training
 # %%
 import seelike
 
-run = seelike.start(globals(), "how_sure")
+run = seelike.start(globals(), "uncertainty")
 
 # %% [markdown]
 # ## Three ways to be wrong
