@@ -64,7 +64,7 @@ def test_the_larger_networks_have_the_notebooks_place_and_the_tiny_ones_a_page_b
     text = staged({TINY: at("tiny", claim_cell()), COLAB: at("colab", claim_cell())})
     first, second = text_of(text[f"notebooks/{NAME}.ipynb"]), text_of(text[f"tiny/{NAME}.ipynb"])
     assert "profile `colab`" in first
-    assert "profile tiny" in second
+    assert "profile `tiny`" in second
     assert first.startswith("# Section 4: Structure\n")
     assert second.startswith("# Section 4: Structure (tiny networks)\n")
     assert f"[tiny networks](../tiny/{NAME}.ipynb): small ones of this repository" in first
