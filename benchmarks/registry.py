@@ -197,6 +197,11 @@ MEASUREMENTS = (
         "Procrustes and CCA, to lay beside CKA",
         (Quantity("Procrustes and CCA of two layers", ("procrustes", "cca")),),
     ),
+    Measurement(
+        "neighbours",
+        "nearest neighbours that layers share, to lay beside CKA",
+        (Quantity("Nearest neighbours that layers share", ("nearest", "shared_neighbours")),),
+    ),
 )
 
 

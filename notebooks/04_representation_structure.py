@@ -102,6 +102,10 @@ size_and_accuracy(run.models)
 # One call shows every image once to every network and compares all layers of all networks. It is repeated on new draws of
 # images, so that every number comes with an error. A layer that shows every image the same has no CKA: a warning names it,
 # its rows and columns stay empty, and a claim that needs it is not tested.
+#
+# A claim that hangs on the ruler is worth little. So the same call takes a second one along: the
+# [nearest neighbours](../book/reference_neighbours.md) that two layers share. For each image, which others are the nearest in the one layer, and
+# which in the other? All the same is 1, as many as by chance 0. CKA weighs what stands out; here every image counts alike.
 
 # %%
 from seelike.cka import compare_models
@@ -114,7 +118,9 @@ comparison = compare_models(
     repeats=run.repeats,
     seed=run.seed,
     device=run.device,
+    neighbours=True,
 )
+both_measures = [comparison, comparison.by_neighbours]
 
 # %% [markdown]
 # Before we trust a map of thousands of numbers, we make one of them by hand, as in Section 3: the first against the last
@@ -124,7 +130,7 @@ comparison = compare_models(
 import numpy as np
 import torch
 
-from seelike.cka import hsic, minibatches
+from seelike.cka import gram, hsic, minibatches, u_center
 from seelike.models import preprocessing, read
 
 name, network = next(iter(run.models.items()))
@@ -168,74 +174,86 @@ plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models
 # %%
 from seelike import claims
 from seelike.sections import representation_structure as structure
+from seelike.sections.twins import are_trainings
 
-uniformity = {
-    name: structure.mean_off_diagonal(comparison.between(name, name))
-    for name in run.models
-}
-for name, values in uniformity.items():
-    print(f"{name}: {values.mean():.3f}")
+
+def by_both(statistic, names):
+    """A statistic of some networks or pairs by CKA, and by shared neighbours."""
+    return [
+        {name: statistic(each, name) for name in names} for each in both_measures
+    ]
+
+
+def uniformity_of(each, name):
+    """Mean over all pairs of different layers of a network, per repeat."""
+    return structure.mean_off_diagonal(each.between(name, name))
+
+
+uniformity = by_both(uniformity_of, run.models)
+for name in run.models:
+    print(f"{name}: {uniformity[0][name].mean():.3f}")
 
 # %% [markdown]
-# The claim compares the mean over ViTs with the mean over CNNs, once for each repeat.
+# The claim compares ViTs with CNNs, once for each repeat. Networks that differ in their seed alone are trainings of one network, and then the
+# interval covers how much trainings differ.
 
 
 # %%
 def of(names, values):
-    """The values of some of the networks, where there are any."""
-    return [values[name] for name in names if name in values]
+    """The values of some networks, by name where these are trainings of one."""
+    own = {name: values[name] for name in names if name in values}
+    return own if are_trainings(own) else [*own.values()]
 
 
-claims.record_difference(
-    "uniform_layers",
-    of(run.vits, uniformity),
-    of(run.cnns, uniformity),
-    figure_name="fig-within",
-)
+def record_within(claim, larger, smaller, values):
+    """Record a claim about maps within networks, by both measures."""
+    by_cka, by_neighbours = [
+        (of(larger, each), of(smaller, each)) for each in values
+    ]
+    claims.record_difference(
+        claim, *by_cka, by_neighbours=by_neighbours, figure_name="fig-within"
+    )
+
+
+record_within("uniform_layers", run.vits, run.cnns, uniformity)
 
 # %% [markdown]
 # Dark lines in a ViT's map are its *branches*: what attention or the MLP adds. The squares between them are the
 # *residual stream*, the sum that is handed on. The next cell keeps the stream alone: the embedding, and the sums after
-# each branch.
+# each branch. (A network whose blocks are not known has none, and is not listed.)
 
 
 # %%
-def of_stream(name):
-    """Mean CKA off the diagonal, of the residual stream alone."""
-    kinds = [layer.kind for layer in comparison.layers[name]]
-    stream = np.isin(kinds, ["embedding", "residual", "block"])
-    if stream.sum() < 2:
-        raise ValueError("Its blocks are not known: no stream apart from branches.")
-    cka = comparison.between(name, name)[:, stream][:, :, stream]
-    return structure.mean_off_diagonal(cka)
+from seelike.models import STREAM
 
-
-for name, values in seelike.where_possible(run.names, of_stream).items():
-    whole = uniformity[name].mean()
-    print(f"{name}: all layers {whole:.3f}, stream alone {values.mean():.3f}")
+stream = comparison.only(STREAM)
+for name in stream.layers:
+    alone = structure.mean_off_diagonal(stream.between(name, name)).mean()
+    whole = uniformity[0][name].mean()
+    print(f"{name}: all layers {whole:.3f}, stream alone {alone:.3f}")
 
 # %% [markdown]
 # ### Are low and high layers alike?
 #
 # The second claim looks at one corner of the map: the first third of the layers against the last third.
 
+
 # %%
-ends = {}
+def ends_of(each, name):
+    """Mean over the pairs of a layer of the first third with one of the last."""
+    similarity, depth = each.between(name, name), each.depth(name)
+    return structure.first_third_with_last_third(similarity, depth)
+
+
+ends = by_both(ends_of, run.models)
 for name in run.models:
-    similarity, depth = comparison.between(name, name), comparison.depth(name)
-    ends[name] = structure.first_third_with_last_third(similarity, depth)
-    print(f"{name}: {ends[name].mean():.3f}")
+    print(f"{name}: {ends[0][name].mean():.3f}")
 
 # %% [markdown]
 # The claim compares ViTs with CNNs as before.
 
 # %%
-claims.record_difference(
-    "lower_and_higher_layers_alike",
-    of(run.vits, ends),
-    of(run.cnns, ends),
-    figure_name="fig-within",
-)
+record_within("lower_and_higher_layers_alike", run.vits, run.cnns, ends)
 
 # %% [markdown]
 # ### Stages?
@@ -251,22 +269,22 @@ for name in run.names:
 staged = [name for name in run.cnns if stage[name].max() > 0]
 
 
-def step_between_stages(name):
+def step_between_stages(each, name):
     """How much more alike layers of one stage are than layers of two, per repeat."""
-    first, depth = staged[0], comparison.depth
+    first, depth = staged[0], each.depth
     cut = structure.stages_like(
         stage[name], depth(name), stage[first], depth(first)
     )
-    cka = comparison.between(name, name)
-    return structure.within_minus_between_stages(cka, cut)
+    similarity = each.between(name, name)
+    return structure.within_minus_between_stages(similarity, cut)
 
 
 # %% [markdown]
 # One number for each network.
 
 # %%
-steps = {name: step_between_stages(name) for name in run.names if staged}
-for name, values in steps.items():
+steps = by_both(step_between_stages, run.names if staged else [])
+for name, values in steps[0].items():
     print(f"{name}: {values.mean():.3f}")
 if not staged:
     print("No CNN here has several stages: add one to models, such as resnet50.")
@@ -275,12 +293,7 @@ if not staged:
 # Here the claim says that the CNNs have the larger step.
 
 # %%
-claims.record_difference(
-    "resnet_stages",
-    of(run.cnns, steps),
-    of(run.vits, steps),
-    figure_name="fig-within",
-)
+record_within("resnet_stages", run.cnns, run.vits, steps)
 
 # %% [markdown]
 # ## Between the two: Figures 2 and B.1
@@ -293,51 +306,117 @@ claims.record_difference(
 
 # %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The numbers below say which ViT layer the middle of each CNN is most like."}}
 between = [(vit, cnn) for vit in run.vits for cnn in run.cnns]
+if are_trainings(run.vits) and are_trainings(run.cnns):
+    between = [*zip(run.vits, run.cnns, strict=False)]  # each training once
 maps = [plots.map_between(comparison, *pair) for pair in between]
 plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
 
 # %% [markdown]
-# ### Which ViT layer is like the middle of the CNN?
+# ### Is a CNN matched early in a ViT?
 #
-# For each pair of networks and each repeat we look up the ViT layer with the highest CKA, and ask how far it lies below the
-# middle.
+# The layers of a ViT's stream are so alike that which one of them is the *best* match hangs on next to nothing. So we take no maximum. Of the residual streams alone, take
+# the second quarter of the CNN: the layers from a quarter to a half of its depth. Are they more like the lowest quarter of the ViT, or like its second? If both networks did the same at the same depth, it
+# would be the second, and the difference below zero.
+
 
 # %%
-best_match = []
-for vit, cnn in between:
-    similarity = comparison.between(vit, cnn)
-    depth = structure.depth_of_best_match(
-        similarity, comparison.depth(vit), comparison.depth(cnn)
+def earlier(each, pair):
+    """How much more like the ViT's lowest quarter than its second the CNN's second is."""
+    vit, cnn = pair
+    own = each.only(STREAM)
+    depths = own.depth(vit), own.depth(cnn)
+    return structure.lowest_minus_second_quarter(own.between(vit, cnn), *depths)
+
+
+def with_both(statistic):
+    """A statistic of all pairs of a ViT with a CNN that have what it needs, by both measures."""
+    possible = seelike.where_possible(
+        [pair for pair in between if set(pair) <= stream.layers.keys()],
+        lambda pair: [statistic(each, pair) for each in both_measures],
     )
-    print(
-        f"the middle of {cnn} is most like depth {depth.mean():.2f} of {vit} "
-        f"(from {depth.min():.2f} to {depth.max():.2f} over the repeats)"
-    )
-    best_match.append(depth)
+    return [
+        {pair: found[each] for pair, found in possible.items()} for each in (0, 1)
+    ]
+
+
+early = with_both(earlier)
+for (vit, cnn), values in early[0].items():
+    print(f"{cnn} in {vit}: {values.mean():+.3f}")
 
 # %% [markdown]
-# The claim says that this depth is below one half.
+# Each pair is one case of the claim where the networks are trainings of one ViT and one CNN; else the mean over the pairs is.
+
 
 # %%
-claims.record_difference(
-    "many_low_resnet_layers_match_few_vit_layers",
-    [np.full(run.repeats, 0.5)],
-    best_match,
-    figure_name="fig-between",
-)
+def record_between(claim, values, figure_name):
+    """Record a claim about maps between networks, by both measures."""
+    groups = [list(each.values()) for each in values]
+    if are_trainings(run.vits) and are_trainings(run.cnns):
+        groups = [
+            {" and ".join(pair): each[pair] for pair in each} for each in values
+        ]
+    elif groups[0]:
+        groups = [np.mean(group, axis=0) for group in groups]
+    claims.record(
+        claim,
+        groups[0],
+        by_neighbours=groups[1],
+        figure_name=figure_name,
+        otherwise="It compares ViTs with CNNs, and this run has no pair of both whose blocks are known.",
+    )
+
+
+record_between("many_low_resnet_layers_match_few_vit_layers", early, "fig-between")
 
 # %% [markdown]
 # ### Does the last third of the ViT match anything?
 #
-# Every ViT layer is now given one number: its highest CKA with any layer of the CNN. The shaded bands are 95 % intervals
-# over repeats.
+# Every layer of the ViT's stream is now given one number: its highest CKA with any layer of the CNN. The shaded bands are 95 % intervals
+# over repeats. The best of many matches is above zero even if the networks have nothing in common. How high it can then be, the grey line says: there the CNN
+# was shown the same images in another order.
 
-# %% mystnb={"figure": {"caption": "The highest CKA of each ViT layer with any layer of a CNN, by the ViT layer's relative depth. Bands are 95 % intervals over repeats.", "name": "fig-best-match"}, "image": {"alt": "One line for each pair of a ViT and a CNN. Horizontal axis: relative depth in the ViT. Vertical axis: highest CKA with any CNN layer. The text below says how the last third compares with the middle third."}}
-highest = {}
-for vit, cnn in between:
-    row_maximum = comparison.between(vit, cnn).max(axis=2)
-    mean_and_band = claims.mean_and_uncertainty(row_maximum)
-    highest[f"{vit} in {cnn}"] = (comparison.depth(vit), *mean_and_band)
+
+# %%
+def of_stream(each, pair):
+    """The rows of a ViT's stream, of the map of a ViT with a CNN."""
+    rows = np.isin([layer.kind for layer in each.layers[pair[0]]], STREAM)
+    return each.between(*pair)[:, rows]
+
+
+def best_matches(each, pair):
+    """The highest CKA of each layer of a ViT's stream with any layer of a CNN, per repeat."""
+    return of_stream(each, pair).max(axis=2)
+
+
+def centred_gram(_, x):
+    """The U-centred Gram matrix of what a layer gives."""
+    return u_center(gram(x)).cpu()
+
+
+def by_chance(vit, cnn):
+    """How high these can be where the CNN sees the images in another order."""
+    sample = run.images.sample(min(run.batch_size, 128), seed=run.seed)
+    grams = []
+    for name, chosen in ((vit, stream.layers[vit]), (cnn, comparison.layers[cnn])):
+        prepare = preprocessing(run.models[name])
+        pixels = torch.stack([prepare(image) for image in sample])
+        every = read(run.models[name], chosen, pixels, centred_gram)
+        grams.append(every)
+    alive = {name: each for name, each in grams[1].items() if each.any()}
+    return structure.highest_by_chance(grams[0], alive, seed=run.seed)
+
+
+# %% [markdown]
+# One line for each pair.
+
+# %% mystnb={"figure": {"caption": "The highest CKA of each layer of the ViT's residual stream with any layer of a CNN, by the ViT layer's relative depth. Bands are 95 % intervals over repeats. The line of chance is of the first pair, on one minibatch: 19 of 20 orders of the images stay below it.", "name": "fig-best-match"}, "image": {"alt": "One line for each pair of a ViT and a CNN, and one for what chance gives. Horizontal axis: relative depth in the ViT. Vertical axis: highest CKA with any CNN layer. The text below says how the last third compares with the middle third."}}
+matched, highest = with_both(best_matches), {}
+for (vit, cnn), values in matched[0].items():
+    mean_and_band = claims.mean_and_uncertainty(values)
+    highest[f"{vit} in {cnn}"] = (stream.depth(vit), *mean_and_band)
+for vit, cnn in list(matched[0])[:1]:
+    chance = by_chance(vit, cnn)
+    highest["by chance"] = (stream.depth(vit), chance, 0 * chance)
 plots.depth_lines(highest, y_label="highest CKA") if highest else run.say_missing(
     "vits", "cnns"
 )
@@ -345,19 +424,21 @@ plots.depth_lines(highest, y_label="highest CKA") if highest else run.say_missin
 # %% [markdown]
 # The claim compares the middle third of these lines with the last; beside it stands how alike the last third still is.
 
+
 # %%
-falls = []
-for vit, cnn in between:
-    similarity, depth = comparison.between(vit, cnn), comparison.depth(vit)
-    falls.append(structure.row_maximum_middle_minus_last_third(similarity, depth))
-    last_third = similarity.max(axis=2)[:, depth > 2 / 3].mean()
-    print(f"{vit} in {cnn}: {falls[-1].mean():+.3f}, last third {last_third:.3f}")
-claims.record_difference(
-    "last_third_matches_no_resnet_layer",
-    falls,
-    [np.zeros(run.repeats)],
-    figure_name="fig-best-match",
-)
+def fall(each, pair):
+    """How much lower the best matches of the last third are than those of the middle third."""
+    depth = stream.depth(pair[0])
+    return structure.row_maximum_middle_minus_last_third(
+        of_stream(each, pair), depth
+    )
+
+
+falls = with_both(fall)
+for (vit, cnn), values in falls[0].items():
+    rest = matched[0][vit, cnn][:, stream.depth(vit) > 2 / 3].mean()
+    print(f"{vit} in {cnn}: {values.mean():+.3f}, last third {rest:.3f}")
+record_between("last_third_matches_no_resnet_layer", falls, "fig-best-match")
 
 # %% [markdown]
 # ## Look around
@@ -369,10 +450,8 @@ claims.record_difference(
 #
 # Five blocks of the first ViT and five of the first CNN, on forty images.
 
+
 # %%
-from seelike.cka import gram, u_center
-
-
 def gram_matrices(name, images):
     """U-centred Gram matrices of five blocks of a network, by their place in the map."""
     places = comparison.layers[name]
@@ -382,7 +461,7 @@ def gram_matrices(name, images):
     ]
     prepare = preprocessing(run.models[name])
     pixels = torch.stack([prepare(image) for image in images])
-    found = read(run.models[name], chosen, pixels, lambda _, x: u_center(gram(x)))
+    found = read(run.models[name], chosen, pixels, centred_gram)
     return {places.index(layer): found[layer.name].numpy() for layer in chosen}
 
 

@@ -146,17 +146,16 @@ for name, each in all_vits.items():
 
 
 # %%
-def record_of_vits(claim, values, figure_name):
-    """Record a claim about ViTs alone, or that this run has none."""
-    if values:
-        claims.record(claim, values, figure_name=figure_name)
-    else:
-        why = "This run has no ViT that can be measured: add one to models."
-        claims.not_testable(claim, why, figure_name=figure_name)
+no_vit = "This run has no ViT that can be measured: add one to models."
 
 
 nearer = {name: 1 - each.nearest_low for name, each in all_vits.items()}
-record_of_vits("low_layers_have_local_heads", nearer, "fig-heads")
+claims.record(
+    "low_layers_have_local_heads",
+    nearer,
+    figure_name="fig-heads",
+    otherwise=no_vit,
+)
 
 # %% [markdown]
 # They have heads that look far at the same time: the nearest and the farthest head lie well apart. Heads that all look everywhere alike would not.
@@ -165,14 +164,21 @@ record_of_vits("low_layers_have_local_heads", nearer, "fig-heads")
 spread = {
     name: each.farthest_low - each.nearest_low for name, each in all_vits.items()
 }
-record_of_vits("low_layers_have_global_heads", spread, "fig-heads")
+claims.record(
+    "low_layers_have_global_heads",
+    spread,
+    figure_name="fig-heads",
+    otherwise=no_vit,
+)
 
 # %% [markdown]
 # And high blocks have no head that looks nearby: even the nearest one looks about as far as uniform.
 
 # %%
 high = {name: each.nearest_high - 1 for name, each in all_vits.items()}
-record_of_vits("high_layers_are_global", high, "fig-heads")
+claims.record(
+    "high_layers_are_global", high, figure_name="fig-heads", otherwise=no_vit
+)
 
 # %% [markdown]
 # ## With less data: Figure 4
@@ -224,16 +230,12 @@ side_by_side(
 
 # %%
 more, less = both_amounts(lambda each: each.nearest_low)
-if read:
-    farther = {name: less[name] - more[name] for name in more}
-    claims.record(of_nearest.id, farther, figure_name="fig-heads-data")
-else:
-    claims.not_testable(
-        of_nearest.id,
-        "It compares a ViT on little data with the same ViT on much, and this run does not have both. Give models "
-        "or images that do.",
-        figure_name="fig-heads-data",
-    )
+claims.record(
+    of_nearest.id,
+    {name: less[name] - more[name] for name in more},
+    figure_name="fig-heads-data",
+    otherwise="It compares a ViT on little data with the same on much: this run does not have both.",
+)
 
 # %% [markdown]
 # ## Do local heads see what a CNN sees? Figure 5
@@ -313,16 +315,12 @@ against = {}
 for name, values in subsets.items():
     against[name] = -rank_correlation(*values)
     print(f"{name}: rank correlation {-against[name].mean():+.2f}")
-why = ""
-if not against:
-    why = "It compares heads of ViTs with CNNs, and this run does not have both. Give models that do."
-elif np.isnan(list(against.values())).any():
-    why = "CKA or distance is the same for all subsets, or a layer is dead."
-of_order = {"figure_name": "fig-subsets"}
-if why:
-    claims.not_testable("local_heads_look_like_resnet", why, **of_order)
-else:
-    claims.record("local_heads_look_like_resnet", against, **of_order)
+claims.record(
+    "local_heads_look_like_resnet",
+    against,
+    figure_name="fig-subsets",
+    otherwise="It compares heads of ViTs with CNNs: this run does not have both.",
+)
 
 # %% [markdown]
 # ## What a unit sees: Figure 6
@@ -450,14 +448,7 @@ print(f"{by_hand:.2f}, {jump(np.array([[0.1, 0.2, 0.6]])).item():.2f}")
 jumps = of(all_vits, jump), list(of(run.cnns, jump).values())
 for name in radius:
     print(f"{name}: jump of {jump(radius[name]).mean():.3f} of the side")
-if np.isnan([*jumps[0].values(), *jumps[1]]).any():
-    claims.not_testable(
-        "vit_fields_jump",
-        "Some network has one block only, and so no step to the next.",
-        figure_name="fig-radii",
-    )
-else:
-    claims.record_difference("vit_fields_jump", *jumps, figure_name="fig-radii")
+claims.record_difference("vit_fields_jump", *jumps, figure_name="fig-radii")
 
 # %% [markdown]
 # Last: however much a ViT's token sees, does it still depend on its own patch most? 1 would be no more than its share of the area. The claim takes the
@@ -472,7 +463,12 @@ at_the_patch = {
 for name, times in at_the_patch.items():
     print(f"{name}: the own patch has {times.mean():.1f} times its share")
 doublings = {name: np.log2(times) for name, times in at_the_patch.items()}
-record_of_vits("vit_fields_stay_at_their_patch", doublings, "fig-fields")
+claims.record(
+    "vit_fields_stay_at_their_patch",
+    doublings,
+    figure_name="fig-fields",
+    otherwise=no_vit,
+)
 
 # %% [markdown]
 # ## Look around

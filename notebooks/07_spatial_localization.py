@@ -261,22 +261,13 @@ differences(
 # %% [markdown]
 # A point to the right of the grey band is a pair in which GAP localizes less, as in the paper. Where there are several pairs, the interval covers how much they differ.
 
-
 # %%
-def record_of_pairs(claim_id, by_pair, compares, figure_name):
-    """Record a claim about pairs of networks, or that this run has none."""
-    if by_pair and np.isfinite(list(by_pair.values())).all():
-        claims.record(claim_id, by_pair, figure_name=figure_name)
-    else:
-        why = (
-            f"It compares {compares}, and this run does not have both. Give models or "
-            "images that do."
-        )
-        claims.not_testable(claim_id, why, figure_name=figure_name)
-
-
-of_both = "a ViT with CLS token with one trained with GAP"
-record_of_pairs("gap_localizes_less", less, of_both, "fig-gap-contrast")
+claims.record(
+    "gap_localizes_less",
+    less,
+    figure_name="fig-gap-contrast",
+    otherwise=f"It compares {of_both}: this run does not have both.",
+)
 
 # %% [markdown]
 # ## What can be read from one token: Figure 11
@@ -381,19 +372,22 @@ for name, values in top.items():
 # %%
 known = [pair for pair in pairs if top.keys() >= set(pair[:2])]
 less = {one: top[two] - top[one] for one, two, *_ in known}
-with_gap = "spatial_tokens_of_cls_classify_worse_than_gap"
-in_figure = {"figure_name": "fig-probes-each"}
-if why_not:
-    claims.not_testable(with_gap, why_not, **in_figure)
-else:
-    record_of_pairs(with_gap, less, of_both, **in_figure)
+claims.record(
+    "spatial_tokens_of_cls_classify_worse_than_gap",
+    less,
+    figure_name="fig-probes-each",
+    otherwise=why_not or f"It compares {of_both}: this run does not have both.",
+)
 
 # %% [markdown]
 # Then against the CNNs, and there only ViTs that were probed on the same images: where tiny networks stand in for the pairs, the run's own.
 
 # %%
 with_cnn = "spatial_tokens_of_cls_classify_worse_than_resnet"
-in_figure["compares"] = "single tokens of CNNs and of a ViT with CLS token"
+in_figure = {
+    "figure_name": "fig-probes-each",
+    "compares": "single tokens of CNNs and of a ViT with CLS token",
+}
 of_cnns = list(of(run.cnns, top).values())
 if why_not:
     claims.not_testable(with_cnn, why_not, figure_name="fig-probes-each")
@@ -439,14 +433,12 @@ behind = {
     for name in gap_vits
     if name in accuracy
 }
-shown_in, one_token_for_all = (
-    "fig-probes-pooled",
+claims.record(
     "one_gap_token_does_as_well_as_all",
+    behind,
+    figure_name="fig-probes-pooled",
+    otherwise=why_not or "It is about a ViT with GAP, and this run has none.",
 )
-if why_not:
-    claims.not_testable(one_token_for_all, why_not, figure_name=shown_in)
-else:
-    record_of_pairs(one_token_for_all, behind, "tokens of a ViT with GAP", shown_in)
 
 # %% [markdown]
 # ## Look around

@@ -95,6 +95,7 @@ from seelike.sections import shares_of_data
 
 pairs_of_shares = shares_of_data.pairs(run.groups["shares_of_data"])
 amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_size}
+amounts["neighbours"] = True
 
 
 def with_full_data(name):
@@ -103,19 +104,16 @@ def with_full_data(name):
     images = run.images_for([pair.full, pair.other])
     number = min(run.number_of_images, len(images) // 2)
     networks = run.models[pair.full], run.models[pair.other]
-    return compare_pairs(*networks, images, number_of_images=number, **amounts).cka
+    return compare_pairs(*networks, images, number_of_images=number, **amounts)
 
 
 # %% [markdown]
 # Networks without partners for all of their blocks are named.
 
 # %%
-similarity = {
-    pairs_of_shares[name]: values
-    for name, values in seelike.where_possible(
-        pairs_of_shares, with_full_data
-    ).items()
-}
+compared = seelike.where_possible(pairs_of_shares, with_full_data)
+similarity = {pairs_of_shares[name]: each.cka for name, each in compared.items()}
+shared = {pairs_of_shares[name]: each.neighbours for name, each in compared.items()}
 
 # %% mystnb={"figure": {"caption": "CKA of each block with the same block of the network that was trained on all data, for networks trained on shares of it, two sizes (the paper's Figure 12). Lines are means over trainings, points single trainings, grey lines networks that were trained on all data once more. The shaded band is the smallest effect of interest: what lies within it is not worth a word.", "name": "fig-shares"}, "image": {"alt": "Two panels, one for each size of network: CKA with the network on all data, over blocks, a line for each share of the data and grey lines for networks on all data. The claims below compare left and right ends."}}
 from seelike import claims, plots
@@ -138,28 +136,29 @@ over_trainings(
 
 # %%
 due_to_data = shares_of_data.due_to_data(similarity, share=0.1)
-if due_to_data:
-    claims.record(
-        "low_layers_need_little_data",
-        next(iter(due_to_data.values())),
-        figure_name="fig-shares",
-    )
-else:
-    claims.not_testable(
-        "low_layers_need_little_data",
-        "It needs a network on a tenth of the data, and one on all data in another order.",
-        figure_name="fig-shares",
-    )
+by_neighbours = shares_of_data.due_to_data(shared, share=0.1)
+claims.record(
+    "low_layers_need_little_data",
+    next(iter(due_to_data.values()), {}),
+    by_neighbours=next(iter(by_neighbours.values()), {}),
+    figure_name="fig-shares",
+    otherwise="It needs a network on a tenth of the data, and one on all data in another order.",
+)
 
 # %% [markdown]
 # The second says that this is more in a larger network.
 
 # %%
-sizes = list(due_to_data.values())
+larger_and_smaller = [
+    (list(each.values())[-1], next(iter(each.values())))
+    if len(each) > 1
+    else ({}, {})
+    for each in (due_to_data, by_neighbours)
+]
 claims.record_difference(
     "larger_networks_need_more_data",
-    sizes[-1] if len(sizes) > 1 else [],
-    sizes[0] if len(sizes) > 1 else [],
+    *larger_and_smaller[0],
+    by_neighbours=larger_and_smaller[1],
     figure_name="fig-shares",
     compares="two sizes of network, each on all data twice from the same weights",
 )
@@ -222,11 +221,10 @@ gains = {pair[0]: gain(pair) for pair in pairs if {*pair[:2]} <= {*tested}}
 
 # %%
 claims.record(
-    "data_buys_better_middle_layers", gains, figure_name="fig-much-and-little"
-) if gains else claims.not_testable(
     "data_buys_better_middle_layers",
-    "It needs networks on much and on little data, and images with classes.",
+    gains,
     figure_name="fig-much-and-little",
+    otherwise="It needs networks on much and on little data, and images with classes.",
 )
 
 # %% [markdown]

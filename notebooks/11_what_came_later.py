@@ -603,10 +603,10 @@ def between_networks(name):
     """Section 4's statistics of the map between networks, by a measure."""
     both = of_all[name, one, other]
     vit, cnn = (np.linspace(0, 1, size) for size in both.shape[1:])
-    low = structure.depth_of_best_match(both, vit, cnn)
+    low = structure.lowest_minus_second_quarter(both, vit, cnn)
     last = structure.row_maximum_middle_minus_last_third(both, vit)
     return {
-        "middle of CNN matches low ViT": 0.5 - low,
+        "second quarter of CNN matches lowest of ViT": low,
         "last third of ViT matches less": last,
     }
 

@@ -163,14 +163,12 @@ plots.boxes(boxes, label="difference of CKA") if boxes else print(
 from seelike import claims
 
 sizes = [np.abs(each).mean(axis=1) for each in differences.values()]
-margin = 0.02 - np.max(sizes, axis=0) if sizes else np.array([np.nan])
-if np.isfinite(margin).all():
-    claims.record(
-        "batch_size_has_no_effect_on_cka", margin, figure_name="fig-amounts"
-    )
-else:
-    why = "This run has no smaller amounts to compare with, or dead layers."
-    claims.not_testable("batch_size_has_no_effect_on_cka", why)
+claims.record(
+    "batch_size_has_no_effect_on_cka",
+    np.max(sizes, axis=0) if sizes else [],
+    figure_name="fig-amounts",
+    otherwise="This run has no smaller amounts to compare with: give more images.",
+)
 
 # %% [markdown]
 # ## Look around

@@ -107,6 +107,7 @@ comparison = compare_models(
     repeats=run.repeats,
     seed=run.seed,
     device=run.device,
+    neighbours=True,
 )
 
 # %% [markdown]
@@ -225,29 +226,42 @@ plots.depth_lines(lines, y_label="highest CKA") if lines else run.say_missing(
 )
 
 # %% [markdown]
-# The means, for every Mixer with every other network. A maximum over more layers is larger, so a second column looks only at equally many layers of each
-# network, as many as the one with the fewest has, and a third at all pairs.
+# The means, for every Mixer with every other network. A maximum over more layers is larger. So the claim looks at equally many layers of each network, as many as the
+# one with the fewest has, and at the residual streams alone. Beside it stands the same by the [nearest neighbours](../book/reference_neighbours.md) that layers share, and the mean of all pairs, where nothing is chosen.
 
 # %%
-fewest = min(map(len, comparison.layers.values()))
-nearness, rows = {}, {}
-for mixer in run.mixers:
-    for other in [*run.vits, *run.cnns]:
-        cka = comparison.between(mixer, other)
-        nearness[mixer, other] = structure.mean_highest(cka)
-        some = structure.evenly_spaced(cka.shape[2], fewest)
-        rows[f"{mixer} in {other}"] = {
-            "highest CKA": claims.summary(nearness[mixer, other]),
-            f"among {fewest} layers": claims.summary(
-                structure.mean_highest(cka[:, :, some])
-            ),
-            "mean CKA of all pairs": claims.summary(cka.mean(axis=(1, 2))),
-        }
+from seelike.models import STREAM
+
+both = [each.only(STREAM) for each in (comparison, comparison.by_neighbours)]
+fewest = min(map(len, both[0].layers.values()), default=0)
+
+
+def nearness_of(mixer, other):
+    """How near a Mixer is to another network, by CKA and by shared neighbours, per repeat."""
+    some = structure.evenly_spaced(len(both[0].layers[other]), fewest)
+    matched = [each.between(mixer, other)[:, :, some] for each in both]
+    return [structure.mean_highest(each) for each in matched]
+
+
+pairs = [(mixer, other) for mixer in run.mixers for other in [*run.vits, *run.cnns]]
+nearness = {
+    pair: nearness_of(*pair) for pair in pairs if set(pair) <= both[0].layers.keys()
+}
 
 # %% [markdown]
 # A row for each pair.
 
 # %%
+rows = {
+    f"{mixer} in {other}": {
+        f"highest CKA among {fewest} layers": claims.summary(by_cka),
+        "highest share of neighbours": claims.summary(by_neighbours),
+        "mean CKA of all pairs": claims.summary(
+            comparison.between(mixer, other).mean(axis=(1, 2))
+        ),
+    }
+    for (mixer, other), (by_cka, by_neighbours) in nearness.items()
+}
 table = pd.DataFrame.from_dict(rows, orient="index")
 table if rows else run.say_missing("mixers", "vits", "cnns")
 
@@ -256,15 +270,19 @@ table if rows else run.say_missing("mixers", "vits", "cnns")
 
 
 # %%
-def nearness_to(names):
+def nearness_to(names, measure):
     """How near each Mixer is to each of these networks, per repeat."""
-    return [nearness[mixer, name] for mixer in run.mixers for name in names]
+    return [both[measure] for pair, both in nearness.items() if pair[1] in names]
 
 
+groups = [
+    (nearness_to(run.vits, measure), nearness_to(run.cnns, measure))
+    for measure in (0, 1)
+]
 claims.record_difference(
     "mixer_is_nearer_to_vit",
-    nearness_to(run.vits),
-    nearness_to(run.cnns),
+    *groups[0],
+    by_neighbours=groups[1],
     figure_name="fig-mixer-with-others",
     compares="a Mixer with a ViT and with a CNN",
 )
@@ -331,7 +349,7 @@ claims.on_this_page()
 # 2. Choose the two Mixers under *Look around*. Are they more like each other than either is like a ViT?
 # 3. A Mixer has no CLS token. Set `models` to `"tiny/mixer,tiny/vit_7x7,tiny/vit_7x7_gap,tiny/resnet"` and compare the ViT with CLS token with the one that was
 #    trained with global average pooling. To which is the Mixer nearer?
-# 4. Leave out the branches: in `comparison.layers[name]`, keep the kinds `"embedding"`, `"residual"` and `"block"`, and look for two parts again.
+# 4. Leave out the branches: in `comparison.layers[name]`, keep the kinds that `seelike.models.STREAM` lists, and look for two parts again.
 #
 # <details><summary>Answers</summary>
 #
@@ -341,7 +359,7 @@ claims.on_this_page()
 #    `structure.mean_highest(comparison.between(*run.mixers))`.
 # 3. `nearness` has an entry for each. Average pooling asks the same of every token, in a Mixer as in a ViT with GAP; a CLS token leaves the others
 #    free.
-# 4. `stream = np.isin([layer.kind for layer in comparison.layers[name]], ["embedding", "residual", "block"])` chooses them, in the map as in the list of layers.
+# 4. `comparison.only(STREAM)` has them alone, the map and the list of layers.
 #    Is the step smaller then? If not, the parts are not an effect of the branches, which draw dark lines in a map.
 #
 # </details>

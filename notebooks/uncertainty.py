@@ -75,14 +75,14 @@ run = seelike.start(globals(), "uncertainty")
 #
 # ## The networks
 #
-# The smallest ViT and the smallest ResNet of this book, trained from several seeds; and *twins* of the ViT, which began with the same weights but saw a tenth
+# The smallest ViT and the smallest ResNet of this book, trained from several seeds until they are equally accurate; and *twins* of the ViT, which began with the same weights but saw a tenth
 # of the images, or all of them in another order.
 
 # %%
 from seelike.models import load, training_records
 from seelike.sections.twins import twins
 
-VIT, RESNET = "tiny/vit_7x7_small", "tiny/resnet"
+VIT, RESNET = "tiny/vit_7x7_small", "tiny/resnet_short"
 again = twins(training_records(), "seed", first=0)
 vits = [VIT, *(record.name for record in again.get(VIT, []))]
 resnets = [RESNET, *(record.name for record in again.get(RESNET, []))]
@@ -106,20 +106,25 @@ amounts |= {"batch_size": run.batch_size, "repeats": run.repeats}
 
 
 def uniformity(name):
-    """Mean CKA of all pairs of different layers of a network, on each draw of images."""
-    comparison = compare_models({name: load(name)}, garments, **amounts)
-    return mean_off_diagonal(comparison.between(name, name))
+    """Mean over all pairs of different layers of a network, on each draw: of CKA, and of shared neighbours."""
+    found = compare_models({name: load(name)}, garments, neighbours=True, **amounts)
+    both = found, found.by_neighbours
+    return [mean_off_diagonal(each.between(name, name)) for each in both]
 
 
 # %%
 from seelike import claims
 
-before = {name: uniformity(f"{name}:random") for name in (VIT, RESNET)}
-uniform = claims.evaluate(
-    "uniform_layers",
-    {label[name]: uniformity(name) for name in vits},
-    {label[name]: uniformity(name) for name in resnets},
-)
+before = {name: uniformity(f"{name}:random")[0] for name in (VIT, RESNET)}
+both = {name: uniformity(name) for name in [*vits, *resnets]}
+groups = [
+    [
+        {label[name]: both[name][measure] for name in names}
+        for names in (vits, resnets)
+    ]
+    for measure in (0, 1)
+]
+uniform = claims.evaluate("uniform_layers", *groups[0], by_neighbours=groups[1])
 
 # %% [markdown]
 # ## On little data no head is local

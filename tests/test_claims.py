@@ -178,7 +178,7 @@ def test_a_missing_group_makes_a_claim_not_testable(groups, capsys):
 def test_a_dead_layer_makes_a_claim_not_testable(capsys):
     claims.record_difference("uniform_layers", [np.array([0.8, 0.9])], [np.ones(2), np.array([0.4, np.nan])])
     said = capsys.readouterr().out
-    assert "not testable. Some layers are dead" in said
+    assert "not testable. A number that it needs is not defined, such as the CKA of a dead layer" in said
     with pytest.raises(ValueError, match="finite numbers"):
         claims.record_difference("uniform_layers", [np.array([0.8, np.inf])], [np.ones(2)])
 
@@ -216,7 +216,10 @@ def test_groups_of_several_trainings_are_compared_draw_by_draw(monkeypatch):
 def test_a_dead_layer_in_one_training_makes_a_claim_not_testable(capsys):
     dead = {0: np.array([0.8, 0.9]), 1: np.array([0.8, np.nan])}
     claims.record_difference("uniform_layers", dead, {0: np.ones(2)})
-    assert "not testable. Some layers are dead" in capsys.readouterr().out
+    assert (
+        "not testable. A number that it needs is not defined, such as the CKA of a dead layer"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("values", [{}, {0: [0.1, 0.2], 1: [0.1]}, {0: np.ones((1, 2))}])
@@ -236,3 +239,41 @@ def test_a_record_of_before_trainings_had_names_is_read():
         del record["claim"][name]
     result = claims.Result.from_record(record)
     assert (result.values, result.trainings, result.claim.margin) == ((0.1, 0.2), [1], 0)
+
+
+def test_no_network_at_all_makes_a_claim_not_testable(capsys):
+    claims.record("vit_fields_jump", {}, otherwise="There is no ViT.")
+    assert "not testable. There is no ViT." in capsys.readouterr().out
+
+
+def test_a_number_that_is_not_defined_makes_a_claim_not_testable(capsys):
+    claims.record("vit_fields_jump", [0.1, np.nan])
+    assert "not testable. A number that it needs is not defined" in capsys.readouterr().out
+    claims.record("uniform_layers", [0.1, 0.2], by_neighbours=[0.1, np.nan])
+    assert "not testable. A number that it needs is not defined" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("by_cka", "by_neighbours", "expected"),
+    [
+        ([0.30, 0.31, 0.32], [0.02, 0.021, 0.022], "holds"),  # the direction is enough
+        ([0.30, 0.31, 0.32], [-0.02, 0.0, 0.02], "depends on the measure"),
+        ([-0.30, -0.31, -0.32], [-0.02, -0.021, -0.022], "reversed"),
+        ([-0.30, -0.31, -0.32], [0.2, 0.21, 0.22], "depends on the measure"),
+        ([0.01, 0.011, 0.012], [0.03, 0.031, 0.032], "negligible"),
+        ([0.01, 0.011, 0.012], [0.2, 0.21, 0.22], "depends on the measure"),
+        ([-0.045, -0.05, -0.055], [0.2, 0.21, 0.22], "depends on the measure"),
+        ([0.0, 0.05, 0.1], [0.2, 0.21, 0.22], "undecided"),
+    ],
+)
+def test_another_measure_takes_back_what_it_contradicts(by_cka, by_neighbours, expected):
+    result = claims.evaluate("uniform_layers", by_cka, by_neighbours=[by_neighbours])
+    assert result.verdict == expected
+    assert claims.Result.from_record(result._repr_mimebundle_()[claims.CLAIM_MIME]) == result
+
+
+def test_another_measure_of_two_groups_of_trainings(capsys):
+    vits, cnns = ({seed: np.array([mean, mean + 0.01]) for seed in range(3)} for mean in (0.8, 0.4))
+    claims.record_difference("uniform_layers", vits, cnns, by_neighbours=(cnns, vits))
+    said = capsys.readouterr().out
+    assert "≠ depends on the measure. By CKA: holds. By the nearest neighbours that layers share: -0.400" in said

@@ -74,21 +74,11 @@ def test_radius_is_a_share_of_the_side():
     assert local_global.radii(fields)[0, 0] == pytest.approx(30 / np.sqrt(2) / 101, rel=0.02)
 
 
-def test_largest_step():
-    radii = np.array([[0.1, 0.2, 0.3, 0.5], [0.1, 0.1, 0.1, 0.4], [0.4, 0.5, 0.2, 0.4]])
-    assert local_global.largest_step(radii) == pytest.approx([0.5, 1.0, np.nan], nan_ok=True)
-
-
 @pytest.mark.parametrize("layers", [1, 2, 4, 8])
 def test_first_third(layers):
     values = np.random.default_rng(layers).random((2, layers))
     low = [place for place in range(layers) if place < (layers - 1) / 3 or place == 0]
     assert np.allclose(local_global.mean_of_first_third(values), values[:, low].mean(axis=1))
-
-
-@pytest.mark.parametrize("radii", [[[0.1]], [[0.2, 0.2]]])
-def test_without_growth_there_is_no_largest_step(radii):
-    assert np.isnan(local_global.largest_step(np.array(radii))).all()
 
 
 def fields(**layers):

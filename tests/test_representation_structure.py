@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+import references
 import torch
 
+from seelike.cka import gram, u_center
 from seelike.models import Layer, layers, load
 from seelike.sections import representation_structure as structure
 
@@ -52,32 +54,41 @@ def test_within_minus_between_stages(random):
     assert_close(structure.within_minus_between_stages(maps, stage), expected)
 
 
-def test_depth_of_best_match(random):
+def test_lowest_minus_second_quarter(random):
     maps = random.uniform(0, 1, (6, 13, 9))
     vit_depth, cnn_depth = np.arange(13) / 12, np.arange(9) / 8
     expected = []
     for m in maps:
-        best = 0
-        for i in range(13):
-            if m[i, 4] > m[best, 4]:
-                best = i
-        expected.append(vit_depth[best])
-    assert_close(structure.depth_of_best_match(maps, vit_depth, cnn_depth), expected)
+        second = [j for j in range(9) if 0.25 <= cnn_depth[j] < 0.5]
+        lowest = [m[i, j] for i in range(13) for j in second if vit_depth[i] < 0.25]
+        next_ones = [m[i, j] for i in range(13) for j in second if 0.25 <= vit_depth[i] < 0.5]
+        expected.append(np.mean(lowest) - np.mean(next_ones))
+    assert_close(structure.lowest_minus_second_quarter(maps, vit_depth, cnn_depth), expected)
 
 
-def test_depth_of_best_match_takes_the_lower_of_two_middle_layers():
-    maps = np.zeros((1, 3, 4))
-    maps[0, 2, 1] = maps[0, 0, 2] = 1
-    found = structure.depth_of_best_match(maps, np.array([0, 0.5, 1]), np.array([0, 0.25, 0.75, 1]))
-    assert_close(found, [1])
+def test_networks_that_do_the_same_at_equal_depth_have_no_lowest_match():
+    depth = np.arange(20) / 19
+    same = 1 - np.abs(depth[:, None] - depth)
+    assert structure.lowest_minus_second_quarter(same[None], depth, depth)[0] < -0.1
+    twice_as_fast = 1 - np.abs(2 * depth[:, None] - depth)
+    assert structure.lowest_minus_second_quarter(twice_as_fast[None], depth, depth)[0] > 0.1
 
 
-def test_depth_of_best_match_does_not_choose_a_layer_without_a_cka():
-    maps = np.full((2, 3, 3), 0.5)
-    maps[1, 2, 1] = np.nan
-    found = structure.depth_of_best_match(maps, np.array([0, 0.5, 1]), np.array([0, 0.5, 1]))
-    assert found[0] == 0
-    assert np.isnan(found[1])
+def test_the_highest_match_by_chance_is_what_many_orders_of_the_images_give(random):
+    """A slow reference: an order of the images at a time, a pair of layers at a time."""
+    n, times = 24, 40
+    rows, columns = ([random.normal(size=(n, 5)) for _ in range(number)] for number in (2, 3))
+    drawn = np.random.default_rng(7)
+    highest = []
+    for _ in range(times):
+        order = drawn.permutation(n)
+        highest.append([max(references.cka(x, y[order]) for y in columns) for x in rows])
+    grams = [
+        {str(place): u_center(gram(torch.from_numpy(x))) for place, x in enumerate(layers)}
+        for layers in (rows, columns)
+    ]
+    found = structure.highest_by_chance(*grams, seed=7, times=times)
+    np.testing.assert_allclose(found, np.quantile(highest, 0.95, axis=0), atol=1e-9)
 
 
 def test_row_maximum_middle_minus_last_third(random):
@@ -143,6 +154,8 @@ def test_equal_depths_are_cut_equally(random):
         (lambda m: structure.within_minus_between_stages(m, np.array([0, 0])), "different stages"),
         (lambda m: structure.within_minus_between_stages(m, np.array([0, 1])), "within a stage"),
         (lambda m: structure.row_maximum_middle_minus_last_third(m, np.array([0.0, 1.0])), "middle third"),
+        (lambda m: structure.lowest_minus_second_quarter(m, *2 * [np.array([0.0, 0.1])]), "lowest quarter"),
+        (lambda m: structure.lowest_minus_second_quarter(m, *2 * [np.array([0.3, 0.4])]), "lowest quarter"),
     ],
 )
 def test_an_empty_group_is_an_error(measure, said):

@@ -63,16 +63,16 @@ def test_kept_is_the_cka_of_each_block(vit):
     blocks = layers(vit, kinds=["block"])
     before, after = read(vit, blocks, pixels), read(other, blocks, pixels)
     expected = [cka(before[layer.name].flatten(1), after[layer.name].flatten(1)) for layer in blocks]
-    np.testing.assert_allclose(found[1], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.cka[1], expected, rtol=0, atol=1e-5)
 
 
 def test_repeats_take_at_most_half_of_the_images(vit):
     images = data.load("digits").sample(20, seed=0)
     amounts = {"batch_size": 100, "repeats": 1, "seed": 0}
     half = scale_and_transfer.kept(vit, load("test_vit:random"), images, number_of_images=20, **amounts)
-    assert half.shape == (1, 6)
+    assert half.cka.shape == half.neighbours.shape == (1, 6)
     np.testing.assert_allclose(
-        scale_and_transfer.kept(vit, vit, images, number_of_images=9, **amounts), 1, atol=1e-6
+        scale_and_transfer.kept(vit, vit, images, number_of_images=9, **amounts).cka, 1, atol=1e-6
     )
 
 

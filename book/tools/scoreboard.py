@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import executed
 from nbformat import NotebookNode
 
+from seelike import evidence
 from seelike.claims import SIGNS, Result, Verdict, spread_over
 from seelike.display import escape_markdown
 from seelike.uncertainty import with_uncertainty
@@ -24,6 +26,7 @@ _VERBS: dict[Verdict, tuple[str, str]] = {
     "negligible": ("is negligible", "are negligible"),
     "reversed": ("is reversed", "are reversed"),
     "does not hold": ("does not hold", "do not hold"),
+    "depends on the measure": ("depends on the measure", "depend on the measure"),
     "undecided": ("is undecided", "are undecided"),
     "not testable": ("is not testable", "are not testable"),
 }
@@ -56,7 +59,9 @@ the claim is **undecided**. Some numbers have their threshold within; their marg
 
 *In these networks* stands where each network was trained once: another training could move the number by more
 than its interval. *Not learned* stands where the claim also holds *before training*, for the same networks with
-random weights: then it owes nothing to what they learned.
+random weights: then it owes nothing to what they learned. A claim about CKA is measured a second time by the
+nearest neighbours that layers share ([`seelike.neighbours`](reference_neighbours.md)). Where that contradicts the
+verdict, the claim **depends on the measure**.
 
 Of many tests some err by chance. So all claims of one profile are corrected together (Benjamini and Hochberg):
 of the verdicts other than undecided at most 5 % can be expected to be wrong. To that end the verdict is that of a
@@ -94,7 +99,7 @@ CAVEATS = {
 
 @dataclass(frozen=True)
 class Control:
-    """What a claim came to before any training: on the same networks with random weights."""
+    """What a claim came to otherwise: before any training, or by another measure of likeness."""
 
     statistic: float | None
     uncertainty: float | None
@@ -112,6 +117,7 @@ class Row:
         groups: The value of each repeat by training, where there are several.
         page: Where in the book it is, without an ending.
         before_training: The same with random weights; None where that was not run.
+        by_neighbours: The same by another measure than CKA; None where it is not about CKA.
     """
 
     claim: str
@@ -137,6 +143,7 @@ class Row:
     profile: str
     page: str
     before_training: Control | None
+    by_neighbours: Control | None = None
 
     @property
     def label(self) -> str:
@@ -189,9 +196,19 @@ def rows(
             profile=profile,
             page=page or f"notebooks/{name}",
             before_training=controls.get(result.claim.id),
+            by_neighbours=_by_neighbours(result),
         )
         for result in _results(notebook)
     ]
+
+
+def _by_neighbours(result: Result) -> Control | None:
+    found = result.estimate_by_neighbours
+    if found is None:
+        return None
+    width = found.half_width()
+    verdict = evidence.verdict(found, result.claim.margin, result.claim.kind)
+    return Control(found.mean, None if math.isnan(width) else width, verdict)
 
 
 def _results(notebook: NotebookNode | None) -> list[Result]:
@@ -295,6 +312,8 @@ def _outcome(row: Row) -> list[str]:
         found.append(f"*Varied*: {row.spread_over}")
     if control := row.before_training:
         found.append(f"*Before training*: {number(control)}, {SIGNS[control.verdict]} {control.verdict}")
+    if row.by_neighbours:
+        found.append(f"*By shared neighbours*: {number(row.by_neighbours)}")
     return found
 
 
@@ -372,15 +391,16 @@ def page(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> st
 
 def as_csv(scores: Sequence[Row]) -> str:
     """Write the claims as CSV, the values of the repeats in one field with spaces between them."""
-    names = [field.name for field in fields(Row) if field.name not in ("before_training", "groups")]
-    of_control = [field.name for field in fields(Control)]
+    kinds = ("before_training", "by_neighbours")
+    names = [field.name for field in fields(Row) if field.name not in (*kinds, "groups")]
+    columns = [(kind, field.name) for kind in kinds for field in fields(Control)]
     records = [
         {name: getattr(row, name) for name in names}
         | {"values": values_in_one(row), "trainings": " ".join(map(str, row.trainings))}
-        | {f"before_training_{name}": getattr(row.before_training, name, None) for name in of_control}
+        | {f"{kind}_{name}": getattr(getattr(row, kind), name, None) for kind, name in columns}
         for row in scores
     ]
-    return csv_text([*names, *(f"before_training_{name}" for name in of_control)], records)
+    return csv_text([*names, *(f"{kind}_{name}" for kind, name in columns)], records)
 
 
 def values_in_one(row: Row) -> str:

@@ -74,6 +74,11 @@ with (Path(__file__).parent / "claims.toml").open("rb") as _file:
     CLAIMS: dict[str, Claim] = {name: Claim(id=name, **entry) for name, entry in tomllib.load(_file).items()}
 
 
+_NOT_DEFINED = (
+    "A number that it needs is not defined, such as the CKA of a dead layer, which shows every image the same. "
+    "The warnings above say which."
+)
+
 # The results of this kernel, by claim. A cell that runs again takes the place of what it recorded before.
 _recorded: dict[str, "Result"] = {}
 
@@ -95,6 +100,8 @@ class Result:
         groups: The statistic per repeat of each training, by its name, where there are several: of the networks
             that the claim is about, and then of those that they are compared with, if there are such.
         not_learned: Whether it holds before any training, too.
+        by_neighbours: The statistic as in `groups`, by the nearest neighbours that layers share in the place of
+            their CKA; empty where it is not about CKA.
     """
 
     claim: Claim
@@ -106,6 +113,7 @@ class Result:
     figure_name: str | None = None
     groups: tuple[dict[str, tuple[float, ...]], ...] = ()
     not_learned: bool = False
+    by_neighbours: tuple[dict[str, tuple[float, ...]], ...] = ()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Result":
@@ -118,9 +126,12 @@ class Result:
         """
         names = {field.name for field in fields(Claim)}
         claim = Claim(**{name: value for name, value in record["claim"].items() if name in names})
-        groups = [{name: tuple(values) for name, values in one.items()} for one in record.get("groups", [])]
         known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
-        return cls(**known | {"claim": claim, "values": tuple(record["values"]), "groups": tuple(groups)})
+        groups = {
+            kind: tuple({name: tuple(values) for name, values in one.items()} for one in record.get(kind, []))
+            for kind in ("groups", "by_neighbours")
+        }
+        return cls(**known | {"claim": claim, "values": tuple(record["values"])} | groups)
 
     @property
     def says(self) -> str:
@@ -148,6 +159,11 @@ class Result:
         """
         return evidence.estimate(*self.groups) if self.groups else evidence.estimate(self.values)
 
+    @property
+    def estimate_by_neighbours(self) -> evidence.Estimate | None:
+        """The statistic by the other measure, the neighbours that layers share; None where it is not about CKA."""
+        return evidence.estimate(*self.by_neighbours) if self.by_neighbours else None
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {
             "text/plain": _plain(self),
@@ -163,6 +179,7 @@ def evaluate(
     than: Trainings | None = None,
     *,
     figure_name: str | None = None,
+    by_neighbours: Sequence[Values] = (),
 ) -> Result:
     """Test a claim on the statistic's values, by its own 95 % interval.
 
@@ -174,6 +191,7 @@ def evaluate(
             of each training, by its seed or any other name.
         than: The same, by training, of the networks that these are compared with, on the same images.
         figure_name: The name of the figure, in the notebook, that shows it.
+        by_neighbours: The same `values` and `than` by the neighbours that layers share, in the place of CKA.
 
     Returns:
         The result, not yet shown.
@@ -188,24 +206,44 @@ def evaluate(
         ('holds', 0.31, 0.025)
         >>> evaluate("uniform_layers", {0: [0.30, 0.32, 0.31], 1: [0.13, 0.15, 0.14]}).says
         'undecided'
+        >>> evaluate("uniform_layers", [0.30, 0.32, 0.31], by_neighbours=[[-0.1, 0.0, 0.1]]).says
+        'depends on the measure in these networks'
     """
     claim = _claim(claim_id)
-    if than is not None and not isinstance(values, Mapping):
-        values = {"": values}
-    groups = [group for group in (values, than) if isinstance(group, Mapping)]
+    groups = _groups(claim, values, than)
+    by_repeat = evidence.by_draw(*groups)
+    others = _groups(claim, *by_neighbours) if by_neighbours else ()
+    # One training of each network needs no names.
+    named = groups if isinstance(values, Mapping) or than is not None else ()
+    return judged(
+        Result(
+            claim,
+            "undecided",
+            tuple(by_repeat.tolist()),
+            figure_name=figure_name,
+            groups=named,
+            by_neighbours=others,
+        )
+    )
+
+
+def _groups(
+    claim: Claim, values: Values, than: Trainings | None = None
+) -> tuple[dict[str, tuple[float, ...]], ...]:
+    """Name the trainings of each group, and check that there is a number of each for every draw."""
+    groups = [values if isinstance(values, Mapping) else {"": values}, *([than] if than is not None else [])]
     try:
-        by_repeat = evidence.by_draw(*groups) if groups else evidence.by_draw(values)
+        by_repeat = evidence.by_draw(*groups)
     except ValueError as error:
         needs = "one number per repeat, and as many of each training"
-        raise ValueError(f"Claim {claim_id!r} needs {needs}. {error}") from None
+        raise ValueError(f"Claim {claim.id!r} needs {needs}. {error}") from None
     if not np.isfinite(by_repeat).all():
         raise ValueError(
-            f"Claim {claim_id!r} needs finite numbers; got {by_repeat.tolist()}. Look for a layer whose CKA is "
+            f"Claim {claim.id!r} needs finite numbers; got {by_repeat.tolist()}. Look for a layer whose CKA is "
             "not defined, such as one that is constant over the images."
         )
-    kept = ({str(name): tuple(np.asarray(one, float).tolist()) for name, one in group.items()} for group in groups)
-    return judged(
-        Result(claim, "undecided", tuple(by_repeat.tolist()), figure_name=figure_name, groups=tuple(kept))
+    return tuple(
+        {str(name): tuple(np.asarray(one, float).tolist()) for name, one in group.items()} for group in groups
     )
 
 
@@ -219,15 +257,36 @@ def judged(result: Result) -> Result:
         >>> judged(Result(CLAIMS["uniform_layers"], "undecided", (0.30, 0.32, 0.31))).says
         'holds in these networks'
     """
-    claim, found = result.claim, result.estimate
+    return at_rate(result, evidence.RATE)
+
+
+def at_rate(result: Result, rate: float) -> Result:
+    """Give a result the verdict of an interval that misses at a rate, as long as no other measure contradicts it.
+
+    Args:
+        result: What was measured; it has values. A verdict that it has is not looked at.
+        rate: Of the verdict's interval. The uncertainty that is shown is that of the 95 % interval.
+
+    Example:
+        >>> result = Result(CLAIMS["uniform_layers"], "undecided", (0.30, 0.32, 0.31))
+        >>> at_rate(result, 0.0001).says
+        'undecided'
+    """
+    claim, found, other = result.claim, result.estimate, result.estimate_by_neighbours
+    uncertainty = None if len(result.values) == 1 else found.half_width()
+    verdict, why = evidence.verdict(found, claim.margin, claim.kind, rate), ""
+    if verdict == "undecided":
+        why = _why(claim, uncertainty)
+    elif other is not None and evidence.depends_on_measure(verdict, other, claim.margin):
+        why = f"By CKA: {verdict}. By the nearest neighbours that layers share: {_estimated(other)}."
+        verdict = "depends on the measure"
     return replace(
-        result,
-        verdict=(verdict := evidence.verdict(found, claim.margin, claim.kind)),
-        statistic=found.mean,
-        uncertainty=(uncertainty := None if len(result.values) == 1 else found.half_width()),
-        why=_why(claim, uncertainty) if verdict == "undecided" else "",
-        not_learned=False,
+        result, verdict=verdict, statistic=found.mean, uncertainty=uncertainty, why=why, not_learned=False
     )
+
+
+def _estimated(found: evidence.Estimate) -> str:
+    return with_uncertainty(found.mean, found.half_width())
 
 
 def _why(claim: Claim, uncertainty: float | None) -> str:
@@ -237,18 +296,29 @@ def _why(claim: Claim, uncertainty: float | None) -> str:
     return f"The interval lies on both sides of {'the margin' if claim.margin else 'zero'}."
 
 
-def record(claim_id: str, values: Values, *, figure_name: str | None = None) -> None:
+def record(
+    claim_id: str,
+    values: Values,
+    *,
+    figure_name: str | None = None,
+    by_neighbours: Values | None = None,
+    otherwise: str = "This run has no network that it is about. Give models that are.",
+) -> None:
     """Test a claim, show the result and keep it in the notebook in machine-readable form.
+
+    Where there are no values, or one is NaN, the claim is recorded as not testable.
 
     Args:
         claim_id: A name in `CLAIMS`.
         values: The statistic, once per repeat, arranged so that the claim says "above the margin"; or such values
             of each training, by its seed or any other name.
         figure_name: The name of the figure, in the notebook, that shows it.
+        by_neighbours: The same by the neighbours that layers share, in the place of CKA.
+        otherwise: Why it is not testable where there are no values, as a whole sentence.
 
     Raises:
         UnknownName: There is no such claim.
-        ValueError: No values, or one that is not a finite number.
+        ValueError: A value is infinite.
 
     Example:
         >>> record("uniform_layers", [0.30, 0.32, 0.31])
@@ -261,7 +331,8 @@ def record(claim_id: str, values: Values, *, figure_name: str | None = None) -> 
         0.340 ± 0.079 (95 %, 3 trainings x 3 repeats): mean CKA of all pairs of different layers, ViTs minus CNNs
         ✓ holds. Margin, the smallest effect of interest: 0.05
     """
-    _keep(evaluate(claim_id, values, figure_name=figure_name))
+    others = [] if by_neighbours is None else [by_neighbours]
+    _test_or_say_why(claim_id, [values], others, otherwise, figure_name)
 
 
 def record_difference(
@@ -271,6 +342,7 @@ def record_difference(
     *,
     figure_name: str | None = None,
     compares: str = "ViTs with CNNs",
+    by_neighbours: tuple[Group, Group] | None = None,
 ) -> None:
     """Test a claim that one group of networks has a larger statistic than another, and record it.
 
@@ -284,6 +356,7 @@ def record_difference(
             training, the other counts as one training if it has none.
         figure_name: The name of the figure, in the notebook, that shows it.
         compares: What the claim compares, for the reader of a run that does not have both.
+        by_neighbours: `larger` and `smaller` once more, by the neighbours that layers share in the place of CKA.
 
     Raises:
         UnknownName: There is no such claim.
@@ -305,26 +378,31 @@ def record_difference(
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
         ○ not testable. It compares ViTs with CNNs, and this run does not have both. Give models or images that do.
     """
-    if len(larger) == 0 or len(smaller) == 0:
-        why = f"It compares {compares}, and this run does not have both. Give models or images that do."
-        not_testable(claim_id, why, figure_name=figure_name)
-        return
-    more, less = _averaged(larger), _averaged(smaller)
-    if any(np.isnan(one).any() for one in (*more.values(), *less.values())):
-        why = (
-            "Some layers are dead: they show every image the same, and their CKA is not defined. The warning "
-            "under the measurement names them."
-        )
-        not_testable(claim_id, why, figure_name=figure_name)
-    elif isinstance(larger, Mapping) or isinstance(smaller, Mapping):
-        _keep(evaluate(claim_id, more, less, figure_name=figure_name))
+    groups = [_averaged(group) for group in (larger, smaller)]
+    others = [_averaged(group) for group in by_neighbours or ()]
+    if all(groups) and not isinstance(larger, Mapping) and not isinstance(smaller, Mapping):
+        # One training of each network.
+        groups, others = ([each[0][""] - each[1][""]] if each else [] for each in (groups, others))
+    why = f"It compares {compares}, and this run does not have both. Give models or images that do."
+    _test_or_say_why(claim_id, groups, others, why, figure_name)
+
+
+def _test_or_say_why(
+    claim_id: str, groups: Sequence[Values], others: Sequence[Values], otherwise: str, figure_name: str | None
+) -> None:
+    """Test a claim and record it, or why it cannot be tested."""
+    tables = [list(group.values()) if isinstance(group, Mapping) else group for group in (*groups, *others)]
+    if not all(len(table) for table in tables):
+        not_testable(claim_id, otherwise, figure_name=figure_name)
+    elif any(np.isnan(np.asarray(table, float)).any() for table in tables):
+        not_testable(claim_id, _NOT_DEFINED, figure_name=figure_name)
     else:
-        record(claim_id, more[""] - less[""], figure_name=figure_name)
+        _keep(evaluate(claim_id, *groups, figure_name=figure_name, by_neighbours=others))
 
 
 def _averaged(group: Group) -> dict[Any, np.ndarray]:
     """Average a group's networks, of each training; what has no names is one training."""
-    named = group if isinstance(group, Mapping) else {"": group}
+    named = group if isinstance(group, Mapping) else {"": group} if len(group) else {}
     return {name: np.mean(np.atleast_2d(np.asarray(one)), axis=0) for name, one in named.items()}
 
 
@@ -428,10 +506,15 @@ def _verdict(result: Result) -> str:
 
 def _notes(result: Result) -> list[str]:
     """What a card says after the verdict."""
-    margin = f"Margin, the smallest effect of interest: {result.claim.margin:g}"
-    return [result.why] * bool(result.why) + [margin] * (
-        result.verdict != "not testable" and result.claim.margin > 0
-    )
+    notes = [result.why] if result.why else []
+    if result.verdict == "not testable":
+        return notes
+    other = result.estimate_by_neighbours
+    if other is not None and result.verdict != "depends on the measure":
+        notes.append(f"By shared neighbours in the place of CKA: {_estimated(other)}.")
+    if result.claim.margin > 0:
+        notes.append(f"Margin, the smallest effect of interest: {result.claim.margin:g}")
+    return notes
 
 
 def _plain(result: Result) -> str:

@@ -41,6 +41,14 @@ independent or depend on each other positively, as those on the same images do.
 **What was learned.** The same statistic on the same networks with random weights is a control. A claim that
 holds there too owes nothing to training. It is judged by its own 95 % interval, without the correction, so that
 a claim is said to be not learned too often rather than too seldom.
+
+**What does not depend on the measure.** Where a claim is on CKA, its statistic is computed once more from
+another measure of likeness, the nearest neighbours that layers share (`seelike.neighbours`). Both are 1 for
+equal layers and 0 for unrelated ones, but an effect need not be as large by the one as by the other, so that of
+the other measure the direction is asked alone: where a claim holds, its 95 % interval has to lie above zero, and
+where it is reversed, below. And where an effect is negligible or excluded, it must not be beyond the margin by
+the other measure. Else the verdict is that it depends on the measure. The second measure can take a decision
+back, and never makes one.
 """
 
 import math
@@ -52,7 +60,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import stdtr, stdtrit
 
-Verdict = Literal["holds", "negligible", "reversed", "does not hold", "undecided", "not testable"]
+Verdict = Literal[
+    "holds", "negligible", "reversed", "does not hold", "depends on the measure", "undecided", "not testable"
+]
 Kind = Literal["difference", "none", "no_less"]
 
 # The statistic by training, `[draws]` each; and of one training of each network alone.
@@ -65,6 +75,7 @@ SIGNS: dict[Verdict, str] = {
     "negligible": "≈",
     "reversed": "⇄",
     "does not hold": "✗",
+    "depends on the measure": "≠",
     "undecided": "?",
     "not testable": "○",
 }
@@ -196,6 +207,34 @@ def verdict(found: Estimate, margin: float, kind: Kind = "difference", rate: flo
     if margin > 0 and high < -margin:
         return "reversed"
     return "negligible" if low > -margin else "does not hold"
+
+
+def depends_on_measure(decided: Verdict, other: Estimate, margin: float) -> bool:
+    """Tell whether another measure contradicts the verdict on a difference.
+
+    Args:
+        decided: The verdict by the first measure.
+        other: The same statistic by the other measure.
+        margin: The smallest effect of interest.
+
+    Returns:
+        Whether it does; False where nothing was decided, or the interval of the other measure is not known.
+
+    Example:
+        >>> small, none = Estimate(0.04, 0.005, 2.0), Estimate(0.0, 0.02, 2.0)
+        >>> [depends_on_measure("holds", other, margin=0.05) for other in (small, none)]
+        [False, True]
+        >>> depends_on_measure("negligible", Estimate(0.1, 0.005, 2.0), margin=0.05)
+        True
+    """
+    low, high = other.mean - other.half_width(), other.mean + other.half_width()
+    if math.isnan(low):
+        return False
+    if decided == "holds":
+        return low <= 0
+    if decided == "reversed":
+        return high >= 0
+    return decided in ("negligible", "does not hold") and (low > margin or (margin > 0 and high < -margin))
 
 
 def p_value(found: Estimate, margin: float, kind: Kind = "difference") -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seelike import evidence
-from seelike.claims import CLAIM_MIME, CLAIMS, Result, judged
+from seelike.claims import CLAIM_MIME, CLAIMS, Result, at_rate, judged
 
 # What seelike.start leaves in a notebook. Not imported: that would load all of torch to read one name.
 RUN_MIME = "application/vnd.seelike.run+json"
@@ -71,11 +71,11 @@ def _is_tested(result: Result) -> bool:
 def _corrected(result: Result, rate: float, number: int, untrained: Collection[str]) -> Result:
     if not _is_tested(result):
         return result
-    verdict, why = evidence.verdict(result.estimate, result.claim.margin, result.claim.kind, rate), result.why
-    if verdict != result.verdict:
+    found = at_rate(result, rate)
+    if found.verdict != result.verdict:
         why = f"By its own interval: {result.verdict}. But not after the correction for {number} tests."
-    not_learned = verdict == "holds" and result.claim.id in untrained
-    return replace(result, verdict=verdict, why=why, not_learned=not_learned)
+        found = replace(found, why=why)
+    return replace(found, not_learned=found.verdict == "holds" and result.claim.id in untrained)
 
 
 def read(notebook: Mapping[str, Any]) -> list[Result]:

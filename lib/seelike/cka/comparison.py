@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,7 +13,14 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from seelike.cka.estimators import CentredGrams, MinibatchCKA, PairedCKA
+from seelike.cka.estimators import (
+    CentredGrams,
+    MinibatchCKA,
+    MinibatchCKAAndNeighbours,
+    PairedCKA,
+    PairedCKAAndNeighbours,
+    WithNeighbours,
+)
 from seelike.cka.passes import GramPasses, Reading
 from seelike.data import ImageSet
 from seelike.errors import require_type, unknown_name
@@ -40,6 +47,8 @@ class ModelComparison:
         layers: The layers that were read, by name of the network, in the order of the rows.
         cka: CKA of all layers of all networks with each other, `[repeats, all layers, all layers]`; networks
             in the order of `layers`. NaN in rows and columns of layers that were dead.
+        neighbours: The nearest neighbours that they share (`seelike.neighbours`), likewise; None where it was not
+            asked for.
 
     Example:
         >>> layers = {"a": [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")],
@@ -61,6 +70,31 @@ class ModelComparison:
 
     layers: dict[str, list[Layer]]
     cka: Float64[np.ndarray, "repeats all all"] = field(repr=False)
+    neighbours: Float64[np.ndarray, "repeats all all"] | None = field(default=None, repr=False)
+
+    @property
+    def by_neighbours(self) -> "ModelComparison":
+        """The same networks and images, with the neighbours that layers share in the place of their CKA.
+
+        Raises:
+            ValueError: They were not measured.
+        """
+        if self.neighbours is None:
+            raise ValueError("The neighbours were not measured. Call compare_models(..., neighbours=True).")
+        return replace(self, cka=self.neighbours, neighbours=None)
+
+    def only(self, kinds: Collection[str]) -> "ModelComparison":
+        """Keep the layers of some kinds, such as those of the residual stream, `seelike.models.STREAM`.
+
+        Args:
+            kinds: Kinds of layers. A network with fewer than two such layers is left out.
+        """
+        kept = {name: [each for each in chosen if each.kind in kinds] for name, chosen in self.layers.items()}
+        kept = {name: chosen for name, chosen in kept.items() if len(chosen) > 1}
+        every = [(name, layer) for name, chosen in self.layers.items() for layer in chosen]
+        places = [place for place, (name, layer) in enumerate(every) if name in kept and layer.kind in kinds]
+        some = [None if each is None else each[:, places][:, :, places] for each in (self.cka, self.neighbours)]
+        return ModelComparison(kept, *some)
 
     def between(self, a: str, b: str) -> Float64[np.ndarray, "repeats a b"]:
         """CKA of each layer of network `a` with each layer of `b`, for each repeat.
@@ -106,6 +140,8 @@ class PairComparison:
         layers_a: The layers of the first network.
         layers_b: Those of the second, in the order of their partners.
         cka: CKA of each pair, `[repeats, pairs]`; NaN where one of the two was dead.
+        neighbours: The nearest neighbours that they share (`seelike.neighbours`), likewise; None where it was not
+            asked for.
 
     Example:
         >>> layers = [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")]
@@ -117,6 +153,7 @@ class PairComparison:
     layers_a: list[Layer]
     layers_b: list[Layer]
     cka: Float64[np.ndarray, "repeats pairs"] = field(repr=False)
+    neighbours: Float64[np.ndarray, "repeats pairs"] | None = field(default=None, repr=False)
 
     @property
     def mean(self) -> Float64[np.ndarray, " pairs"]:
@@ -204,6 +241,7 @@ def compare_models(
     memory: str | int = "8GB",
     forward_batch: int | None = None,
     cache: str | Path | None = None,
+    neighbours: bool = False,
 ) -> ModelComparison:
     """Measure CKA of all layers of all networks with each other (Figures 1, 2 and B.1; Appendix A).
 
@@ -232,6 +270,7 @@ def compare_models(
         cache: Folder for the sums of the minibatches that are done, a file for each repeat. A call that was
             stopped goes on with the next minibatch, and a repeat that shows none of the images that changed is
             kept. It is passed by, with a warning, where others have hung something on a network, such as a hook.
+        neighbours: Measure how many nearest neighbours layers share, too: another measure, to lay beside CKA.
 
     Returns:
         The comparison. A layer that was dead (showed all images of a repeat the same) has NaN in its rows and
@@ -265,7 +304,7 @@ def compare_models(
             raise unknown_name("model", name, models)
     for model in models.values():
         model.to(device)
-    protocol = _Protocol(number_of_images, batch_size, repeats, seed, memory, forward_batch, cache)
+    protocol = _Protocol(number_of_images, batch_size, repeats, seed, memory, forward_batch, cache, neighbours)
     return _compare(models, images, layers or {}, protocol)
 
 
@@ -333,6 +372,7 @@ def compare_pairs(
     number_of_images: int | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
+    neighbours: bool = False,
 ) -> PairComparison:
     """Measure CKA of each layer of one network with its partner in another (Figures 12 and G.1).
 
@@ -345,6 +385,7 @@ def compare_pairs(
         layers_a: Layers of `model_a`; None for the outputs of its blocks.
         layers_b: As many of `model_b`, in the order of their partners; None for the outputs of its blocks.
         batch_size: This and all that follow: as in `cka_between`.
+        neighbours: As in `compare_models`.
 
     Returns:
         CKA of each pair, with mean and standard error over repeats. Pairs with a dead layer are NaN, with a
@@ -371,7 +412,7 @@ def compare_pairs(
             f"got {len(layers['a'])} layers of model_a and {len(layers['b'])} of model_b; expected as many, since "
             "they make pairs. Networks of different depth need layers_a and layers_b."
         )
-    protocol = _Protocol(number_of_images, batch_size, repeats, seed, memory, forward_batch, cache)
+    protocol = _Protocol(number_of_images, batch_size, repeats, seed, memory, forward_batch, cache, neighbours)
     names = {name: [(name, layer.name) for layer in layers[name]] for name in models}
     readings = [
         (model, [Reading(row, layer) for row, layer in zip(names[name], layers[name], strict=True)])
@@ -381,9 +422,12 @@ def compare_pairs(
     def update(similarity: PairedCKA, grams: CentredGrams) -> None:
         similarity.update_centred(grams.of(names["a"]), grams.of(names["b"]))
 
-    sums = protocol.run("CKA of pairs", readings, images, PairedCKA, update)
+    what, kind = (
+        ("CKA and neighbours of pairs", PairedCKAAndNeighbours) if neighbours else ("CKA of pairs", PairedCKA)
+    )
+    sums = protocol.run(what, readings, images, kind, update)
     _warn_of_dead(sums)
-    return PairComparison(layers["a"], layers["b"], _values(sums))
+    return PairComparison(layers["a"], layers["b"], *_values(sums))
 
 
 def compare_heads(
@@ -482,16 +526,21 @@ def _compare(
             if (id(model), layer) not in rows:
                 rows[id(model), layer] = Reading((name, layer.name), layer)
                 by_model.setdefault(id(model), (model, []))[1].append(rows[id(model), layer])
-    description = f"CKA of {len(rows)} layers"
-    sums = protocol.run(description, list(by_model.values()), images, MinibatchCKA, MinibatchCKA.update_centred)
+    what, kind = f"CKA of {len(rows)} layers", MinibatchCKA
+    if protocol.neighbours:
+        what, kind = f"CKA and neighbours of {len(rows)} layers", MinibatchCKAAndNeighbours
+    sums = protocol.run(what, list(by_model.values()), images, kind, kind.update_centred)
     _warn_of_dead(sums)
     place = {name: number for number, name in enumerate(sums[0].names[0])}
     order = [place[rows[id(model), layer].name] for name, model in models.items() for layer in read_from[name]]
-    return ModelComparison(layers=read_from, cka=_values(sums)[:, order][:, :, order])
+    return ModelComparison(read_from, *(each[:, order][:, :, order] for each in _values(sums)))
 
 
-def _values(sums: Sequence[MinibatchCKA]) -> Float64[np.ndarray, "repeats ..."]:
-    return np.stack([similarity.compute(on_dead="nan").numpy() for similarity in sums])
+def _values(sums: Sequence[MinibatchCKA]) -> list[Float64[np.ndarray, "repeats ..."]]:
+    """CKA, and where it was measured the neighbours that layers share."""
+    found = [similarity.compute(on_dead="nan") for similarity in sums]
+    shared = [each.compute_neighbours() for each in sums if isinstance(each, WithNeighbours)]
+    return [np.stack([each.numpy() for each in values]) for values in (found, shared) if values]
 
 
 def _warn_of_dead(sums: Sequence[MinibatchCKA]) -> None:
@@ -515,6 +564,7 @@ class _Protocol:
     memory: str | int
     forward_batch: int | None
     cache: str | Path | None
+    neighbours: bool = False
 
     def run(
         self,
@@ -555,7 +605,12 @@ class _Protocol:
             total = len(parts) * self.repeats * layers
             with tqdm(total=total, initial=done * layers, desc=what, unit="layer") as progress:
                 passes = GramPasses(
-                    readings, images, n=parts[0].stop, memory=memory, forward_batch=self.forward_batch
+                    readings,
+                    images,
+                    n=parts[0].stop,
+                    memory=memory,
+                    forward_batch=self.forward_batch,
+                    neighbours=self.neighbours,
                 )
                 for repeat in repeats:
                     repeat.go_on(parts, lambda drawn: passes.read(drawn, progress.update), empty, update)

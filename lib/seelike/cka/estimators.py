@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from seelike.neighbours import nearest, number_of_neighbours, shared_neighbours
 from seelike.streaming.accumulator import Accumulator
 
 # Features that are centred and multiplied at a time: a slice of some hundred images stays in cache. float32 adds
@@ -345,6 +346,7 @@ class CentredGrams:
         dtype: Of the numbers that are kept.
         device: Where they are kept.
         on_disk: Keep them in a temporary file, not in memory.
+        neighbours: Find the nearest neighbours of each image, too, for `shared_neighbours`.
 
     Example:
         >>> x = torch.arange(10.0).reshape(5, 2).cos()
@@ -363,6 +365,7 @@ class CentredGrams:
         dtype: torch.dtype = torch.float64,
         device: str | torch.device = "cpu",
         on_disk: bool = False,
+        neighbours: bool = False,
     ) -> None:
         """Make room for the Grams of the layers."""
         _check_enough_images(n)
@@ -377,6 +380,8 @@ class CentredGrams:
         self._file = tempfile.TemporaryFile() if on_disk else None  # noqa: SIM115
         rows = 1 if on_disk else len(self.names)
         self._packed = torch.empty(rows, len(self._above), dtype=dtype, device=device)
+        found = (len(self.names), n, number_of_neighbours(n))
+        self._nearest = torch.zeros(found, dtype=torch.int64, device=device) if neighbours else None
 
     @property
     def device(self) -> torch.device:
@@ -390,6 +395,8 @@ class CentredGrams:
             KeyError: There is no layer of this name.
         """
         row = self._place[name]
+        if self._nearest is not None:
+            self._nearest[row] = nearest(k)
         upper = u_center(k).flatten()[self._above]
         scale = math.ldexp(1, math.frexp(float(upper.abs().max()))[1])
         self._scale[row] = scale
@@ -428,6 +435,13 @@ class CentredGrams:
         chunks = zip(self._chunks(), other._chunks(), strict=True)
         products = sum((x * y).sum(dim=1, keepdim=True) for x, y in chunks)
         return self._scaled(products).squeeze(1) * other._scale[other._rows]
+
+    def shared_neighbours(self, other: "CentredGrams | None" = None) -> Float64[Tensor, "rows columns"]:
+        """Measure how many neighbours each layer shares with each of `other`, or of these with one another."""
+        other = other or self
+        assert self._nearest is not None
+        assert other._nearest is not None
+        return shared_neighbours(self._nearest[self._rows], other._nearest[other._rows])
 
     def _scaled(self, products: Any) -> Float64[Tensor, "rows columns"]:
         return products * (2 / (self.n * (self.n - 3))) * self._scale[self._rows, None]
@@ -663,6 +677,50 @@ class MinibatchCKA(Accumulator):
         return tuple(dict.fromkeys(name for name, value in sums if value == 0))
 
 
+class WithNeighbours(MinibatchCKA):
+    """What accumulators that measure CKA and shared neighbours have in common."""
+
+    _names = (*MinibatchCKA._names, "shared")
+
+    def compute_neighbours(self) -> Float64[Tensor, "..."]:
+        """Average the nearest neighbours that layers share, from all updates so far (`seelike.neighbours`).
+
+        Returns:
+            Numbers in the places of those of `compute()`; NaN for dead layers.
+
+        Raises:
+            RuntimeError: There was no update.
+        """
+        self._require_updates()
+        alive = torch.isfinite(self.compute(on_dead="nan"))
+        return torch.where(alive, self._sums["shared"] / self.count, torch.nan)
+
+
+class MinibatchCKAAndNeighbours(WithNeighbours):
+    """CKA of all pairs of layers over minibatches, and how many nearest neighbours they share on average.
+
+    It takes Grams by `update_centred`, with the neighbours in them.
+
+    Example:
+        >>> grams = CentredGrams(["a", "b"], n=5, neighbours=True)
+        >>> grams["a"] = gram(torch.tensor([0.0, 1.0, 5.0, 6.0, 9.0]))
+        >>> grams["b"] = gram(torch.tensor([0.0, 1.0, 3.7, 6.0, 7.0]))
+        >>> similarity = MinibatchCKAAndNeighbours()
+        >>> similarity.update_centred(grams)
+        >>> similarity.compute_neighbours().round(decimals=6)
+        tensor([[1.0000, 0.7333],
+                [0.7333, 1.0000]], dtype=torch.float64)
+    """
+
+    @staticmethod
+    def _hsics(xs: CentredGrams, ys: CentredGrams | None) -> dict[str, Tensor]:
+        return {**MinibatchCKA._hsics(xs, ys), "shared": xs.shared_neighbours(ys)}
+
+    @staticmethod
+    def _in_order(sums: Mapping[str, Any], rows: list[int], columns: list[int]) -> dict[str, Any]:
+        return {**MinibatchCKA._in_order(sums, rows, columns), "shared": sums["shared"][rows][:, columns]}
+
+
 def _check_same_n(n: int, name: Hashable, ys: Mapping[Hashable, Any]) -> None:
     other_name, other = next(iter(ys)), _common_n(ys)
     if other != n:
@@ -716,3 +774,25 @@ class PairedCKA(MinibatchCKA):
         """
         self._check_computable(on_dead)
         return self._sums["cross"] / (self._sums["rows"].sqrt() * self._sums["columns"].sqrt())
+
+
+class PairedCKAAndNeighbours(WithNeighbours, PairedCKA):
+    """CKA of fixed pairs of layers over minibatches, and how many nearest neighbours they share on average.
+
+    Example:
+        >>> grams = CentredGrams(["a", "b"], n=5, neighbours=True)
+        >>> grams["a"] = gram(torch.tensor([0.0, 1.0, 5.0, 6.0, 9.0]))
+        >>> grams["b"] = gram(torch.tensor([0.0, 1.0, 3.7, 6.0, 7.0]))
+        >>> similarity = PairedCKAAndNeighbours()
+        >>> similarity.update_centred(grams.of(["a"]), grams.of(["b"]))
+        >>> similarity.compute_neighbours().round(decimals=6)
+        tensor([0.7333], dtype=torch.float64)
+    """
+
+    @staticmethod
+    def _hsics(xs: CentredGrams, ys: CentredGrams | None) -> dict[str, Tensor]:
+        return {**PairedCKA._hsics(xs, ys), "shared": xs.shared_neighbours(ys).diagonal().clone()}
+
+    @staticmethod
+    def _in_order(sums: Mapping[str, Any], rows: list[int], columns: list[int]) -> dict[str, Any]:
+        return {**PairedCKA._in_order(sums, rows, columns), "shared": sums["shared"][rows]}

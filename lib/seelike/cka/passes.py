@@ -252,6 +252,7 @@ class GramPasses:
         n: Most images in a minibatch.
         memory: Most bytes that the process (or on a GPU, all its tensors) may take.
         forward_batch: Most images in a forward pass; None for what fits.
+        neighbours: Find the nearest neighbours of each image, too.
 
     Raises:
         ValueError: A network is in training mode, a layer does not have the images first, or the memory is too
@@ -276,9 +277,10 @@ class GramPasses:
         n: int,
         memory: int,
         forward_batch: int | None = None,
+        neighbours: bool = False,
     ) -> None:
         """Run each network on a few images, and plan the passes."""
-        self._images, self._n, self._forward_batch = images, n, forward_batch
+        self._images, self._n, self._forward_batch, self._neighbours = images, n, forward_batch, neighbours
         self._names = [reading.name for _, readings in models for reading in readings]
         self._networks = [_Network(model, readings, images) for model, readings in models]
         device = next(models[0][0].parameters(), torch.empty(0)).device
@@ -374,7 +376,9 @@ class GramPasses:
         """
         if self._grams is None or self._grams.n != len(chosen):
             self._grams = None  # before there are others
-            self._grams = CentredGrams(self._names, len(chosen), torch.float32, self._device, self._on_disk)
+            self._grams = CentredGrams(
+                self._names, len(chosen), torch.float32, self._device, self._on_disk, self._neighbours
+            )
         for network in self._networks:
             images = Images(self._images, network.model, chosen)
             if network.segments or not self._read_at_once(network, images, self._grams, done):

@@ -9,7 +9,7 @@ Example:
     {'block 1': (4, 64, 16, 16), 'block 2': (4, 64, 16, 16)}
 """
 
-from seelike.models.layers import Layer, Residual, family, layers, places, residuals
+from seelike.models.layers import STREAM, Layer, Residual, family, layers, places, residuals
 from seelike.models.loading import available, load, preprocessing
 from seelike.models.overview import size_and_accuracy
 from seelike.models.places import Place
@@ -26,6 +26,7 @@ from seelike.models.sources import WeightsSource, weights_source
 
 __all__ = [
     "PRECISIONS",
+    "STREAM",
     "Layer",
     "Place",
     "Residual",

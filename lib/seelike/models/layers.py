@@ -37,6 +37,10 @@ from seelike.models.trace import IMAGES, Attention, Event, Node, Side, Trace, tr
 Family = Literal["vit", "resnet", "mixer", "cnn", "other"]
 
 
+# Kinds of layers of the residual stream: what is handed on, without what a branch adds.
+STREAM = ("embedding", "residual", "block")
+
+
 @dataclass(frozen=True)
 class Layer:
     """A place in a network, and how to read it.

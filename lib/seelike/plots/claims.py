@@ -14,6 +14,7 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
     "negligible": ("#00705a", "D"),
     "reversed": ("#b34700", "<"),
     "does not hold": ("#8a3d78", "X"),
+    "depends on the measure": ("#7d5a00", "P"),
     "undecided": ("#666666", "s"),
 }
 # The axis is linear up to here, and logarithmic beyond: statistics are up to a hundred times their margin. Those
@@ -56,7 +57,7 @@ def forest(results: Sequence[Result]) -> Figure:
         _panel(axes, panel)
     for verdict, (colour, marker) in _MARKS.items():
         axes.plot([], [], marker, color=colour, label=f"{SIGNS[verdict]} {verdict}")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(_MARKS), fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 

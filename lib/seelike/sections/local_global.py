@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from seelike.attention import attention_distances
 from seelike.data import ImageSet
 from seelike.models import layers, residuals
-from seelike.receptive_field import ReceptiveFields, centre_mass, effective_receptive_field, growth, radius
+from seelike.receptive_field import ReceptiveFields, centre_mass, effective_receptive_field, radius
 
 _BLOCKS = 2
 
@@ -333,23 +333,6 @@ def evenly_spaced(number: int, count: int) -> list[int]:
         ([0, 3, 6, 8, 11], [0, 1, 2])
     """
     return np.unique(np.linspace(0, number - 1, min(count, number)).round().astype(int)).tolist()
-
-
-def largest_step(radii: Float[np.ndarray, "repeats layers"]) -> Float[np.ndarray, " repeats"]:
-    """Divide the largest growth from one block to the next by the whole growth (Figure 6).
-
-    Args:
-        radii: Radius of the field after each block, per repeat.
-
-    Returns:
-        1 / (number of steps) for even growth, 1 for one jump; NaN where the last field is no larger than
-        the first.
-
-    Example:
-        >>> largest_step(np.array([[0.1, 0.2, 0.3], [0.1, 0.1, 0.3], [0.3, 0.2, 0.1]])).round(2)
-        array([0.5, 1. , nan])
-    """
-    return np.array([growth(row.tolist()) if row[-1] > row[0] else np.nan for row in radii])
 
 
 def mean_of_first_third(values: Float[np.ndarray, "repeats layers"]) -> Float[np.ndarray, " repeats"]:

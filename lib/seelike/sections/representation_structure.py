@@ -8,6 +8,7 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
 - The *stages* of a CNN are its runs of blocks at one resolution: a new one begins where there are fewer locations
   than ever before. A layer inside a block belongs to the stage of the block's output, one outside of blocks to the
   stage before it.
+- The *quarters* are the layers of depth below 1/4, from there to below 1/2, and so on.
 - The *best match* of a layer is the layer of the other network with which it has the highest CKA.
 - A network falls into *two parts* at the edge between two blocks where the mean CKA within parts exceeds the mean
   CKA across them most. The embedding belongs to the first part, what follows the last block to the second.
@@ -15,11 +16,13 @@ repeat. Layers are in firing order, and each has a relative depth from 0 (first)
   relative depth. Layers near each other are alike in any network; with equal cuts that favours neither.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
 
 from seelike.models import Layer
 
@@ -112,29 +115,40 @@ def within_minus_between_stages(
     return within - _mean(cka, ~same, "pairs of layers in different stages")
 
 
-def depth_of_best_match(
+def lowest_minus_second_quarter(
     cka: Float[np.ndarray, "repeats vit cnn"],
     vit_depth: Float[np.ndarray, " vit"],
     cnn_depth: Float[np.ndarray, " cnn"],
 ) -> Float[np.ndarray, " repeats"]:
-    """Relative depth of the ViT layer that is most like the CNN's middle layer (Figure 2).
+    """How much more the CNN's second quarter is like the ViT's lowest quarter than like its second (Figure 2).
+
+    Had both networks the same at the same depth, it would be below zero. It has no maximum in it: where the layers
+    of a ViT are all alike, which of them is the best match hangs on next to nothing.
 
     Args:
         cka: CKA of all ViT layers with all CNN layers, per repeat.
         vit_depth: Relative depth of each ViT layer.
-        cnn_depth: Relative depth of each CNN layer. Its middle layer is the one nearest to 0.5; of two,
-            the lower.
+        cnn_depth: Relative depth of each CNN layer.
 
     Returns:
-        One number from 0 to 1 per repeat. A middle layer with a CKA that is NaN gives NaN.
+        Mean CKA of the pairs with the ViT's lowest quarter minus that of the pairs with its second quarter, one
+        number per repeat.
+
+    Raises:
+        ValueError: One of the quarters has no layer.
 
     Example:
         >>> cka = np.array([[[0.9, 0.8, 0.3], [0.8, 0.6, 0.5], [0.2, 0.1, 0.4]]])
-        >>> depth_of_best_match(cka, np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]))
-        array([0.])
+        >>> lowest_minus_second_quarter(cka, np.array([0.0, 0.3, 1.0]), np.array([0.0, 0.4, 1.0])).round(6)
+        array([0.2])
     """
-    middle = int(np.abs(cnn_depth - 0.5).argmin())
-    return depth_of_best_matches(cka[:, :, [middle]], vit_depth)[:, 0]
+    second = (cnn_depth >= 1 / 4) & (cnn_depth < 1 / 2)
+    lowest, next_ones = vit_depth < 1 / 4, (vit_depth >= 1 / 4) & (vit_depth < 1 / 2)
+    means = [
+        _mean(cka, np.outer(rows, second), f"pairs of the CNN's second quarter with the ViT's {which} quarter")
+        for rows, which in ((lowest, "lowest"), (next_ones, "second"))
+    ]
+    return means[0] - means[1]
 
 
 def depth_of_best_matches(
@@ -174,6 +188,46 @@ def mean_highest(cka: Float[np.ndarray, "repeats rows columns"]) -> Float[np.nda
         array([0.75])
     """
     return cka.max(axis=2).mean(axis=1)
+
+
+def highest_by_chance(
+    rows: Mapping[str, Float64[Tensor, "n n"]],
+    columns: Mapping[str, Float64[Tensor, "n n"]],
+    seed: int,
+    times: int = 100,
+) -> Float[np.ndarray, " rows"]:
+    """How high the CKA of a layer with its best match is where the two networks have nothing in common (Figure 2).
+
+    The images of the one network are put into another order, the same for all of its layers: what they know of
+    each other stays, and what they have in common with the other network goes. The best of many matches is above
+    zero even then, the more so the more layers there are to choose from (Groeger et al. 2026).
+
+    Args:
+        rows: U-centred Gram matrices of the layers of one network, of one minibatch of images.
+        columns: Those of the other, of the same images.
+        seed: Of the orders.
+        times: How many orders.
+
+    Returns:
+        For each row the CKA with its best match that one order in twenty exceeds. It falls with the number of
+        images: more of them, in several minibatches, have less by chance.
+
+    Example:
+        >>> from seelike.cka import gram, u_center
+        >>> one, other = torch.randn(2, 30, 8, generator=torch.Generator().manual_seed(0))
+        >>> found = highest_by_chance({"a": u_center(gram(one))}, {"b": u_center(gram(other))}, seed=0)
+        >>> bool(0.0 < found[0] < 0.3)
+        True
+    """
+    random = np.random.default_rng(seed)
+    stacks = [torch.stack(list(grams.values())) for grams in (rows, columns)]
+    x, y = (each / torch.linalg.matrix_norm(each)[:, None, None] for each in stacks)
+    highest = []
+    for _ in range(times):
+        order = torch.from_numpy(random.permutation(len(y[0])))
+        cka = x.flatten(1) @ y[:, order][:, :, order].flatten(1).T
+        highest.append(cka.amax(dim=1).numpy())
+    return np.quantile(highest, 0.95, axis=0)
 
 
 def evenly_spaced(layers: int, number: int) -> Int[np.ndarray, " number"]:

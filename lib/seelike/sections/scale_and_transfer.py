@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import nn
 
-from seelike.cka import compare_pairs
+from seelike.cka import PairComparison, compare_pairs
 from seelike.data import ImageSet
 from seelike.models import Layer, family, layers, training_record
 
@@ -105,7 +105,7 @@ def kept(
     batch_size: int,
     repeats: int,
     seed: int,
-) -> Float[np.ndarray, "repeats blocks"] | None:
+) -> PairComparison | None:
     """Measure how much of each block finetuning keeps: its CKA before with after (Figures G.1 and G.2).
 
     Args:
@@ -118,7 +118,8 @@ def kept(
         seed: Seed of the first draw.
 
     Returns:
-        CKA of each block, per repeat; None where the networks have no blocks that pair up.
+        CKA of each block, and the nearest neighbours that it shares; None where the networks have no blocks that
+        pair up.
 
     Raises:
         ValueError: There are too few images: unbiased HSIC needs at least 4.
@@ -127,13 +128,13 @@ def kept(
         >>> from seelike import data
         >>> from seelike.models import load
         >>> vit, amounts = load("test_vit:random"), dict(number_of_images=8, batch_size=8, repeats=2, seed=0)
-        >>> kept(vit, vit, data.load("digits"), **amounts).shape
+        >>> kept(vit, vit, data.load("digits"), **amounts).cka.shape
         (2, 6)
     """
     pairs = partners(before, after)
     if pairs is None:
         return None
-    comparison = compare_pairs(
+    return compare_pairs(
         before,
         after,
         images,
@@ -142,8 +143,8 @@ def kept(
         batch_size=batch_size,
         repeats=repeats,
         seed=seed,
+        neighbours=True,
     )
-    return comparison.cka
 
 
 def depth_of_blocks(blocks: int) -> Float[np.ndarray, " blocks"]:

@@ -5,10 +5,11 @@ apart is one entry of the table `models/tiny.toml`, such as the block without sk
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from seelike.models import TrainingRecord
+from seelike.models.tiny import TINY
 
 
 def twins(records: Iterable[TrainingRecord], entry: str, first: object = None) -> dict[str, list[TrainingRecord]]:
@@ -49,7 +50,11 @@ def all_but(entry: str, record: TrainingRecord) -> dict[str, Any]:
         >>> all_but("without_skips", intact) == all_but("without_skips", cut)
         True
     """
-    return {key: value for key, value in record.configuration.items() if key != entry}
+    return _without(entry, record.configuration)
+
+
+def _without(entry: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in configuration.items() if key != entry}
 
 
 def last_gain(records: Sequence[TrainingRecord]) -> dict[str, float]:
@@ -73,3 +78,19 @@ def last_gain(records: Sequence[TrainingRecord]) -> dict[str, float]:
         if ends:
             found[record.name] = record.curve[-1]["accuracy"] - ends[-1]["accuracy"]
     return found
+
+
+def are_trainings(names: Collection[str]) -> bool:
+    """Tell whether networks are trainings of one tiny network, which differ in their seed alone.
+
+    Args:
+        names: Of any networks.
+
+    Example:
+        >>> are_trainings(["tiny/vit_7x7_small", "tiny/vit_7x7_small_seed_1"])
+        True
+        >>> are_trainings(["tiny/vit_7x7", "tiny/resnet"]), are_trainings(["resnet50"])
+        (False, False)
+    """
+    kinds = [_without("seed", TINY.get(name.removeprefix("tiny/").removesuffix(":random"), {})) for name in names]
+    return len(kinds) > 1 and bool(kinds[0]) and all(kind == kinds[0] for kind in kinds)
