@@ -95,7 +95,6 @@ from seelike.sections import shares_of_data
 
 pairs_of_shares = shares_of_data.pairs(run.groups["shares_of_data"])
 amounts = {"repeats": run.repeats, "seed": run.seed, "batch_size": run.batch_size}
-amounts["neighbours"] = True
 
 
 def with_full_data(name):
@@ -104,7 +103,9 @@ def with_full_data(name):
     images = run.images_for([pair.full, pair.other])
     number = min(run.number_of_images, len(images) // 2)
     networks = run.models[pair.full], run.models[pair.other]
-    return compare_pairs(*networks, images, number_of_images=number, **amounts)
+    return compare_pairs(
+        *networks, images, number_of_images=number, neighbours=True, **amounts
+    )
 
 
 # %% [markdown]

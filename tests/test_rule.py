@@ -113,11 +113,24 @@ def test_groups_on_other_draws_are_refused():
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (1.1, 2.0, {"difference": "holds", "none": "does not hold", "no_less": "holds"}),
+        (
+            1.1,
+            2.0,
+            {"difference": "holds", "none": "does not hold", "no_less": "holds", "everywhere": "holds"},
+        ),
         (0.9, 2.0, {"difference": "undecided", "none": "undecided", "no_less": "holds"}),
         (-0.9, 0.9, {"difference": "negligible", "none": "holds", "no_less": "holds"}),
         (-1.1, 0.9, {"difference": "does not hold", "none": "undecided", "no_less": "undecided"}),
-        (-2.0, -1.1, {"difference": "reversed", "none": "does not hold", "no_less": "does not hold"}),
+        (
+            -2.0,
+            -1.1,
+            {
+                "difference": "reversed",
+                "none": "does not hold",
+                "no_less": "does not hold",
+                "everywhere": "does not hold",
+            },
+        ),
         (-1.1, 1.1, {"difference": "undecided", "none": "undecided", "no_less": "undecided"}),
     ],
 )
@@ -132,7 +145,7 @@ def test_a_statistic_with_its_threshold_within_is_never_reversed(mean, expected)
     assert evidence.verdict(evidence.Estimate(mean, 0.05, 4.0), 0.0) == expected
 
 
-@pytest.mark.parametrize("kind", ["difference", "none", "no_less"])
+@pytest.mark.parametrize("kind", ["difference", "none", "no_less", "everywhere"])
 def test_the_p_value_is_the_rate_at_which_a_verdict_begins(kind):
     generator = np.random.default_rng(0)
     for mean, error in zip(generator.normal(0, 2, 50), generator.uniform(0.1, 1, 50), strict=True):

@@ -51,7 +51,8 @@ class Claim:
             within.
         margin_reason: Why that one, as one sentence.
         kind: What is claimed of the statistic: that it is beyond the margin ("difference"), within it on both
-            sides ("none"), or not below minus the margin ("no_less").
+            sides ("none"), or not below minus the margin ("no_less"); or that it, the least of several
+            differences, is beyond the margin ("everywhere").
 
     Example:
         >>> CLAIMS["uniform_layers"].figure, CLAIMS["uniform_layers"].margin

@@ -27,7 +27,9 @@ is one about *these networks*, and says so.
 **The verdict.** A claim of a difference holds where the interval lies beyond +m. It is reversed beyond -m, and
 negligible between the two. Where the interval is below +m and none of these, the effect that the claim is about
 is excluded, and the claim does not hold. Else +m is in the interval, and the claim is undecided. A claim of no
-effect holds between -m and +m, and one of "no less" above -m. A margin of 0 is for a statistic that has its
+effect holds between -m and +m, and one of "no less" above -m. A claim of several differences at once, such as one
+at every depth, has the least of them for its statistic: below +m it does not hold, and of the others nothing is
+said. A margin of 0 is for a statistic that has its
 threshold within; below zero it does not hold, and nothing is reversed.
 
 **The correction.** Of 37 tests at 5 % about two err by chance. All claims tested at one profile are therefore
@@ -63,7 +65,7 @@ from scipy.special import stdtr, stdtrit
 Verdict = Literal[
     "holds", "negligible", "reversed", "does not hold", "depends on the measure", "undecided", "not testable"
 ]
-Kind = Literal["difference", "none", "no_less"]
+Kind = Literal["difference", "none", "no_less", "everywhere"]
 
 # The statistic by training, `[draws]` each; and of one training of each network alone.
 Trainings = Mapping[Any, Sequence[float] | np.ndarray]
@@ -184,7 +186,8 @@ def verdict(found: Estimate, margin: float, kind: Kind = "difference", rate: flo
         found: The estimate.
         margin: The smallest effect of interest, in units of the statistic.
         kind: What is claimed: that the statistic is beyond the margin ("difference"), within it on both sides
-            ("none"), or not below minus the margin ("no_less").
+            ("none"), or not below minus the margin ("no_less"); or that the least of several differences is beyond
+            it ("everywhere").
         rate: How often the interval may miss.
 
     Example:
@@ -204,6 +207,8 @@ def verdict(found: Estimate, margin: float, kind: Kind = "difference", rate: flo
     # Written so that an interval that is not known has no verdict.
     if not high < margin:
         return "undecided"
+    if kind == "everywhere":
+        return "does not hold"
     if margin > 0 and high < -margin:
         return "reversed"
     return "negligible" if low > -margin else "does not hold"
@@ -254,10 +259,11 @@ def p_value(found: Estimate, margin: float, kind: Kind = "difference") -> float:
         >>> round(p, 3), verdict(found, 0.05, rate=1.01 * p), verdict(found, 0.05, rate=0.99 * p)
         (0.035, 'holds', 'undecided')
     """
-    at = {"difference": found.mean - margin, "none": abs(found.mean) - margin, "no_less": found.mean + margin}
+    other = {"none": abs(found.mean) - margin, "no_less": found.mean + margin}
+    distance = other.get(kind, found.mean - margin)
     if found.error == 0:
-        return float(at[kind] == 0)
-    return float(2 * stdtr(found.degrees, -abs(at[kind]) / found.error))
+        return float(distance == 0)
+    return float(2 * stdtr(found.degrees, -abs(distance) / found.error))
 
 
 def corrected_rate(p_values: Sequence[float], rate: float = RATE) -> float:
