@@ -262,6 +262,7 @@ differences(
 # A point to the right of the grey band is a pair in which GAP localizes less, as in the paper. Where there are several pairs, the interval covers how much they differ.
 
 # %%
+of_both = "a ViT with CLS token with one with global average pooling"
 claims.record(
     "gap_localizes_less",
     less,

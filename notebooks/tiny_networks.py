@@ -72,7 +72,7 @@ run = seelike.start(globals(), "tiny_networks")
 # draw of test images would change, not what another training would.
 
 # %%
-from seelike.models import model_card, training_records
+from seelike.models import model_card, training_record, training_records
 
 with_checkpoints = training_records()
 records = [
@@ -156,6 +156,101 @@ print(
 # The learning rate falls to zero, which flattens every curve. A flat curve does not say that a longer training would give no better network.
 
 # %% [markdown]
+# ## What comes about when?
+#
+# Of some trainings there are checkpoints: the network before training, and after some passes over the images. So each measure of this book can be watched while it comes
+# about.
+#
+# **Predict.** A network learns from its top: the loss is there. Which of its blocks are the first to be what they will be at the end, the low ones or the high ones?
+
+# %%
+from seelike.models import load
+
+on_the_way = {}
+for record in with_checkpoints:
+    if end := record.configuration.get("checkpoint_of"):
+        epochs = record.configuration["after_epochs"]
+        on_the_way.setdefault(f"tiny/{end}", {})[epochs] = record.name
+for end, found in on_the_way.items():
+    print(
+        f"{end}: after {', '.join(map(str, sorted(found)))} epochs, and at the end"
+    )
+
+# %% [markdown]
+# Each checkpoint is compared with the end of the same training, block by block, on images that it was not trained on.
+
+# %%
+from seelike.cka import compare_pairs
+
+garments = seelike.data.load("fashion-mnist/test")
+amounts = {"number_of_images": run.number_of_images, "batch_size": run.batch_size}
+amounts |= {"repeats": run.repeats, "seed": run.seed}
+
+
+def with_the_end(name, end):
+    """CKA of each block of a network with the same block of another, per repeat."""
+    return compare_pairs(load(name), load(end), garments, **amounts).cka
+
+
+# %% mystnb={"figure": {"caption": "CKA of each block on the way with the same block at the end of the training. Bands are 95 % intervals over draws of images.", "name": "fig-on-the-way"}, "image": {"alt": "A panel for each training with a line for each checkpoint, from before training to shortly before the end. Horizontal axis: block. Vertical axis: CKA with the same block at the end."}}
+from seelike.claims import mean_and_uncertainty
+
+panels = {}
+for end, found in on_the_way.items():
+    for epochs, name in sorted(found.items()):
+        values = with_the_end(name, end)
+        label = f"after {epochs} epochs" if epochs else "before training"
+        line = range(1, values.shape[1] + 1), *mean_and_uncertainty(values)
+        panels.setdefault(end, {})[label] = line
+plots.line_panels(panels, x_label="block", y_label="CKA with the end")
+
+# %% [markdown]
+# The lowest blocks hardly change: what they do is there before training, and the garments' outlines do the rest. The higher a block, the later it is what it will be. [Raghu et al. (2017)](https://arxiv.org/abs/1706.05806)
+# saw the same in CNNs: networks settle from the bottom up.
+#
+# And the measures of Sections 4 and 5 themselves: how uniform the map is, and how near the nearest head of the two lowest blocks looks.
+
+# %%
+from seelike.cka import compare_models
+from seelike.sections.local_global import measure_heads
+from seelike.sections.representation_structure import mean_off_diagonal
+
+seeds = range(run.seed, run.seed + run.repeats)
+draws = [garments.sample(run.number_of_images, seed=each) for each in seeds]
+
+
+def measured(name):
+    """How uniform the map of a network is, and of a ViT how far its nearest low head looks."""
+    model = load(name)
+    within = compare_models({name: model}, garments, **amounts).between(name, name)
+    found = {"mean CKA of all pairs of layers": mean_off_diagonal(within)}
+    if "vit" in name:
+        nearest = measure_heads(model, draws, batch_size=run.batch_size).nearest_low
+        found["nearest low head, as a share of uniform"] = nearest
+    return found
+
+
+# %% mystnb={"figure": {"caption": "Two measures along the training of a network, by the number of passes over its images. Bands are 95 % intervals over draws of images.", "name": "fig-measures-on-the-way"}, "image": {"alt": "A panel for each measure. Horizontal axis: epochs, from zero to the end of the training. Vertical axis: the measure. A line for each network."}}
+import numpy as np
+
+rows = {}
+for end, found in on_the_way.items():
+    last = training_record(end).configuration["epochs"]
+    for epochs, name in sorted({**found, last: end}.items()):
+        for measure, values in measured(name).items():
+            of_end = rows.setdefault(measure, {}).setdefault(end, ([], []))
+            of_end[0].append(epochs)
+            of_end[1].append(values)
+panels = {
+    measure: {
+        end: (epochs, *mean_and_uncertainty(np.array(values).T))
+        for end, (epochs, values) in lines.items()
+    }
+    for measure, lines in rows.items()
+}
+plots.line_panels(panels, x_label="epochs", y_label="measure")
+
+# %% [markdown]
 # ## What is a skip connection worth?
 #
 # The paper trains ViTs in which one block hands on only what its branches make, without the sum. Figure 8 shows what
@@ -169,7 +264,7 @@ print(
 
 # %%
 from seelike import claims
-from seelike.models import accuracy_difference, training_record
+from seelike.models import accuracy_difference
 from seelike.sections.twins import twins
 
 cut = twins(records, "without_skips")
@@ -222,15 +317,14 @@ claims.record("gap_trains_as_well", difference, figure_name="fig-learning-curves
 
 # %%
 from seelike.attention import attention_distances
-from seelike.models import load
 
-garments = seelike.data.load("fashion-mnist/test").sample(128, seed=0)
+some = garments.sample(128, seed=0)
 for record in records:
     if (
         record.configuration["architecture"] == "vit"
         and "without_skips" not in record.configuration
     ):
-        blocks = list(attention_distances(load(record.name), garments).values())
+        blocks = list(attention_distances(load(record.name), some).values())
         lowest = [f"{b.distance.min() / b.uniform:.2f}" for b in blocks[:2]]
         print(f"{record.name:<30} block 1: {lowest[0]}, block 2: {lowest[1]}")
 

@@ -30,7 +30,9 @@ STUDENT = 12.7062
 KORNBLITH = "https://arxiv.org/abs/1905.00414"
 
 
-def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-within", name="uniform_layers"):
+def claim(
+    verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-within", name="uniform_layers", **others
+):
     """What `seelike.claims.record` leaves in a notebook, with awkward characters in its texts."""
     texts = {
         "id": name,
@@ -48,6 +50,7 @@ def claim(verdict="holds", statistic=0.25, uncertainty=0.05, figure_name="fig-wi
         "uncertainty": uncertainty,
         "why": "",
         "figure_name": figure_name,
+        **others,
     }
 
 
@@ -192,6 +195,16 @@ def test_the_rule_is_explained_with_a_picture_that_takes_the_colours_of_the_page
     for verdict, sign in SIGNS.items():
         assert f"{sign} {verdict}" in drawing or verdict == "not testable"
         assert f"**{verdict}**" in page.replace("\n", " ") or verdict == "not testable"
+
+
+def test_what_another_measure_says_stands_beside_the_number():
+    shared = [{"": [-0.30, -0.31, -0.32]}]
+    (row,) = scoreboard.rows("04", executed(claim_cell(by_neighbours=shared)), "tiny")
+    assert row.by_neighbours == scoreboard.Control(
+        pytest.approx(-0.31), pytest.approx(0.0248, rel=0.01), "reversed"
+    )
+    assert "*By shared neighbours*: -0.310 ± 0.025" in scoreboard.table([row], {"04": "Section 4"}, set())
+    assert "by_neighbours_statistic" in scoreboard.as_csv([row]).splitlines()[0]
 
 
 def test_the_table_links_to_the_figure_or_else_to_the_page():
