@@ -156,7 +156,7 @@ plots.boxes(boxes, label="difference of CKA") if boxes else print(
 )
 
 # %% [markdown]
-# "No noticeable effect" is not a number. We take 0.02, which no eye sees in a map, and ask whether the mean absolute difference over all pairs of layers is below it, in the setting where it is
+# "No noticeable effect" is not a number. The margin on the card is a step that no eye sees in a map. We ask whether the mean absolute difference over all pairs of layers stays within it, in the setting where it is
 # largest. Noise counts as a difference, and fewer images scatter more.
 
 # %%
