@@ -199,7 +199,8 @@ panels = {}
 for end, found in on_the_way.items():
     for epochs, name in sorted(found.items()):
         values = with_the_end(name, end)
-        label = f"after {epochs} epochs" if epochs else "before training"
+        passes = "epoch" if epochs == 1 else "epochs"
+        label = f"after {epochs} {passes}" if epochs else "before training"
         line = range(1, values.shape[1] + 1), *mean_and_uncertainty(values)
         panels.setdefault(end, {})[label] = line
 plots.line_panels(panels, x_label="block", y_label="CKA with the end")
