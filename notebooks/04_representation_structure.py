@@ -82,7 +82,7 @@ for layer in layers(run.models[name]):
 
 # %% [markdown]
 # The networks differ in how many such places they have. That is why this page speaks of *relative depth*: 0 is the
-# first place, 1 the last. They also differ in size, and the tiny ones in how well they do: their records of training
+# first place, 1 the last. They also differ in size. Networks that do unequally well may be unlike for that reason alone: of the tiny ones, the records of training
 # say how many of the 10,000 test images of Fashion-MNIST they get right.
 
 # %%
@@ -525,21 +525,18 @@ claims.on_this_page()
 # Two things differ from the paper at once, the task and the size. Which of them makes the upper blocks so unlike the lower ones cannot be told from these
 # networks.
 #
-# **The tiny networks** show the half of it that is about the pair.
+# **The tiny networks** are three trainings of a ViT and three of a ResNet that was stopped when it was as accurate, so that what differs is neither chance nor accuracy. They
+# **do not show** the five claims.
 #
-# - They **do not show** the claims of Figure 1. Over all layers the tiny ResNets are the more uniform ones, lower and higher layers are more alike in them, and a ViT that is cut at the same depths falls into
-#   stages no less than they do. But look at the residual stream alone: there both kinds of network are about level. What darkens the map of a tiny ViT, and draws its grid, is its branches.
-# - It also depends on what counts as alike. By another measure than CKA the small ResNet does fall into its three stages, and the ViT is the more uniform one: see
-#   [what came later](11_what_came_later.ipynb).
-# - The middle of a ResNet is most like a layer near the beginning of a ViT. The last third of a ViT is less like the ResNet than its middle
-#   third, by less than we would care about: its layers still reach, on average, a high CKA with some layer of a ResNet.
+# - Over all layers the ResNets are a little the more uniform ones. But look at the residual streams alone: there it is the ViTs. What darkens the map of a tiny ViT, and draws its grid, is its branches.
+# - Lower and higher layers are as alike in the one kind of network as in the other, and a ViT that is cut at the ResNet's stages falls apart no less than it.
+# - By shared neighbours all three lean the paper's way, by about as much as we would care about. The two rulers weigh different things: a branch that moves a few images far
+#   looks dark by CKA, and changes few neighbours.
+# - The second quarter of a ResNet is as much like the second quarter of a ViT as like its lowest. And the ViT's last third still finds layers of a ResNet that are nearly as much like it as those that its middle third finds, far above what chance gives.
 #
-# **Why.** The tiny networks have eight to thirteen blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
-# resolution to lose. They were trained for six to twelve passes over 60,000 grey garments, not on 300 million
-# photographs. They do not do equally well, either: the tiny ViTs are less accurate than the tiny ResNets, as
-# the list under *The layers* shows, so part of what differs between the maps may come from that and not from the
-# architecture. For networks of any size, the intervals speak of the draw of images only. Each network was trained once:
-# another training could move every number by more than its interval.
+# **Why.** The tiny networks have eight blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
+# resolution to lose. They were trained for a few passes over 60,000 grey garments, not on 300 million
+# photographs. Of the pretrained networks each was trained once: another training could move every number by more than its interval.
 #
 # A map says nothing of how much of it was learned. The first exercise looks at tiny networks before training, and finds that a
 # uniform ViT map is there from the start: a new ViT hands its embedding on almost unchanged.
@@ -554,8 +551,8 @@ claims.on_this_page()
 #
 # <details><summary>Answers</summary>
 #
-# 1. None: what the claims say is there already. The new ViT is more uniform than the new ResNet, its first third is more like its last,
-#    and the step between stages is the ResNet's. The residual stream of the ViT alone is the same throughout: its bright map,
+# 1. The third. What the first two say is there already, by both rulers: the new ViT is more uniform than the new ResNet, and its first third is more like its last. The step between
+#    stages is hardly larger in the new ResNet. The residual stream of the new ViT is nearly the same throughout: its bright map,
 #    with its grid, is there from the start. So a map that looks like the paper's is no sign of what was learned.
 # 2. In the tiny ones hardly: there is no bright diagonal. The two residual streams are alike at almost any pair of depths, and the branches of both
 #    are dark lines again.
