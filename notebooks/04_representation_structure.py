@@ -104,7 +104,7 @@ size_and_accuracy(run.models)
 # its rows and columns stay empty, and a claim that needs it is not tested.
 #
 # A claim that hangs on the ruler is worth little. So the same call takes a second one along: the
-# [nearest neighbours](../book/reference_neighbours.md) that two layers share. For each image, which others are the nearest in the one layer, and
+# [nearest neighbours](../book/reference_neighbours.md) that two layers share ([Huh et al., 2024](https://arxiv.org/abs/2405.07987)). For each image, which others are the nearest in the one layer, and
 # which in the other? All the same is 1, as many as by chance 0. CKA weighs what stands out; here every image counts alike.
 
 # %%
@@ -372,8 +372,8 @@ record_between("many_low_resnet_layers_match_few_vit_layers", early, "fig-betwee
 # ### Does the last third of the ViT match anything?
 #
 # Every layer of the ViT's stream is now given one number: its highest CKA with any layer of the CNN. The shaded bands are 95 % intervals
-# over repeats. The best of many matches is above zero even if the networks have nothing in common. How high it can then be, the grey line says: there the CNN
-# was shown the same images in another order.
+# over repeats. The best of many matches is above zero even if the networks have nothing in common
+# ([Gröger et al., 2026](https://arxiv.org/abs/2602.14486)). How high it can then be, the line of chance says: there the CNN was shown the same images in another order.
 
 
 # %%
