@@ -103,6 +103,39 @@ for verdict, sign in claims.SIGNS.items():
         print(textwrap.fill(line, 66, subsequent_indent="  "))
 
 # %% [markdown]
+# ## Link by link
+#
+# [The story](../book/story.md) told the paper's chain of causes in six links. Each has claims that test it. A chain is as strong as its weakest link, so read them one by one.
+
+# %%
+CHAIN = {
+    "1. Attention is global from the first block": """low_layers_have_local_heads
+        low_layers_have_global_heads vit_fields_are_larger_early""",
+    "2. Skip connections hand the stream on": """skips_matter_more_in_vits class_token_is_kept_low
+        spatial_tokens_are_kept_high removed_skips_split_the_network""",
+    "3. So the layers are alike": """uniform_layers lower_and_higher_layers_alike resnet_stages""",
+    "4. So the tokens keep their place": """vit_tokens_stay_at_their_place
+        vit_fields_stay_at_their_patch""",
+    "5. The classifier decides what a token must know": """gap_localizes_less
+        spatial_tokens_of_cls_classify_worse_than_gap one_gap_token_does_as_well_as_all""",
+    "6. Some of this takes many pictures": """little_data_gives_no_local_heads
+        low_layers_need_little_data data_buys_better_middle_layers""",
+}
+
+# %% [markdown]
+# A line for each claim, with its verdict at the profile of this run.
+
+# %%
+by_claim = {result.claim.id: result for result in results}
+for link, ids in CHAIN.items():
+    print(link)
+    for result in (by_claim[name] for name in ids.split() if name in by_claim):
+        line = f"{claims.SIGNS[result.verdict]} {result.says}: {result.claim.statement}"
+        print(
+            textwrap.fill(line, 66, initial_indent="  ", subsequent_indent="    ")
+        )
+
+# %% [markdown]
 # ## What we take with us
 #
 # How many claims hold in this run, and how many do not, stands in the list above.

@@ -1,14 +1,17 @@
 """The story: its drawings take the page's colours, say what they show, and name places as the library does."""
 
+import ast
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import nbformat
 import pytest
 import yaml
 from test_prose import numbers_without_source
 
 from seelike import models
+from seelike.claims import CLAIMS
 from seelike.models import layers
 
 ROOT = Path(__file__).parents[1]
@@ -170,3 +173,12 @@ def test_the_story_has_no_number_of_a_result():
 
 def test_the_first_page_leads_to_the_story():
     assert "Begin with [the story](story.md)" in (ROOT / "book/intro.md").read_text()
+
+
+def test_section_9_comes_back_to_every_link_with_claims_that_there_are():
+    cells = nbformat.read(ROOT / "notebooks/09_discussion.ipynb", as_version=4).cells
+    (source,) = [cell.source for cell in cells if cell.source.startswith("CHAIN = ")]
+    chain = ast.literal_eval(source.removeprefix("CHAIN = "))
+    told = re.findall(r"^(\d\. )\*\*(.+?)\.\*\*", TEXT, re.MULTILINE)
+    assert list(chain) == [number + link for number, link in told]
+    assert {name for ids in chain.values() for name in ids.split()} <= CLAIMS.keys()
