@@ -273,7 +273,8 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # from row to row. The second table says whether a CNN's lower half is matched early in a ViT: it is where "lower half" is well below 0.25,
 # the depth that its layers have themselves on average. The upper half stands at 0.75 itself.
 #
-# **The pretrained networks** match otherwise. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle.
+# **The pretrained networks** match otherwise. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle. Its second quarter is far more like the ViT's second quarter than like the lowest: the two keep
+# about the same pace.
 #
 # **The tiny networks** match as in the paper: nearly all layers in the lower halves of both ResNets have their match in the lowest quarter of a ViT, whatever its width.
 # The upper halves are matched below the middle. Size sets no order in the maps: of the ViTs, the largest has the most uniform one, the second largest the least uniform, and both ResNets are above them all.

@@ -332,11 +332,13 @@ claims.on_this_page()
 
 # %% [markdown]
 # The first table says where each Mixer is best cut. The paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
-# CKA across near zero. The second table and the claim say which of the two kinds of network holds more of what the Mixers do. If the three columns do not
+# CKA across near zero. The second table and the claim say which of the two kinds of network holds more of what the Mixers do. If its three columns do not
 # agree on the order, then the claim hangs on how nearness is counted.
 #
 # **The tiny networks** do not look like this. Both tiny Mixers are best cut behind their middle, so that the first part is the larger one, and the CKA across is high: the parts are no more distinct than those of the ResNets, and a little
-# more than those of the ViTs. All three columns put both Mixers nearer to the ResNets, though by little in the one that is claimed. The claim does not hold for them.
+# more than those of the ViTs. In the column that is claimed
+# no kind of network is nearer by more than would matter: both Mixers are nearest to the ViT that cuts the image into the same patches, and farthest from the one with smaller ones, with the ResNets between. Neighbours say the same. The mean of all pairs puts them nearer to
+# the ResNets, since there the branches of the ViTs count, which are like nothing else.
 #
 # **Why.** Much speaks for a ViT before anything is measured: the tiny Mixers and the 7 x 7 ViTs cut the image alike, have the same number of blocks and hand a residual
 # stream from the first to the last. The first layer, one linear map of each patch, is of the same kind in both. What speaks against it is the task. On images of
