@@ -337,7 +337,7 @@ claims.on_this_page()
 #
 # **The tiny networks** do not look like this. Both tiny Mixers are best cut behind their middle, so that the first part is the larger one, and the CKA across is high: the parts are no more distinct than those of the ResNets, and a little
 # more than those of the ViTs. In the column that is claimed
-# no kind of network is nearer by more than would matter: both Mixers are nearest to the ViT that cuts the image into the same patches, and farthest from the one with smaller ones, with the ResNets between. Neighbours say the same. The mean of all pairs puts them nearer to
+# no kind of network is nearer by more than would matter: both Mixers are nearest to the ViT that cuts the image into the same patches, and farthest from the one with smaller ones, with the ResNets between. By neighbours they are nearest to the same ViT, and the others are level. The mean of all pairs puts them nearer to
 # the ResNets, since there the branches of the ViTs count, which are like nothing else.
 #
 # **Why.** Much speaks for a ViT before anything is measured: the tiny Mixers and the 7 x 7 ViTs cut the image alike, have the same number of blocks and hand a residual
