@@ -23,7 +23,7 @@ SHOWN = EXECUTED + CONTROLS + KEPT
 NEEDS_GPU = ("colab", "paper")
 RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
 READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
-STAGED_BY = ("citations", "judging", "measured_costs", "photographs", "scoreboard")
+STAGED_BY = ("citations", "folding", "judging", "measured_costs", "photographs", "scoreboard")
 RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
 # Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
 RUN = config.get("run") != "no"

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import citations
 import executed as notebooks
+import folding
 import lock
 import nbformat
 import numpy as np
@@ -256,6 +257,67 @@ def test_a_page_keeps_only_what_sphinx_knows():
 def test_progress_bars_are_left_out_and_other_widgets_kept():
     notebook = executed(
         *(
+def set_up_cells(*between):
+    """The cells with which each notebook begins, as papermill leaves them."""
+    return [
+        new_code_cell("install", metadata={"tags": ["remove-cell"]}),
+        new_markdown_cell("These can be changed."),
+        new_code_cell("seed = 0", metadata={"tags": ["parameters"]}),
+        new_code_cell("seed = 1", metadata={"tags": ["injected-parameters"]}),
+        *between,
+        new_markdown_cell("One line loads them."),
+    ]
+
+
+def with_set_up(*between):
+    notebook = executed(new_markdown_cell("## Measure"), claim_cell())
+    notebook.cells[1:1] = set_up_cells(*between)
+    return notebook
+
+
+def test_the_set_up_is_behind_one_line_and_what_ran_stays_in_sight():
+    page = stage.prepare(with_set_up(), KEYS)
+    folded, ran = page.cells[2:4]
+    assert folded.source.startswith('<details class="seelike-set-up"><summary>Set-up and parameters</summary>')
+    parts = ["These can be changed.", "```python\nseed = 0\n```", "One line loads them.", "```python\nrun\n```"]
+    assert folded.source.split("\n\n")[1:] == [*parts, "</details>"]
+    assert ran.outputs[0].data["text/plain"] == "run"
+    assert ran.metadata.tags == ["remove-input"]
+    assert page.cells[4].source == "## Measure"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        new_markdown_cell("## A heading"),
+        new_code_cell("more", outputs=[new_output("stream", name="stdout", text="seen")]),
+    ],
+)
+def test_a_set_up_with_more_in_it_is_left_in_place(between):
+    page = stage.prepare(with_set_up(between), KEYS)
+    assert not any("<details" in cell.source for cell in page.cells)
+    assert {cell.source for cell in page.cells} >= {"seed = 0", "These can be changed.", between.source}
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ([], ["hide-input"]),
+        (["remove-output"], ["remove-output", "hide-input"]),
+        (["show-code"], ["show-code"]),
+        (["remove-cell"], ["remove-cell"]),
+        (["remove-input"], ["remove-input"]),
+        (["hide-cell"], ["hide-cell"]),
+    ],
+)
+def test_code_is_folded_where_there_is_some_and_the_notebook_asks_for_nothing_else(tags, expected):
+    notebook = new_notebook(
+        cells=[new_code_cell("1 + 1", metadata={"tags": tags}), new_code_cell(" "), new_markdown_cell("text")]
+    )
+    folding.fold_code(notebook)
+    assert [folding.tags(cell) for cell in notebook.cells] == [expected, [], []]
+
+
             new_code_cell(name, outputs=[new_output("display_data", {notebooks.VIEW: {"model_id": name}})])
             for name in "ab"
         )

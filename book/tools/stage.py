@@ -16,6 +16,7 @@ from typing import Any
 
 import citations
 import executed
+import folding
 import judging
 import measured_costs
 import nbformat
@@ -85,7 +86,7 @@ def _shown(run: Mapping[str, Any]) -> list[str]:
 
 
 def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
-    """Make the page of an executed notebook: with citations and its last run, without progress bars.
+    """Make the page of an executed notebook: with citations and its last run, code folded, without progress bars.
 
     Args:
         notebook: A notebook that papermill has run; it is changed in place.
@@ -99,6 +100,7 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
     """
     end = nbformat.v4.new_markdown_cell(last_run(notebook), id="last-run")
     executed.drop_progress(notebook)
+    folding.fold_set_up(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = citations.cite(cell.source, dict(keys))
@@ -110,6 +112,7 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
             # The values are in the line that the set-up shows, and the cell has no heading of its own.
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.metadata.tags.append("remove-cell")
+    folding.fold_code(notebook)
     notebook.cells.append(end)
     return notebook
 
