@@ -15,11 +15,14 @@ import lock
 import nbformat
 import numpy as np
 import pytest
+import render
 import run_notebook
 import scoreboard
 import sphinx_extension
 import stage
+from docutils import nodes
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from seelike.claims import CLAIMS, SIGNS
 from seelike.data.photographs import sources
@@ -254,9 +257,6 @@ def test_a_page_keeps_only_what_sphinx_knows():
     assert kinds == {"text/plain", "text/html"}
 
 
-def test_progress_bars_are_left_out_and_other_widgets_kept():
-    notebook = executed(
-        *(
 def set_up_cells(*between):
     """The cells with which each notebook begins, as papermill leaves them."""
     return [
@@ -318,6 +318,9 @@ def test_code_is_folded_where_there_is_some_and_the_notebook_asks_for_nothing_el
     assert [folding.tags(cell) for cell in notebook.cells] == [expected, [], []]
 
 
+def test_progress_bars_are_left_out_and_other_widgets_kept():
+    notebook = executed(
+        *(
             new_code_cell(name, outputs=[new_output("display_data", {notebooks.VIEW: {"model_id": name}})])
             for name in "ab"
         )
@@ -348,6 +351,81 @@ def test_scripts_that_name_another_host_are_left_out_and_data_kept():
     context = {"script_files": [*kept, script("_static/sphinx-thebe.js"), script(body="initThebeSBT()")]}
     sphinx_extension.drop_thebe(None, "page", "page.html", context, None)
     assert context["script_files"] == kept
+
+
+def described(*parts):
+    """The head of a page of these parts, as the extension writes it."""
+    app = SimpleNamespace(
+        config=SimpleNamespace(html_title="The book", html_baseurl="https://book.example/"),
+        env=SimpleNamespace(titles={"page": nodes.title("", 'A "b" & c')}),
+    )
+    document = SimpleNamespace(findall=nodes.section("", nodes.title("", "Title"), *parts).findall)
+    context = {"metatags": "<meta />", "pageurl": "https://book.example/page.html"}
+    sphinx_extension.describe(app, "page", "page.html", context, document)
+    return context["metatags"]
+
+
+def test_a_page_says_what_it_is_about_and_has_a_card():
+    other_run = nodes.container("", nodes.paragraph("", "The same page with tiny networks."))
+    head = described(other_run, nodes.paragraph("", "Question. What is <near>? " + "Word " * 40))
+    about = "What is &lt;near&gt;? Word Word"
+    for start in (
+        '<meta name="description" content="' + about,
+        '<meta property="og:description" content="' + about,
+        '<meta name="twitter:card" content="summary" />',
+        '<meta property="og:title" content="A &quot;b&quot; &amp; c" />',
+        '<meta property="og:url" content="https://book.example/page.html" />',
+        f'<meta property="og:image" content="https://book.example/{sphinx_extension.CARD}" />',
+    ):
+        assert start in head
+    assert head.startswith("<meta />")
+    assert (ROOT / "book" / sphinx_extension.CARD).exists()
+
+
+def test_a_page_without_a_paragraph_is_described_by_the_title_of_the_book():
+    assert '<meta name="description" content="The book" />' in described()
+
+
+def test_the_address_of_the_book_says_what_its_first_page_says(tmp_path):
+    (tmp_path / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=book/intro.html" />\n')
+    (tmp_path / "book").mkdir()
+    said = ['<meta name="description" content="A" />', '<meta property="og:title" content="B" />']
+    (tmp_path / "book" / "intro.html").write_text('<meta charset="utf-8" />' + "".join(said))
+    render.introduce(tmp_path / "index.html")
+    refresh, *rest = (tmp_path / "index.html").read_text().splitlines()
+    assert "Refresh" in refresh
+    assert rest == said
+
+
+def test_a_page_leaves_out_scripts_without_a_use_and_keeps_the_others():
+    needless = (
+        '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>',
+        '<script src="../searchindex.js"></script>',
+    )
+    needed = '<script src="../_static/doctools.js"></script>'
+    assert sphinx_extension.lighter(needless[0] + needed + needless[1]) == needed
+
+
+def test_pictures_come_when_a_reader_is_near_and_take_their_room_before(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    tag = '<img alt="A" src="a.png" />'
+    expected = '<img loading="lazy" width="30" height="20" alt="A" src="a.png" />'
+    assert sphinx_extension.lazy(tag, tmp_path / "a.png") == expected
+    narrow = '<img style="width: 5em" src="a.png" />'
+    assert sphinx_extension.lazy(narrow, tmp_path / "a.png") == narrow.replace("<img", '<img loading="lazy"')
+
+
+def test_states_of_widgets_are_in_a_file_of_their_own(tmp_path):
+    other = SimpleNamespace(filename="a.js", attributes={})
+    states = SimpleNamespace(
+        filename=None, attributes={"type": sphinx_extension.WIDGET_STATES, "body": '{"a": 1}'}
+    )
+    app = SimpleNamespace(srcdir=tmp_path, outdir=tmp_path, env=SimpleNamespace(images={}))
+    context = {"script_files": [other, states], "body": "<p>text</p>"}
+    sphinx_extension.lighten(app, "notebooks/04", "page.html", context, None)
+    assert context["script_files"] == [other]
+    assert context["body"] == "<p>text</p>"
+    assert (tmp_path / "_static" / "widgets" / "notebooks" / "04.js").read_text() == 'seelikeWidgets({"a": 1});\n'
 
 
 def test_a_figure_counts_only_where_it_was_drawn():
