@@ -246,6 +246,15 @@ def assert_images_say_what_they_show(page):
     assert all(text and not text.endswith((".png", ".svg")) for text in texts), texts
 
 
+def assert_images_keep_their_shape(page):
+    """Each is as wide for its height as its file; those that a reader has not come near are not there yet."""
+    stretched = """[...document.querySelectorAll("article img")]
+      .filter((one) => one.complete && one.naturalWidth && one.height)
+      .filter((one) => Math.abs((one.width * one.naturalHeight) / (one.height * one.naturalWidth) - 1) > 0.05)
+      .map((one) => one.src.slice(0, 100))"""
+    assert page.evaluate(stretched) == []
+
+
 def assert_figures_have_captions_and_numbers_of_their_section(page, name):
     folder, section = re.match(r"(\w+)/0*(\d+|[A-Za-z])", name).groups()
     run = "" if folder == "notebooks" else f" ({folder})"
@@ -295,6 +304,7 @@ def test_page_opens_without_complaint_and_shows_all_that_it_has(html, visit, nam
     assert_loads_little(html, visit.loaded)
     assert_fits_and_can_be_read(page, "light")
     assert_images_say_what_they_show(page)
+    assert_images_keep_their_shape(page)
     if name in NOTEBOOKS:
         assert_code_is_folded(page)
         assert_tables_show_their_heads(page)

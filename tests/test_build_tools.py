@@ -404,6 +404,8 @@ def test_a_page_leaves_out_scripts_without_a_use_and_keeps_the_others():
     )
     needed = '<script src="../_static/doctools.js"></script>'
     assert sphinx_extension.lighter(needless[0] + needed + needless[1]) == needed
+    # So it is on a page that is in no folder.
+    assert sphinx_extension.lighter('<script src="searchindex.js"></script>') == ""
 
 
 def test_pictures_come_when_a_reader_is_near_and_take_their_room_before(tmp_path):

@@ -22,7 +22,9 @@ _SECTION = re.compile(r"(notebooks|tiny|pretrained|colab)/0*([1-9]\d*|[A-Za-z])"
 # What a search engine shows of a page's description.
 _DESCRIPTION = 160
 WIDGET_STATES = "application/vnd.jupyter.widget-state+json"
-_NEEDLESS = re.compile(r"<script[^>]*/(fontawesome|searchtools|language_data|searchindex)\.js\b[^>]*></script>\s*")
+_NEEDLESS = re.compile(
+    r"<script[^>]*\b(fontawesome|searchtools|language_data|searchindex)\.js\b[^>]*></script>\s*"
+)
 # What opens a part of the contents, after the link to the page that it belongs to.
 _UNNAMED = re.compile(r"(<a [^>]*>([^<]*)</a><details[^>]*><summary)>")
 # The button for the search has "Search Ctrl+K" on it.
