@@ -371,6 +371,8 @@ def test_page_has_no_serious_barrier(visit, name, scheme):
         missing("There is no axe-core in node_modules: make book puts it there.")
     page = visit(name, scheme=scheme)
     page.evaluate("document.querySelectorAll('article details').forEach((one) => (one.open = true))")
+    # What opens fades in.
+    page.wait_for_function(HAS_TURNED, arg=scheme)
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run({resultTypes: ['violations']}).then((result) => result.violations)")
     barriers = {
