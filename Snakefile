@@ -23,7 +23,8 @@ SHOWN = EXECUTED + CONTROLS + KEPT
 NEEDS_GPU = ("colab", "paper")
 RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
 READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
-STAGED_BY = ("citations", "judging", "measured_costs", "photographs", "scoreboard")
+STAGED_BY = ("citations", "folding", "judging", "measured_costs", "photographs", "scoreboard")
+EXTENSION = ["book/tools/sphinx_extension.py", "book/tools/layout.html"]
 RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
 # Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
 RUN = config.get("run") != "no"
@@ -141,7 +142,7 @@ rule stage:
         PAGES,
         executed=SHOWN,
         script="book/tools/stage.py",
-        parts=[f"book/tools/{name}.py" for name in STAGED_BY] + ["book/tools/rule.svg"] + READERS,
+        parts=[f"book/tools/{name}.py" for name in STAGED_BY] + ["book/tools/rule.svg"] + EXTENSION + READERS,
         photographs=[path for path in LIBRARY if "/photographs" in path],
         # A page says so where its result is older than the notebook or the library.
         code=[f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS] + LIBRARY if KEPT else [],
@@ -158,7 +159,7 @@ rule render:
         library=LIBRARY,
         script="book/tools/render.py",
         parts="book/tools/executed.py",
-        extension="book/tools/sphinx_extension.py",
+        extension=EXTENSION,
     output: "build/html/index.html"
     shell: "{sys.executable:q} {input.script} {input.executed}"
 

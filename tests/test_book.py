@@ -4,6 +4,7 @@ Needs `make book` and a Chromium. Where either is missing these tests skip, unle
 """
 
 import functools
+import gzip
 import http.server
 import json
 import os
@@ -37,6 +38,19 @@ QUIET = (
     "--disable-quic",
 )
 WIDGETS = "script[type='application/vnd.jupyter.widget-view+json']"
+# What looks a page over for all who do not see it, or see it otherwise: of package.json, as what the pages load.
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+# With mathematics, tables and folded code; with sliders; the table that can be sorted; tiles and pictures.
+REPRESENTATIVE = (
+    "notebooks/03_background",
+    "notebooks/04_representation_structure",
+    "book/scoreboard",
+    "book/intro",
+)
+# What a page may load before a reader has moved.
+MEGABYTE = 1_000_000
+# Hosts compress these, as GitHub's does; pictures and fonts are compressed as they are.
+TEXTS = (".html", ".js", ".css", ".svg", ".json")
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.browser
@@ -62,6 +76,13 @@ class Page(HTMLParser):
         attributes = dict(attributes)
         self.links += [attributes[name] for name in ("href", "src") if attributes.get(name)]
         self.places |= {attributes[name] for name in ("id", "name") if name in attributes}
+
+
+@functools.cache
+def weight(file):
+    """The bytes by which a file comes to a reader."""
+    content = file.read_bytes()
+    return len(gzip.compress(content) if file.suffix in TEXTS else content)
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
@@ -106,10 +127,14 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    """Open pages of the book; `visit.complaints` collects all that went wrong in them."""
+    """Open pages of the book.
+
+    `visit.complaints` collects all that went wrong in them, `visit.loaded` has what the last one loaded by itself.
+    """
     contexts, complaints = [], []
 
     def open_page(name, viewport=WIDE, scheme="light"):
+        loaded = set()
         context = browser.new_context(viewport=viewport, color_scheme=scheme)
         contexts.append(context)
 
@@ -128,16 +153,22 @@ def visit(browser, address):
         page.on(
             "response", lambda one: complaints.append(f"{one.status} {one.url}") if one.status >= 400 else None
         )
+        page.on("requestfinished", lambda request: loaded.add(request.url))
         page.goto(f"{address}{name}.html", wait_until="load")
         page.wait_for_load_state("networkidle")
         # Resolved when all mathematics of the page is set.
         page.evaluate("window.MathJax && MathJax.startup.promise.then(() => null)")
+        open_page.loaded = {
+            unquote(url.removeprefix(address).split("?")[0]) for url in loaded if url.startswith(address)
+        }
         if page.locator(WIDGETS).count():
+            # They come when a reader comes near.
+            page.locator(WIDGETS).first.locator("xpath=..").scroll_into_view_if_needed()
             page.wait_for_selector(".jupyter-widgets")
         page.evaluate("document.fonts.ready.then(() => null)")
         return page
 
-    open_page.complaints = complaints
+    open_page.complaints, open_page.loaded = complaints, set()
     yield open_page
     for context in contexts:
         context.close()
@@ -181,9 +212,47 @@ def assert_fits_and_can_be_read(page, scheme):
     assert page.evaluate(FAINT) == []
 
 
+def assert_loads_little(html, loaded):
+    weights = {name: weight(html / name) for name in loaded}
+    assert len(weights) > 1
+    assert sum(weights.values()) < MEGABYTE, sorted(weights.items(), key=lambda one: -one[1])[:10]
+
+
+def assert_code_is_folded(page):
+    """All code is behind a line that says so, and the set-up is behind one of its own; what ran is in sight."""
+    lines = page.locator("article div.cell details.hide > summary")
+    assert lines.count() > 0
+    assert {line.strip() for line in lines.all_inner_texts()} == {"Show code"}
+    assert page.locator("article div.cell_input pre").count() == lines.count()
+    assert page.locator("article div.cell_input pre:visible").count() == 0
+    set_up = page.locator("article details.seelike-set-up")
+    assert set_up.count() == 1
+    assert "seelike.start" in set_up.locator("pre").last.text_content()
+    assert set_up.locator("pre:visible").count() == 0
+    assert page.locator("article .seelike-run").first.is_visible()
+
+
+def assert_tables_show_their_heads(page):
+    tables = page.locator("article table.dataframe:visible")
+    heads = page.locator("article table.dataframe:visible > thead")
+    assert heads.count() == tables.count()
+    for head in heads.all():
+        assert head.is_visible()
+        assert any(text.strip() for text in head.locator("th").all_inner_texts())
+
+
 def assert_images_say_what_they_show(page):
     texts = page.evaluate("[...document.images].map((image) => image.alt)")
     assert all(text and not text.endswith((".png", ".svg")) for text in texts), texts
+
+
+def assert_images_keep_their_shape(page):
+    """Each is as wide for its height as its file; those that a reader has not come near are not there yet."""
+    stretched = """[...document.querySelectorAll("article img")]
+      .filter((one) => one.complete && one.naturalWidth && one.height)
+      .filter((one) => Math.abs((one.width * one.naturalHeight) / (one.height * one.naturalWidth) - 1) > 0.05)
+      .map((one) => one.src.slice(0, 100))"""
+    assert page.evaluate(stretched) == []
 
 
 def assert_figures_have_captions_and_numbers_of_their_section(page, name):
@@ -229,12 +298,16 @@ def assert_the_slider_changes_the_picture(page):
 # To open a page takes seconds, so all that a page is asked is asked at once. It opens on a desk by day and on a
 # phone by night; by day or by night it must also do after the reader's system has turned.
 @pytest.mark.parametrize("name", PAGES)
-def test_page_opens_without_complaint_and_shows_all_that_it_has(visit, name):
+def test_page_opens_without_complaint_and_shows_all_that_it_has(html, visit, name):
     page = visit(name)
     assert visit.complaints == []
+    assert_loads_little(html, visit.loaded)
     assert_fits_and_can_be_read(page, "light")
     assert_images_say_what_they_show(page)
+    assert_images_keep_their_shape(page)
     if name in NOTEBOOKS:
+        assert_code_is_folded(page)
+        assert_tables_show_their_heads(page)
         assert_figures_have_captions_and_numbers_of_their_section(page, name)
         assert_mathematics_is_set(page)
         assert_page_ends_with_its_last_run(page)
@@ -266,6 +339,61 @@ def test_some_pages_have_mathematics_and_some_have_sliders(html):
     pages = [(html / f"{name}.html").read_text() for name in NOTEBOOKS]
     assert any('class="math ' in page for page in pages)
     assert any("application/vnd.jupyter.widget-view+json" in page for page in pages)
+
+
+def test_some_page_has_a_table_of_pandas(html):
+    assert any('class="dataframe"' in (html / f"{name}.html").read_text() for name in NOTEBOOKS)
+
+
+def test_code_opens_with_a_click_and_with_the_keyboard_and_is_printed(visit):
+    page = visit(NOTEBOOKS[0])
+    lines, code = page.locator("article details.hide > summary"), page.locator("article div.cell_input pre")
+    lines.first.click()
+    assert code.first.is_visible()
+    lines.first.click()
+    assert not code.first.is_visible()
+    lines.first.focus()
+    page.keyboard.press("Enter")
+    assert code.first.is_visible()
+    set_up = page.locator("article details.seelike-set-up")
+    set_up.locator("summary").focus()
+    page.keyboard.press("Space")
+    assert set_up.locator("pre").first.is_visible()
+    page.emulate_media(media="print")
+    assert code.count() == page.locator("article div.cell_input pre:visible").count() > 1
+    assert all(one.bounding_box()["height"] > 0 for one in code.all())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_page_has_no_serious_barrier(visit, name, scheme):
+    if not AXE.exists():
+        missing("There is no axe-core in node_modules: make book puts it there.")
+    page = visit(name, scheme=scheme)
+    page.evaluate("document.querySelectorAll('article details').forEach((one) => (one.open = true))")
+    # What opens fades in.
+    page.wait_for_function(HAS_TURNED, arg=scheme)
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run({resultTypes: ['violations']}).then((result) => result.violations)")
+    barriers = {
+        one["id"]: [node["html"][:200] for node in one["nodes"][:3]]
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    }
+    assert barriers == {}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_says_what_it_is_about(html, name):
+    head = (html / f"{name}.html").read_text().partition("</head>")[0]
+    said = dict(re.findall(r'<meta (?:name|property)="([\w:]+)" content="([^"]*)"', head))
+    assert 0 < len(said["description"]) <= 200
+    assert said["og:description"] == said["description"]
+    assert said["og:title"]
+    assert said["twitter:card"] == "summary"
+    base = yaml.safe_load((ROOT / "_config.yml").read_text())["html"]["baseurl"]
+    assert said["og:url"] == f"{base}/{name}.html"
+    assert (html / said["og:image"].removeprefix(f"{base}/")).exists()
 
 
 def test_the_reader_can_choose_the_dark(visit):

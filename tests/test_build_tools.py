@@ -10,15 +10,19 @@ from types import SimpleNamespace
 
 import citations
 import executed as notebooks
+import folding
 import lock
 import nbformat
 import numpy as np
 import pytest
+import render
 import run_notebook
 import scoreboard
 import sphinx_extension
 import stage
+from docutils import nodes
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from seelike.claims import CLAIMS, SIGNS
 from seelike.data.photographs import sources
@@ -266,6 +270,67 @@ def test_a_page_keeps_only_what_sphinx_knows():
     assert kinds == {"text/plain", "text/html"}
 
 
+def set_up_cells(*between):
+    """The cells with which each notebook begins, as papermill leaves them."""
+    return [
+        new_code_cell("install", metadata={"tags": ["remove-cell"]}),
+        new_markdown_cell("These can be changed."),
+        new_code_cell("seed = 0", metadata={"tags": ["parameters"]}),
+        new_code_cell("seed = 1", metadata={"tags": ["injected-parameters"]}),
+        *between,
+        new_markdown_cell("One line loads them."),
+    ]
+
+
+def with_set_up(*between):
+    notebook = executed(new_markdown_cell("## Measure"), claim_cell())
+    notebook.cells[1:1] = set_up_cells(*between)
+    return notebook
+
+
+def test_the_set_up_is_behind_one_line_and_what_ran_stays_in_sight():
+    page = stage.prepare(with_set_up(), KEYS)
+    folded, ran = page.cells[2:4]
+    assert folded.source.startswith('<details class="seelike-set-up"><summary>Set-up and parameters</summary>')
+    parts = ["These can be changed.", "```python\nseed = 0\n```", "One line loads them.", "```python\nrun\n```"]
+    assert folded.source.split("\n\n")[1:] == [*parts, "</details>"]
+    assert ran.outputs[0].data["text/plain"] == "run"
+    assert ran.metadata.tags == ["remove-input"]
+    assert page.cells[4].source == "## Measure"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        new_markdown_cell("## A heading"),
+        new_code_cell("more", outputs=[new_output("stream", name="stdout", text="seen")]),
+    ],
+)
+def test_a_set_up_with_more_in_it_is_left_in_place(between):
+    page = stage.prepare(with_set_up(between), KEYS)
+    assert not any("<details" in cell.source for cell in page.cells)
+    assert {cell.source for cell in page.cells} >= {"seed = 0", "These can be changed.", between.source}
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ([], ["hide-input"]),
+        (["remove-output"], ["remove-output", "hide-input"]),
+        (["show-code"], ["show-code"]),
+        (["remove-cell"], ["remove-cell"]),
+        (["remove-input"], ["remove-input"]),
+        (["hide-cell"], ["hide-cell"]),
+    ],
+)
+def test_code_is_folded_where_there_is_some_and_the_notebook_asks_for_nothing_else(tags, expected):
+    notebook = new_notebook(
+        cells=[new_code_cell("1 + 1", metadata={"tags": tags}), new_code_cell(" "), new_markdown_cell("text")]
+    )
+    folding.fold_code(notebook)
+    assert [folding.tags(cell) for cell in notebook.cells] == [expected, [], []]
+
+
 def test_progress_bars_are_left_out_and_other_widgets_kept():
     notebook = executed(
         *(
@@ -299,6 +364,83 @@ def test_scripts_that_name_another_host_are_left_out_and_data_kept():
     context = {"script_files": [*kept, script("_static/sphinx-thebe.js"), script(body="initThebeSBT()")]}
     sphinx_extension.drop_thebe(None, "page", "page.html", context, None)
     assert context["script_files"] == kept
+
+
+def described(*parts):
+    """The head of a page of these parts, as the extension writes it."""
+    app = SimpleNamespace(
+        config=SimpleNamespace(html_title="The book", html_baseurl="https://book.example/"),
+        env=SimpleNamespace(titles={"page": nodes.title("", 'A "b" & c')}),
+    )
+    document = SimpleNamespace(findall=nodes.section("", nodes.title("", "Title"), *parts).findall)
+    context = {"metatags": "<meta />", "pageurl": "https://book.example/page.html"}
+    sphinx_extension.describe(app, "page", "page.html", context, document)
+    return context["metatags"]
+
+
+def test_a_page_says_what_it_is_about_and_has_a_card():
+    other_run = nodes.container("", nodes.paragraph("", "The same page with tiny networks."))
+    head = described(other_run, nodes.paragraph("", "Question. What is <near>? " + "Word " * 40))
+    about = "What is &lt;near&gt;? Word Word"
+    for start in (
+        '<meta name="description" content="' + about,
+        '<meta property="og:description" content="' + about,
+        '<meta name="twitter:card" content="summary" />',
+        '<meta property="og:title" content="A &quot;b&quot; &amp; c" />',
+        '<meta property="og:url" content="https://book.example/page.html" />',
+        f'<meta property="og:image" content="https://book.example/{sphinx_extension.CARD}" />',
+    ):
+        assert start in head
+    assert head.startswith("<meta />")
+    assert (ROOT / "book" / sphinx_extension.CARD).exists()
+
+
+def test_a_page_without_a_paragraph_is_described_by_the_title_of_the_book():
+    assert '<meta name="description" content="The book" />' in described()
+
+
+def test_the_address_of_the_book_says_what_its_first_page_says(tmp_path):
+    (tmp_path / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=book/intro.html" />\n')
+    (tmp_path / "book").mkdir()
+    said = ['<meta name="description" content="A" />', '<meta property="og:title" content="B" />']
+    (tmp_path / "book" / "intro.html").write_text('<meta charset="utf-8" />' + "".join(said))
+    render.introduce(tmp_path / "index.html")
+    refresh, *rest = (tmp_path / "index.html").read_text().splitlines()
+    assert "Refresh" in refresh
+    assert rest == said
+
+
+def test_a_page_leaves_out_scripts_without_a_use_and_keeps_the_others():
+    needless = (
+        '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>',
+        '<script src="../searchindex.js"></script>',
+    )
+    needed = '<script src="../_static/doctools.js"></script>'
+    assert sphinx_extension.lighter(needless[0] + needed + needless[1]) == needed
+    # So it is on a page that is in no folder.
+    assert sphinx_extension.lighter('<script src="searchindex.js"></script>') == ""
+
+
+def test_pictures_come_when_a_reader_is_near_and_take_their_room_before(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    tag = '<img alt="A" src="a.png" />'
+    expected = '<img loading="lazy" width="30" height="20" alt="A" src="a.png" />'
+    assert sphinx_extension.lazy(tag, tmp_path / "a.png") == expected
+    narrow = '<img style="width: 5em" src="a.png" />'
+    assert sphinx_extension.lazy(narrow, tmp_path / "a.png") == narrow.replace("<img", '<img loading="lazy"')
+
+
+def test_states_of_widgets_are_in_a_file_of_their_own(tmp_path):
+    other = SimpleNamespace(filename="a.js", attributes={})
+    states = SimpleNamespace(
+        filename=None, attributes={"type": sphinx_extension.WIDGET_STATES, "body": '{"a": 1}'}
+    )
+    app = SimpleNamespace(srcdir=tmp_path, outdir=tmp_path, env=SimpleNamespace(images={}))
+    context = {"script_files": [other, states], "body": "<p>text</p>"}
+    sphinx_extension.lighten(app, "notebooks/04", "page.html", context, None)
+    assert context["script_files"] == [other]
+    assert context["body"] == "<p>text</p>"
+    assert (tmp_path / "_static" / "widgets" / "notebooks" / "04.js").read_text() == 'seelikeWidgets({"a": 1});\n'
 
 
 def test_a_figure_counts_only_where_it_was_drawn():

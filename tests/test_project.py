@@ -114,6 +114,25 @@ def test_the_repository_has_one_address():
     assert config["html"]["baseurl"] == PYPROJECT["urls"]["Documentation"]
 
 
+def test_the_citation_file_agrees_with_pyproject_and_names_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    # What version 1.2.0 of the format requires.
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == PYPROJECT["version"]
+    assert citation["license"] == PYPROJECT["license"]
+    assert citation["authors"] == PYPROJECT["authors"]
+    assert citation["keywords"] == PYPROJECT["keywords"]
+    assert citation["repository-code"] == REPOSITORY
+    assert citation["url"] == PYPROJECT["urls"]["Documentation"]
+    bibliography = (ROOT / "book" / "references.bib").read_text()
+    (paper,) = re.findall(r"@\w+\{raghu2021,.*?^\}", bibliography, re.DOTALL | re.MULTILINE)
+    cited = citation["preferred-citation"]
+    authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in cited["authors"])
+    for part in (authors, cited["title"], cited["collection-title"], str(cited["year"]), cited["url"]):
+        assert f"{{{part}}}" in paper
+
+
 @each_notebook
 def test_every_notebook_installs_from_that_address(notebook):
     (cell,) = tagged(nbformat.read(notebook, as_version=4), "remove-cell")

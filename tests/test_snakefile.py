@@ -42,6 +42,8 @@ OTHERS = (
     "book/tools/widgets.js",
     "book/tools/scoreboard.js",
     "book/tools/citations.py",
+    "book/tools/folding.py",
+    "book/tools/layout.html",
     "book/tools/measured_costs.py",
     "book/tools/executed.py",
     "book/tools/fingerprint.py",

@@ -1,7 +1,8 @@
 """Fetch what the pages load in the browser, so that the book can be read without a network.
 
 Mathematics and widgets come from the npm packages in package-lock.json, which are checked against its hashes.
-What a page needs of them is copied to build/assets, and served with the book.
+What a page needs of them is copied to build/assets, and served with the book. axe-core, which comes with them, is
+for the tests.
 """
 
 import shutil

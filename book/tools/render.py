@@ -6,6 +6,7 @@ Every warning is an error. The notebooks that pages offer for download are those
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,17 @@ import executed
 STAGING = Path("build/book")
 RENDERED = Path("build/rendered")
 HTML = Path("build/html")
+_SAYS = re.compile(r'<meta (?:name|property)="(?:description|og:|twitter:)[^>]*>')
+
+
+def introduce(index: Path) -> None:
+    """Let the page that leads to the first one say the same of itself: its address is the one that is shared."""
+    leads = index.read_text().strip()
+    first = re.search(r'url=([^"]+)"', leads)
+    if first is None:
+        raise ValueError(f"{index} leads nowhere: {leads}")
+    said = _SAYS.findall((index.parent / first[1]).read_text())
+    index.write_text("\n".join([leads, *said, ""]))
 
 
 def main() -> int:
@@ -33,6 +45,7 @@ def main() -> int:
         return 1
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.copytree(RENDERED / "_build" / "html", HTML)
+    introduce(HTML / "index.html")
     for page in executed.layout(files):
         shutil.copy(page.file, HTML / "_sources" / f"{page.place}.ipynb")
     return 0

@@ -16,6 +16,7 @@ from typing import Any
 
 import citations
 import executed
+import folding
 import judging
 import measured_costs
 import nbformat
@@ -85,7 +86,7 @@ def _shown(run: Mapping[str, Any]) -> list[str]:
 
 
 def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
-    """Make the page of an executed notebook: with citations and its last run, without progress bars.
+    """Make the page of an executed notebook: with citations and its last run, code folded, without progress bars.
 
     Args:
         notebook: A notebook that papermill has run; it is changed in place.
@@ -99,6 +100,7 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
     """
     end = nbformat.v4.new_markdown_cell(last_run(notebook), id="last-run")
     executed.drop_progress(notebook)
+    folding.fold_set_up(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = citations.cite(cell.source, dict(keys))
@@ -110,6 +112,7 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
             # The values are in the line that the set-up shows, and the cell has no heading of its own.
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.metadata.tags.append("remove-cell")
+    folding.fold_code(notebook)
     notebook.cells.append(end)
     return notebook
 
@@ -210,7 +213,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
     files = list(files)
     keys = citations.keys_by_url(BIBLIOGRAPHY)
     sources = [Path("_config.yml"), Path("CONTRIBUTING.md"), Path("results/README.md"), *Path("book").glob("*.*")]
-    sources += [Path("book/tools/sphinx_extension.py")]
+    sources += [Path("book/tools/sphinx_extension.py"), Path("book/tools/layout.html")]
     sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
     content = {path: path.read_bytes() for path in sources}
     content |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
