@@ -328,6 +328,11 @@ def earlier(each, pair):
     return structure.lowest_minus_second_quarter(own.between(vit, cnn), *depths)
 
 
+# %% [markdown]
+# A pair of which one has no stream, or too few layers, is named.
+
+
+# %%
 def with_both(statistic):
     """A statistic of all pairs of a ViT with a CNN that have what it needs, by both measures."""
     possible = seelike.where_possible(
@@ -366,6 +371,10 @@ def record_between(claim, values, figure_name):
     )
 
 
+# %% [markdown]
+# The first of these claims:
+
+# %%
 record_between("many_low_resnet_layers_match_few_vit_layers", early, "fig-between")
 
 # %% [markdown]

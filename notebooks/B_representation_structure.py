@@ -208,9 +208,7 @@ else:
 # 60 layers of ResNet50 that are like the lowest 25 or so of ViT-B/32. (Section 4's claim on this has no best matches in it, and takes the residual streams alone.)
 
 # %%
-from seelike.models import STREAM
-
-rows, stream = {}, comparison.only(STREAM)
+rows = {}
 for vit, cnn in pairs:
     found, similarity = matches[vit, cnn], comparison.between(vit, cnn)
     depths = comparison.depth(vit), comparison.depth(cnn)
@@ -221,6 +219,15 @@ for vit, cnn in pairs:
         "share in lowest quarter": summary((found <= 0.25).mean(axis=1)),
         "middle minus last third of the ViT": summary(last),
     }
+
+# %% [markdown]
+# The last row is Section 4's claim on it, of the residual streams alone.
+
+# %%
+from seelike.models import STREAM
+
+stream = comparison.only(STREAM)
+for vit, cnn in pairs:
     if {vit, cnn} <= stream.layers.keys():
         early = structure.lowest_minus_second_quarter(
             stream.between(vit, cnn), stream.depth(vit), stream.depth(cnn)

@@ -231,7 +231,10 @@ def measured(name):
     return found
 
 
-# %% mystnb={"figure": {"caption": "Two measures along the training of a network, by the number of passes over its images. Bands are 95 % intervals over draws of images.", "name": "fig-measures-on-the-way"}, "image": {"alt": "A panel for each measure. Horizontal axis: epochs, from zero to the end of the training. Vertical axis: the measure. A line for each network."}}
+# %% [markdown]
+# Each is measured at every checkpoint, and at the end.
+
+# %%
 import numpy as np
 
 rows = {}
@@ -242,6 +245,8 @@ for end, found in on_the_way.items():
             of_end = rows.setdefault(measure, {}).setdefault(end, ([], []))
             of_end[0].append(epochs)
             of_end[1].append(values)
+
+# %% mystnb={"figure": {"caption": "Two measures along the training of a network, by the number of passes over its images. Bands are 95 % intervals over draws of images.", "name": "fig-measures-on-the-way"}, "image": {"alt": "A panel for each measure. Horizontal axis: epochs, from zero to the end of the training. Vertical axis: the measure. A line for each network."}}
 panels = {
     measure: {
         end: (epochs, *mean_and_uncertainty(np.array(values).T))
