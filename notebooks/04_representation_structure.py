@@ -355,13 +355,10 @@ for (vit, cnn), values in early[0].items():
 # %%
 def record_between(claim, values, figure_name):
     """Record a claim about maps between networks, by both measures."""
-    groups = [list(each.values()) for each in values]
-    if are_trainings(run.vits) and are_trainings(run.cnns):
-        groups = [
-            {" and ".join(pair): each[pair] for pair in each} for each in values
-        ]
-    elif groups[0]:
-        groups = [np.mean(group, axis=0) for group in groups]
+    groups = [{" and ".join(pair): each[pair] for pair in each} for each in values]
+    once_each = not (are_trainings(run.vits) and are_trainings(run.cnns))
+    if groups[0] and once_each:
+        groups = [np.mean([*group.values()], axis=0) for group in groups]
     claims.record(
         claim,
         groups[0],
