@@ -394,6 +394,11 @@ def best_matches(each, pair):
     return of_stream(each, pair).max(axis=2)
 
 
+# %% [markdown]
+# What chance gives needs the Gram matrices themselves.
+
+
+# %%
 def centred_gram(_, x):
     """The U-centred Gram matrix of what a layer gives."""
     return u_center(gram(x)).cpu()
