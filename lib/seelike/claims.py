@@ -180,7 +180,7 @@ def evaluate(
     than: Trainings | None = None,
     *,
     figure_name: str | None = None,
-    by_neighbours: Sequence[Values] = (),
+    by_neighbours: Sequence[Any] = (),
 ) -> Result:
     """Test a claim on the statistic's values, by its own 95 % interval.
 
@@ -213,7 +213,7 @@ def evaluate(
     claim = _claim(claim_id)
     groups = _groups(claim, values, than)
     by_repeat = evidence.by_draw(*groups)
-    others = _groups(claim, *by_neighbours) if by_neighbours else ()
+    others = _groups(claim, by_neighbours[0], *by_neighbours[1:]) if by_neighbours else ()
     # One training of each network needs no names.
     named = groups if isinstance(values, Mapping) or than is not None else ()
     return judged(
@@ -389,7 +389,7 @@ def record_difference(
 
 
 def _test_or_say_why(
-    claim_id: str, groups: Sequence[Values], others: Sequence[Values], otherwise: str, figure_name: str | None
+    claim_id: str, groups: Sequence[Any], others: Sequence[Any], otherwise: str, figure_name: str | None
 ) -> None:
     """Test a claim and record it, or why it cannot be tested."""
     tables = [list(group.values()) if isinstance(group, Mapping) else group for group in (*groups, *others)]

@@ -94,7 +94,7 @@ class ModelComparison:
         every = [(name, layer) for name, chosen in self.layers.items() for layer in chosen]
         places = [place for place, (name, layer) in enumerate(every) if name in kept and layer.kind in kinds]
         some = [None if each is None else each[:, places][:, :, places] for each in (self.cka, self.neighbours)]
-        return ModelComparison(kept, *some)
+        return ModelComparison(kept, *some)  # type: ignore[arg-type]  # the first is never None
 
     def between(self, a: str, b: str) -> Float64[np.ndarray, "repeats a b"]:
         """CKA of each layer of network `a` with each layer of `b`, for each repeat.

@@ -680,7 +680,7 @@ class MinibatchCKA(Accumulator):
 class WithNeighbours(MinibatchCKA):
     """What accumulators that measure CKA and shared neighbours have in common."""
 
-    _names = (*MinibatchCKA._names, "shared")
+    _names = (*MinibatchCKA._names, "shared")  # type: ignore[assignment]  # one more than its base
 
     def compute_neighbours(self) -> Float64[Tensor, "..."]:
         """Average the nearest neighbours that layers share, from all updates so far (`seelike.neighbours`).
