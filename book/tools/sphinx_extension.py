@@ -14,11 +14,12 @@ _SECTION = re.compile(r"(notebooks|tiny|pretrained|colab)/0*([1-9]\d*|[A-Za-z])"
 
 
 def serve_assets(app: Sphinx, config: Config) -> None:
-    """Copy build/assets beside the pages.
+    """Copy build/assets and the explorers of the pages beside them.
 
-    It is not in the book's own `_static`: Jupyter Book makes every page load each script that it finds there.
+    They are not in the book's own `_static`: Jupyter Book makes every page load each script that it finds there.
     """
     config.html_static_path.append(str(Path(app.srcdir).parent / "assets"))
+    config.html_static_path.append(str(Path(app.srcdir) / "static"))
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
