@@ -23,7 +23,7 @@ SHOWN = EXECUTED + CONTROLS + KEPT
 NEEDS_GPU = ("colab", "paper")
 RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
 READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
-STAGED_BY = ("citations", "folding", "judging", "measured_costs", "photographs", "scoreboard")
+STAGED_BY = ("citations", "explorers", "folding", "judging", "measured_costs", "photographs", "scoreboard")
 EXTENSION = ["book/tools/sphinx_extension.py", "book/tools/layout.html"]
 RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
 # Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
@@ -48,8 +48,13 @@ def memory_mb(wildcards):
 LIBRARY = sorted(
     str(path)
     for path in Path("lib/seelike").rglob("*")
-    if path.is_file() and "__pycache__" not in path.parts and path.name != "train.py"
+    if path.is_file()
+    and "__pycache__" not in path.parts
+    and path.name != "train.py"
+    and path.suffix not in (".js", ".css")
 )
+# What draws explorers in a page: no notebook needs it.
+SCRIPTS = sorted(str(path) for path in Path("lib/seelike/plots/explorers").glob("*") if path.suffix in (".js", ".css"))
 PAGES = ["_config.yml", "_toc.yml", "CONTRIBUTING.md", "results/README.md"] + sorted(
     str(path)
     for path in Path("book").rglob("*")
@@ -144,6 +149,7 @@ rule stage:
         script="book/tools/stage.py",
         parts=[f"book/tools/{name}.py" for name in STAGED_BY] + ["book/tools/rule.svg"] + EXTENSION + READERS,
         photographs=[path for path in LIBRARY if "/photographs" in path],
+        scripts=SCRIPTS,
         # A page says so where its result is older than the notebook or the library.
         code=[f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS] + LIBRARY if KEPT else [],
     output: "build/book/_toc.yml"

@@ -42,6 +42,7 @@ OTHERS = (
     "book/tools/widgets.js",
     "book/tools/scoreboard.js",
     "book/tools/citations.py",
+    "book/tools/explorers.py",
     "book/tools/folding.py",
     "book/tools/layout.html",
     "book/tools/measured_costs.py",
@@ -55,6 +56,7 @@ OTHERS = (
     "book/tools/scoreboard.py",
     "book/tools/sphinx_extension.py",
     "lib/seelike/cka.py",
+    "lib/seelike/plots/explorers/cka.js",
     "lib/seelike/train.py",
     "notebooks/03_a.ipynb",
     "notebooks/04_b.ipynb",
@@ -125,6 +127,7 @@ def test_only_what_changed_is_made_again(project):
     assert steps(project) == {"notebooks/04_b.ipynb", "stage", "render"}
     change(project / "book" / "intro.md", "second")
     change(project / "lib" / "seelike" / "train.py", "second")
+    change(project / "lib" / "seelike" / "plots" / "explorers" / "cka.js", "second")
     assert steps(project) == {"stage", "render"}
     change(project / "lib" / "seelike" / "cka.py", "second")
     assert steps(project) == ALL

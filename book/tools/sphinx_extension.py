@@ -35,11 +35,12 @@ CARD_SHOWS = "CKA between all layers of a Vision Transformer and two CNNs."
 
 
 def serve_assets(app: Sphinx, config: Config) -> None:
-    """Copy build/assets beside the pages.
+    """Copy build/assets and the explorers of the pages beside them.
 
-    It is not in the book's own `_static`: Jupyter Book makes every page load each script that it finds there.
+    They are not in the book's own `_static`: Jupyter Book makes every page load each script that it finds there.
     """
     config.html_static_path.append(str(Path(app.srcdir).parent / "assets"))
+    config.html_static_path.append(str(Path(app.srcdir) / "static"))
 
 
 def find_templates(app: Sphinx, config: Config) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import citations
 import executed
+import explorers
 import folding
 import judging
 import measured_costs
@@ -218,6 +219,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
     content = {path: path.read_bytes() for path in sources}
     content |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
 
+    content |= explorers.scripts()
     shown = photographs_to_show()
     content[Path("book/photographs_table.txt")] = photographs.table(shown).encode()
     content |= {Path("book", photographs.FOLDER, each.file.name): each.file.read_bytes() for each in shown}
@@ -249,6 +251,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         prepare(notebook, keys)
         warn_of_age(notebook, old.get(page.file, []))
         tell_apart(notebook, page, pages)
+        content |= explorers.take_out(notebook, page.place)
         content[Path(f"{page.place}.ipynb")] = nbformat.writes(notebook).encode()
 
     content[Path("book/costs_measured.txt")] = measured_costs.tables(measured, titles).encode()
