@@ -454,63 +454,42 @@ record_between("last_third_matches_no_resnet_layer", falls, "fig-best-match")
 # %% [markdown]
 # ## Look around
 #
-# ### What one point of a map is made of
-#
 # A layer says of every two images how alike they are: that is its Gram matrix, centred as in Section 3. CKA asks whether two layers say the same. So
 # each point of a map is a cloud: a dot for each pair of images, and CKA is the correlation of the dots.
 #
-# Five blocks of the first ViT and five of the first CNN, on forty images.
-
-
-# %%
-def gram_matrices(name, images):
-    """U-centred Gram matrices of five blocks of a network, by their place in the map."""
-    places = comparison.layers[name]
-    blocks = [layer for layer in places if layer.kind == "block"] or places
-    chosen = [
-        blocks[i] for i in structure.evenly_spaced(len(blocks), min(5, len(blocks)))
-    ]
-    prepare = preprocessing(run.models[name])
-    pixels = torch.stack([prepare(image) for image in images])
-    found = read(run.models[name], chosen, pixels, centred_gram)
-    return {places.index(layer): found[layer.name].numpy() for layer in chosen}
-
-
-few = run.images.sample(min(40, len(run.images)), seed=run.seed)
-up, across = [*run.vits, *run.models][0], [*run.cnns, *run.models][0]
-rows, columns = gram_matrices(up, few), gram_matrices(across, few)
-
-# %% [markdown]
-# Move both sliders. A high CKA is a cloud along the diagonal. Is it all dots that make it, or a few far out?
-
-# %%
-from itertools import product
-
-figures, alt = {}, {}
-drawn = plots.map_between(comparison, up, across)
-for row, column in product(rows, columns):
-    pair = comparison.layers[up][row].name, comparison.layers[across][column].name
-    figures[pair] = plots.pairs_of_images(
-        drawn, row, column, rows[row], columns[column]
-    )
-    alt[pair] = f"A cloud of dots: {figures[pair].axes[1].get_title()}."
-plots.states_of_two(figures, ("Upward", "Across"), alt)
-
-# %% [markdown]
-# ### Every pair of networks
+# In the explorer move over a map, or use the arrow keys, and read the two layers; click, and see both Gram matrices, the cloud, and the pairs of pictures on which the two
+# layers agree and disagree most. Choose another map, and go back to before training. A high CKA is a cloud along the diagonal: is it all dots that make it, or a few far out?
 #
-# Move the slider, or choose from the menu: every pair of networks of this run, also the pairs that have no figure of their
-# own, such as one ViT with another.
+# It has the first ViT and the first CNN. The same two before training:
 
 # %%
-from itertools import combinations_with_replacement
+from seelike.models import load
 
-figures, alt = {}, {}
-for a, b in combinations_with_replacement(run.models, 2):
-    label = f"{a} and {b}"
-    figures[label] = plots.cka_maps([plots.map_between(comparison, a, b)])
-    alt[label] = f"CKA map of {label}, mean {comparison.mean(a, b).mean():.2f}."
-plots.states(figures, "Networks", alt)
+some = [*dict.fromkeys([*run.vits[:1], *run.cnns[:1]])] or run.names[:1]
+new = {} if weights == "random" else some
+new = seelike.where_possible(new, lambda name: load(f"{name}:random"))
+untrained = None
+if new and len(new) == len(some):
+    amounts = {"number_of_images": run.number_of_images, "seed": run.seed}
+    amounts |= {"batch_size": run.batch_size, "device": run.device, "repeats": 1}
+    untrained = compare_models(new, run.images, **amounts), new
+
+# %% [markdown]
+# The pictures that it shows are some that may be shown. Where these are few, further images are measured with them, and not shown.
+
+# %%
+from seelike.plots.explorers import cka_explorer
+
+to_show = run.to_show(run.images)
+cka_explorer(
+    comparison,
+    {name: run.models[name] for name in some},
+    to_show,
+    untrained,
+    others=None if to_show is run.images else run.images,
+    pair=(some[0], some[-1]),
+    seed=run.seed,
+)
 
 # %% [markdown]
 # ## What we take with us
