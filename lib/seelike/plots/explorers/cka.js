@@ -176,12 +176,15 @@ seelikeExplorers.start.cka = (place, data) => {
     say(cell);
   }
 
-  map.onpointermove = (event) => {
+  function cellOf(event) {
     const [row, column] = cellAt(map, event, rows(), columns());
-    point({ row: rows() - 1 - row, column });
-  };
+    return { row: rows() - 1 - row, column };
+  }
+
+  map.onpointermove = (event) => point(cellOf(event));
   map.onpointerleave = () => point(open);
-  map.onclick = () => openCell(pointed);
+  // A finger has left the map before its click comes, so what it pointed at is forgotten by then.
+  map.onclick = (event) => openCell(cellOf(event));
   map.onkeydown = (event) => {
     const by = event.shiftKey ? 10 : 1;
     const [upwards, right] = {
