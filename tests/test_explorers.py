@@ -92,6 +92,8 @@ def test_only_pictures_that_may_be_shown_are_in_the_data():
     assert sorted(place for place in images["thumbnails"] if place >= 0) == list(range(5))
     assert images["thumbnails"].count(-1) == IMAGES - 5
     assert "John Severns" in explorer.data["credit"]
+    texts = [each.get_supxlabel() for each in explorer.figure.subfigs]
+    assert any("John Severns" in text for text in texts)
     # Eight thumbnails in a row.
     assert images["sheet"]["rows"] == 1
     assert grams_of(explorer).shape[1] == IMAGES * (IMAGES - 1) // 2
