@@ -92,6 +92,8 @@ def test_only_pictures_that_may_be_shown_are_in_the_data():
     assert sorted(place for place in images["thumbnails"] if place >= 0) == list(range(5))
     assert images["thumbnails"].count(-1) == IMAGES - 5
     assert "John Severns" in explorer.data["credit"]
+    texts = [each.get_supxlabel() for each in explorer.figure.subfigs]
+    assert any("John Severns" in text for text in texts)
     # Eight thumbnails in a row.
     assert images["sheet"]["rows"] == 1
     assert grams_of(explorer).shape[1] == IMAGES * (IMAGES - 1) // 2
@@ -204,7 +206,7 @@ def opened(chromium, tmp_path):
         page_file.parent.mkdir(exist_ok=True)
         shown = notebook.cells[0].outputs[0].data["text/html"]
         page_file.write_text(f'<!doctype html><div style="height: 3000px"></div>{shown}')
-        contexts.append(chromium.new_context(viewport=viewport))
+        contexts.append(chromium.new_context(viewport=viewport, has_touch=viewport is NARROW))
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -222,11 +224,12 @@ def opened(chromium, tmp_path):
         context.close()
 
 
-def click(page, row, column, rows, columns):
+def click(page, row, column, rows, columns, by_finger=False):
     canvas = page.locator(".map .field canvas")
     box = canvas.bounding_box()
     right, down = (column + 0.5) / columns, 1 - (row + 0.5) / rows
-    canvas.click(position={"x": right * box["width"], "y": down * box["height"]})
+    touch = canvas.tap if by_finger else canvas.click
+    touch(position={"x": right * box["width"], "y": down * box["height"]})
 
 
 @pytest.mark.browser
@@ -278,8 +281,8 @@ def test_all_can_be_done_by_keyboard(opened):
 
 @pytest.mark.browser
 def test_the_lists_have_the_pairs_that_raise_and_lower_cka_most(opened):
-    page = opened(of_garments())
-    click(page, 5, 8, 20, 20)
+    page = opened(of_garments(), NARROW)
+    click(page, 5, 8, 20, 20, by_finger=True)
     alike = grams_of(of_garments())
     y, x = alike[5], alike[28]
     products = np.where((x > 0) & (y > 0), x * y, -np.inf)

@@ -176,12 +176,15 @@ seelikeExplorers.start.cka = (place, data) => {
     say(cell);
   }
 
-  map.onpointermove = (event) => {
+  function cellOf(event) {
     const [row, column] = cellAt(map, event, rows(), columns());
-    point({ row: rows() - 1 - row, column });
-  };
+    return { row: rows() - 1 - row, column };
+  }
+
+  map.onpointermove = (event) => point(cellOf(event));
   map.onpointerleave = () => point(open);
-  map.onclick = () => openCell(pointed);
+  // A finger has left the map before its click comes, so what it pointed at is forgotten by then.
+  map.onclick = (event) => openCell(cellOf(event));
   map.onkeydown = (event) => {
     const by = event.shiftKey ? 10 : 1;
     const [upwards, right] = {
@@ -310,7 +313,7 @@ seelikeExplorers.start.cka = (place, data) => {
       }
     }
     cloudText.textContent = x && y
-      ? `A dot for each of ${pairs} pairs of images: how much more alike than the average (0) they are in the layer across (\u2192) and upward (\u2191), in root mean squares. The mean product of the two is CKA: of these ${n} images ${number(ofThese, 2)}. Full dots are the pairs below.`
+      ? `A dot for each of ${pairs} pairs of images: how much more alike than the average (0) they are in the layer across (\u2192) and upward (\u2191), in root mean squares, up to ${data.far}. The mean product of the two is CKA: of these ${n} images ${number(ofThese, 2)}. Full dots are the pairs below.`
       : "One of the layers shows every image the same: there is nothing to compare.";
     cloud.setAttribute("aria-label", cloudText.textContent);
   }

@@ -12,6 +12,7 @@ A page may show the pictures that come with seelike, and not those of ImageNet. 
 some that are shown, and others that are measured with them.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,7 +128,7 @@ def cka_explorer(
     pairs = np.triu_indices(len(order), k=1)
     alike = {when: each[:, order][:, :, order][:, *pairs] for when, each in grams.items()}
     places = {name: _place_to_begin(layers[name]) for name in names}
-    data = {
+    data: dict[str, Any] = {
         "networks": [
             {
                 "name": name,
@@ -155,7 +156,7 @@ def cka_explorer(
     # A network with itself: an upper layer with a lower one, as the diagonal has nothing to tell.
     cell = places[pair[0]][1], places[pair[1]][0 if pair[0] == pair[1] else 1]
     rows = alike[_AFTER][[start[name] + place for name, place in zip(pair, cell, strict=True)]]
-    figure, cka = _still(of_each[_AFTER], pair, cell, rows, sample)
+    figure, cka = _still(of_each[_AFTER], pair, cell, rows, sample, data["credit"])
     chosen = [f"{layers[name][place].name} of {name}" for name, place in zip(pair, cell, strict=True)]
     alt = (
         f"A map of CKA of the layers of {pair[0]}, upwards, and {pair[1]}, across. One point is opened: "
@@ -281,6 +282,7 @@ def _still(
     cell: tuple[int, int],
     alike: Float[np.ndarray, "2 pairs"],
     sample: _Sample,
+    credit: str,
 ) -> tuple[Figure, float]:
     """Draw what the explorer shows before a click; give the CKA of its point, too."""
     y, x = alike
@@ -311,6 +313,8 @@ def _still(
     for axes, values, name, place in zip(middle.subplots(1, 2), alike, pair, cell, strict=True):
         _draw_gram(axes, values, len(sample.images), f"{comparison.layers[name][place].name}\nof {name}")
     _draw_pairs(bottom, x, y, sample)
+    # Some licences ask for the author's name wherever the picture is.
+    bottom.supxlabel(textwrap.fill(credit, 110), fontsize=7)
     return figure, value
 
 
