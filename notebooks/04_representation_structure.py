@@ -506,11 +506,11 @@ claims.on_this_page()
 # %% [markdown]
 # **The pretrained networks** are a ViT-S/14, which began as DINOv2 without labels and then learned to find what stands out in a picture, and two EfficientNet-Lites, which learned to classify.
 #
-# - The ViT's map is a little more uniform than theirs, by about as much as we would care about, so that the claim stays open. It is no uniform ground: a bright square of the lower blocks, and upper blocks that are less and less like it. So its first and last layers
-#   are not more alike than those of the CNNs, and cut at the CNNs' stages the ViT falls apart more than they do.
+# - By CKA the ViT's map is a little more uniform than theirs, by about as much as we would care about, and by shared neighbours it is less so: the claim stays open. It is no uniform ground, but a bright square of the lower blocks, and upper blocks that are less and less like it. So its first and last layers
+#   are not more alike than those of the CNNs, and cut at the CNNs' stages the ViT falls apart more than they do. Before training it was otherwise: then the ViT's stream was the same throughout.
 # - What looks like stages in a CNN's map are its dark lines: the wide layers inside the blocks. In the residual stream alone CNN and ViT are about level.
-# - The middle layer of a CNN is most like one a little below the middle of the ViT, far from the lowest quarter that the paper names, and too near to the middle to be of interest. The fall of the last third is plain: the highest blocks of the ViT are like no layer
-#   of a CNN.
+# - The second quarter of a CNN is far more like the second quarter of the ViT than like its lowest, the contrary of what the paper saw. Neighbours lean the same way, but not surely.
+# - The fall of the last third is plain, by both rulers: no layer of a CNN is as much like the highest blocks of the ViT as like those in the middle. It is still far above chance.
 #
 # Two things differ from the paper at once, the task and the size. Which of them makes the upper blocks so unlike the lower ones cannot be told from these
 # networks.
