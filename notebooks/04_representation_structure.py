@@ -516,7 +516,7 @@ claims.on_this_page()
 # networks.
 #
 # **The tiny networks** are three trainings of a ViT and three of a ResNet that was stopped when it was as accurate, so that what differs is neither chance nor accuracy. They
-# **do not show** the five claims.
+# **do not show** what the paper says.
 #
 # - Over all layers the ResNets are a little the more uniform ones. But look at the residual streams alone: there it is the ViTs. What darkens the map of a tiny ViT, and draws its grid, is its branches.
 # - Lower and higher layers are as alike in the one kind of network as in the other, and a ViT that is cut at the ResNet's stages falls apart no less than it.
