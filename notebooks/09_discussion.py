@@ -140,13 +140,24 @@ for link, ids in CHAIN.items():
 #
 # How many claims hold in this run, and how many do not, stands in the list above.
 #
-# **The tiny networks.** What they say falls into four groups.
+# **Do Vision Transformers see like convolutional networks?** Link by link, and first for the pretrained networks, as far as there are any.
 #
-# - **What lies in the architecture is there.** Receptive fields of ViTs are large from the start and stay strongest at their patch. None of it needs 300 million photographs.
-# - **What finetuning changes is there, too.** High blocks change more than low ones. That far targets change more than near ones is plain on images of the targets; on images that are the same for all it stays open.
-# - **What has to be learned from much data is hardly there.** No head became local. Half-way up, much data gives better features. On a tenth of the data high blocks come out otherwise, but no more so than in another order of all of it.
-#   The CLS token does its work in the first blocks and not in the last.
-# - **What is between them depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether skip connections carry more in ViTs hangs on whether that is to be so at every depth. Whether a Mixer is nearer to ViTs hangs on a small difference.
+# 1. *Attention.* The lowest blocks of the pretrained ViT have heads that look nearby beside heads that look far, as in the paper, and this was learned. But its highest blocks are not all global.
+# 2. *Skip connections.* They carry the CLS token through the lower half, as the paper says, and the tokens of patches the other way round. That they matter more than in a CNN at every depth is excluded.
+# 3. *Layers.* Whether all its layers are more alike than those of a CNN is open; its low and high ones are not. Its last third is less like any layer of a CNN than its middle: what a ViT has in common with a CNN it has lower down, at about the same pace.
+# 4. *Places.* A token's receptive field stays at its patch, but does so before any training. The tokens of the last block keep their place no better than those of a CNN.
+# 5. *The classifier.* Only tiny networks could be compared: single tokens classify worse where a CLS token does the work. Whether they keep their place better is open.
+# 6. *Data.* Here, too, the networks are tiny: half-way up, much data gives better features. That low layers need little of it is no more than chance.
+#
+# So the first link holds where a network has learned from enough pictures, and the chain that is to follow from it does not, in these networks. They see differently from the first block on. How differently at the end depends on what they were trained for,
+# and part of what looks like a ViT's own way of seeing is there before it has seen anything.
+#
+# **The tiny networks** add the spread of trainings, and with it doubt. Most of what one training seems to show, three do not decide.
+#
+# - **What lies in the architecture is there.** Receptive fields of ViTs are large from the start and stay strongest at their patch.
+# - **What has to be learned from much data is hardly there.** No head became local. The CLS token does its work in the first blocks and not in the last.
+# - **What finetuning changes** is more in high blocks than in low ones in both sizes of network; two are few for a verdict on more.
+# - **What is between depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether skip connections carry more in ViTs hangs on whether that is to be so at every depth. A Mixer is no nearer to the one kind of network than to the other.
 #
 # ## What a verdict can say
 #
