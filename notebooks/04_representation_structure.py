@@ -335,12 +335,13 @@ def earlier(each, pair):
 # %%
 def with_both(statistic):
     """A statistic of all pairs of a ViT with a CNN that have what it needs, by both measures."""
-    possible = seelike.where_possible(
-        [pair for pair in between if set(pair) <= stream.layers.keys()],
-        lambda pair: [statistic(each, pair) for each in both_measures],
+    known = [pair for pair in between if set(pair) <= stream.layers.keys()]
+    pairs = {" and ".join(pair): pair for pair in known}
+    found = seelike.where_possible(
+        pairs, lambda name: [statistic(each, pairs[name]) for each in both_measures]
     )
     return [
-        {pair: found[each] for pair, found in possible.items()} for each in (0, 1)
+        {pairs[name]: both[each] for name, both in found.items()} for each in (0, 1)
     ]
 
 
