@@ -99,7 +99,7 @@ PAGES = {
 OF_TINY_NETWORKS = {
     "06_skip_connections": {"CKA of all layers"},
     "08_scale_and_transfer": {"CKA of blocks"},
-    "tiny_networks": {"attention distance"},
+    "tiny_networks": {"CKA of all layers", "CKA of blocks", "attention distance"},
     "uncertainty": {"CKA of all layers", "CKA of blocks", "attention distance"},
 }
 # Classes of the images; probes take ten training images of each, and 500 test images, in each repeat.

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from seelike.attention import AttentionDistance
-from seelike.cka import MinibatchCKA, PairedCKA
+from seelike.cka import (
+    CentredGrams,
+    MinibatchCKA,
+    MinibatchCKAAndNeighbours,
+    PairedCKA,
+    PairedCKAAndNeighbours,
+    gram,
+)
+from seelike.cka.estimators import WithNeighbours
 from seelike.localization import TokenPatchCKA
 from seelike.probes.ridge import RidgeSums
 from seelike.receptive_field import ReceptiveField
@@ -51,6 +59,13 @@ def nans(*shape: int) -> Tensor:
 
 def some(most: int = 4) -> int:
     return random.randint(1, most)
+
+
+def grams(*names: str, n: int = 6) -> CentredGrams:
+    found = CentredGrams(names, n, neighbours=True)
+    for name in names:
+        found[name] = gram(randn(n, 3))
+    return found
 
 
 def maps(heads: int = 2) -> tuple[Tensor]:
@@ -162,6 +177,16 @@ CASES = {
         misfits=[lambda: (layers("a"), layers("c"))], by_image=False,
         wrong=[lambda: (layers("a", "b"),), lambda: (layers("a", "b"), layers("c"))],
     ),
+    "layers with neighbours": Case(
+        MinibatchCKAAndNeighbours, lambda: (grams("a", "b", "c"),),
+        lambda similarity: [similarity.compute(), similarity.compute_neighbours()], update="update_centred",
+        misfits=[lambda: (grams("a", "b", "d"),)], by_image=False,
+    ),
+    "pairs with neighbours": Case(
+        PairedCKAAndNeighbours, lambda: (grams("a", "b"), grams("c", "d")),
+        lambda similarity: [similarity.compute(), similarity.compute_neighbours()], update="update_centred",
+        misfits=[lambda: (grams("a", "b"), grams("c", "e"))], by_image=False,
+    ),
     "ridge with few features": ridge(5),
     "ridge with many features": ridge(90),
 }  # fmt: skip
@@ -215,7 +240,10 @@ def classes(of: type) -> set[type]:
 
 def test_every_accumulator_is_held_to_the_contract():
     assert {type(case.make()) for case in CASES.values()} == {
-        each for each in classes(Accumulator) if hasattr(each, "update")
+        # WithNeighbours is what two of them have in common, and none by itself.
+        each
+        for each in classes(Accumulator) - {WithNeighbours}
+        if hasattr(each, "update")
     }
 
 

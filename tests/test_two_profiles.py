@@ -150,8 +150,11 @@ def test_downloads_are_the_runs_themselves(tmp_path, monkeypatch):
     for name, text in ((TINY, "tiny"), (COLAB, "colab")):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(text)
+    html = render.RENDERED / "_build" / "html"
     for folder in ("notebooks", "tiny"):
-        (render.RENDERED / "_build" / "html" / "_sources" / folder).mkdir(parents=True)
+        (html / "_sources" / folder).mkdir(parents=True)
+    (html / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=first.html" />')
+    (html / "first.html").write_text("")
     monkeypatch.setattr(
         render.subprocess, "run", lambda *arguments, **options: type("Done", (), {"returncode": 0})
     )
