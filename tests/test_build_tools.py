@@ -205,7 +205,7 @@ def test_what_another_measure_says_stands_beside_the_number():
     shared = [{"": [-0.30, -0.31, -0.32]}]
     (row,) = scoreboard.rows("04", executed(claim_cell(by_neighbours=shared)), "tiny")
     assert row.by_neighbours == scoreboard.Control(
-        pytest.approx(-0.31), pytest.approx(0.0248, rel=0.01), "does not hold"
+        pytest.approx(-0.31), pytest.approx(0.0248, rel=0.01), "reversed"
     )
     assert "*By shared neighbours*: -0.310 ± 0.025" in scoreboard.table([row], {"04": "Section 4"}, set())
     assert "by_neighbours_statistic" in scoreboard.as_csv([row]).splitlines()[0]

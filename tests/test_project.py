@@ -127,7 +127,7 @@ def test_the_citation_file_agrees_with_pyproject_and_names_the_paper():
     assert citation["url"] == PYPROJECT["urls"]["Documentation"]
     bibliography = (ROOT / "book" / "references.bib").read_text()
     (paper,) = re.findall(r"@\w+\{raghu2021,.*?^\}", bibliography, re.DOTALL | re.MULTILINE)
-    cited = citation["preferred-citation"]
+    (cited,) = citation["references"]
     authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in cited["authors"])
     for part in (authors, cited["title"], cited["collection-title"], str(cited["year"]), cited["url"]):
         assert f"{{{part}}}" in paper

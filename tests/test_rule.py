@@ -140,11 +140,6 @@ def test_each_place_of_an_interval_has_its_verdict(low, high, expected):
     assert {kind: evidence.verdict(found, MARGIN, kind) for kind in expected} == expected
 
 
-@pytest.mark.parametrize(("mean", "expected"), [(0.5, "holds"), (-0.5, "does not hold"), (0.01, "undecided")])
-def test_a_statistic_with_its_threshold_within_is_never_reversed(mean, expected):
-    assert evidence.verdict(evidence.Estimate(mean, 0.05, 4.0), 0.0) == expected
-
-
 @pytest.mark.parametrize("kind", ["difference", "none", "no_less", "everywhere"])
 def test_the_p_value_is_the_rate_at_which_a_verdict_begins(kind):
     generator = np.random.default_rng(0)

@@ -53,7 +53,7 @@ network where there are any; the spread of both gives its 95 % interval. The int
 **holds** where all of the interval lies beyond the margin, and is **reversed** where it lies as far on the other
 side. Where it lies between the two, the effect is **negligible**. Where it reaches further down, but ends below
 the margin, the claim **does not hold**: an effect of that size is excluded. Where the margin is in the interval,
-the claim is **undecided**. Some numbers have their threshold within; their margin is 0.
+the claim is **undecided**.
 
 {picture}
 
@@ -61,7 +61,7 @@ the claim is **undecided**. Some numbers have their threshold within; their marg
 than its interval. *Not learned* stands where the claim also holds *before training*, for the same networks with
 random weights: then it owes nothing to what they learned. A claim about CKA is measured a second time by the
 nearest neighbours that layers share ([`seelike.neighbours`](reference_neighbours.md)). Where that contradicts the
-verdict, the claim **depends on the measure**.
+verdict, the claim **depends on the measure**; where it is not sure, the claim is undecided.
 
 Of many tests some err by chance. So all claims of one profile are corrected together (Benjamini and Hochberg):
 of the verdicts other than undecided at most 5 % can be expected to be wrong. To that end the verdict is that of a

@@ -47,8 +47,7 @@ class Claim:
         paper: What the paper reports.
         over: What there is one number of each of; their spread gives the uncertainty.
         role: The role of the networks that it compares, where that is a group such as "cls_and_gap"; else empty.
-        margin: The smallest effect of interest, in units of the statistic; 0 where the statistic has a threshold
-            within.
+        margin: The smallest effect of interest, in units of the statistic.
         margin_reason: Why that one, as one sentence.
         kind: What is claimed of the statistic: that it is beyond the margin ("difference"), within it on both
             sides ("none"), or not below minus the margin ("no_less"); or that it, the least of several
@@ -207,7 +206,7 @@ def evaluate(
         ('holds', 0.31, 0.025)
         >>> evaluate("uniform_layers", {0: [0.30, 0.32, 0.31], 1: [0.13, 0.15, 0.14]}).says
         'undecided'
-        >>> evaluate("uniform_layers", [0.30, 0.32, 0.31], by_neighbours=[[-0.1, 0.0, 0.1]]).says
+        >>> evaluate("uniform_layers", [0.30, 0.32, 0.31], by_neighbours=[[-0.01, 0.0, 0.01]]).says
         'depends on the measure in these networks'
     """
     claim = _claim(claim_id)
@@ -277,10 +276,10 @@ def at_rate(result: Result, rate: float) -> Result:
     uncertainty = None if len(result.values) == 1 else found.half_width()
     verdict, why = evidence.verdict(found, claim.margin, claim.kind, rate), ""
     if verdict == "undecided":
-        why = _why(claim, uncertainty)
-    elif other is not None and evidence.depends_on_measure(verdict, other, claim.margin):
+        why = _why(uncertainty)
+    elif other is not None and (left := evidence.confirmed(verdict, other, claim.margin)) != verdict:
         why = f"By CKA: {verdict}. By the nearest neighbours that layers share: {_estimated(other)}."
-        verdict = "depends on the measure"
+        verdict = left
     return replace(
         result, verdict=verdict, statistic=found.mean, uncertainty=uncertainty, why=why, not_learned=False
     )
@@ -290,11 +289,11 @@ def _estimated(found: evidence.Estimate) -> str:
     return with_uncertainty(found.mean, found.half_width())
 
 
-def _why(claim: Claim, uncertainty: float | None) -> str:
+def _why(uncertainty: float | None) -> str:
     """Why a claim is undecided."""
     if uncertainty is None:
         return "One repeat gives no uncertainty. Set repeats to 2 or more."
-    return f"The interval lies on both sides of {'the margin' if claim.margin else 'zero'}."
+    return "The interval lies on both sides of the margin."
 
 
 def record(
@@ -511,11 +510,9 @@ def _notes(result: Result) -> list[str]:
     if result.verdict == "not testable":
         return notes
     other = result.estimate_by_neighbours
-    if other is not None and result.verdict != "depends on the measure":
+    if other is not None and _estimated(other) not in result.why:
         notes.append(f"By shared neighbours in the place of CKA: {_estimated(other)}.")
-    if result.claim.margin > 0:
-        notes.append(f"Margin, the smallest effect of interest: {result.claim.margin:g}")
-    return notes
+    return [*notes, f"Margin, the smallest effect of interest: {result.claim.margin:g}"]
 
 
 def _plain(result: Result) -> str:

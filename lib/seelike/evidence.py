@@ -29,8 +29,7 @@ negligible between the two. Where the interval is below +m and none of these, th
 is excluded, and the claim does not hold. Else +m is in the interval, and the claim is undecided. A claim of no
 effect holds between -m and +m, and one of "no less" above -m. A claim of several differences at once, such as one
 at every depth, has the least of them for its statistic: below +m it does not hold, and of the others nothing is
-said. A margin of 0 is for a statistic that has its
-threshold within; below zero it does not hold, and nothing is reversed.
+said.
 
 **The correction.** Of 37 tests at 5 % about two err by chance. All claims tested at one profile are therefore
 corrected together by Benjamini and Hochberg (1995): with the p-values of the N tests against the margin,
@@ -48,9 +47,9 @@ a claim is said to be not learned too often rather than too seldom.
 another measure of likeness, the nearest neighbours that layers share (`seelike.neighbours`). Both are 1 for
 equal layers and 0 for unrelated ones, but an effect need not be as large by the one as by the other, so that of
 the other measure the direction is asked alone: where a claim holds, its 95 % interval has to lie above zero, and
-where it is reversed, below. And where an effect is negligible or excluded, it must not be beyond the margin by
-the other measure. Else the verdict is that it depends on the measure. The second measure can take a decision
-back, and never makes one.
+where it is reversed, below. Where it is not sure of that, the claim is undecided. Where it excludes the effect,
+or has one beyond the margin that is negligible or excluded by CKA, the verdict is that it depends on the
+measure. The second measure can take a decision back, and never makes one.
 """
 
 import math
@@ -209,13 +208,13 @@ def verdict(found: Estimate, margin: float, kind: Kind = "difference", rate: flo
         return "undecided"
     if kind == "everywhere":
         return "does not hold"
-    if margin > 0 and high < -margin:
+    if high < -margin:
         return "reversed"
     return "negligible" if low > -margin else "does not hold"
 
 
-def depends_on_measure(decided: Verdict, other: Estimate, margin: float) -> bool:
-    """Tell whether another measure contradicts the verdict on a difference.
+def confirmed(decided: Verdict, other: Estimate, margin: float) -> Verdict:
+    """Hold the verdict on a difference against another measure.
 
     Args:
         decided: The verdict by the first measure.
@@ -223,23 +222,27 @@ def depends_on_measure(decided: Verdict, other: Estimate, margin: float) -> bool
         margin: The smallest effect of interest.
 
     Returns:
-        Whether it does; False where nothing was decided, or the interval of the other measure is not known.
+        What is left of the verdict: the same, where the other measure has the effect in the same direction or its
+        interval is not known; "undecided", where it is not sure; or "depends on the measure", where it excludes
+        what the first one has, or has what the first one excludes.
 
     Example:
-        >>> small, none = Estimate(0.04, 0.005, 2.0), Estimate(0.0, 0.02, 2.0)
-        >>> [depends_on_measure("holds", other, margin=0.05) for other in (small, none)]
-        [False, True]
-        >>> depends_on_measure("negligible", Estimate(0.1, 0.005, 2.0), margin=0.05)
-        True
+        >>> small, unsure, none = Estimate(0.04, 0.005, 2.0), Estimate(0.04, 0.02, 2.0), Estimate(0.0, 0.01, 2.0)
+        >>> [confirmed("holds", other, margin=0.05) for other in (small, unsure, none)]
+        ['holds', 'undecided', 'depends on the measure']
+        >>> confirmed("negligible", Estimate(0.1, 0.005, 2.0), margin=0.05)
+        'depends on the measure'
     """
     low, high = other.mean - other.half_width(), other.mean + other.half_width()
-    if math.isnan(low):
-        return False
-    if decided == "holds":
-        return low <= 0
+    if math.isnan(low) or decided not in ("holds", "reversed", "negligible", "does not hold"):
+        return decided
+    if decided in ("negligible", "does not hold"):
+        return "depends on the measure" if low > margin or high < -margin else decided
     if decided == "reversed":
-        return high >= 0
-    return decided in ("negligible", "does not hold") and (low > margin or (margin > 0 and high < -margin))
+        low, high = -high, -low
+    if low > 0:
+        return decided
+    return "depends on the measure" if high < margin else "undecided"
 
 
 def p_value(found: Estimate, margin: float, kind: Kind = "difference") -> float:
