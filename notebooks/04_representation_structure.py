@@ -304,7 +304,7 @@ record_within("resnet_stages", run.cnns, run.vits, steps)
 # Each map now has a ViT from bottom to top and a CNN from left to right. If both built the same things at the same
 # pace, a bright band would run along the diagonal.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The numbers below say which ViT layer the middle of each CNN is most like."}}
+# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The numbers below say whether the second quarter of each CNN is more like the lowest or the second quarter of the ViT."}}
 between = [(vit, cnn) for vit in run.vits for cnn in run.cnns]
 if are_trainings(run.vits) and are_trainings(run.cnns):
     between = [*zip(run.vits, run.cnns, strict=False)]  # each training once
@@ -536,7 +536,7 @@ claims.on_this_page()
 #
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"` and run the page again. Which claims of
 #    Figure 1 need training?
-# 2. Compare two ViTs with each other under *Look around*. Do their layers correspond at equal depth?
+# 2. Draw the map between two ViTs, `plots.cka_maps([plots.map_between(comparison, *run.vits[:2])])`. Do their layers correspond at equal depth?
 # 3. Give `images` a folder of photographs. They are turned grey and shrunk to 28 x 28 pixels for the tiny networks. Which claims
 #    change their verdict?
 #

@@ -415,7 +415,7 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
-# **The tiny networks** show the same. On images of the target every line falls, in both sizes: the first third of the blocks has a higher CKA than
+# **The tiny networks** show the same in both sizes, though two networks are few for a verdict on more than these. On images of the target every line falls: the first third of the blocks has a higher CKA than
 # the last. Finetuned on garments, however turned, or on digits, a network keeps its first half. On
 # textures, the farthest target, the second block of the larger ViT has already changed a good deal, and the last block far more than rotated garments change it.
 # So low blocks are very well preserved on near targets and on digits, and not on textures; the paper saw them kept on all of its targets.
