@@ -348,18 +348,47 @@ for size, row in zip(sizes, rows, strict=True):
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **03.1** Write plain CKA of two arrays of features, `[images, features]` each.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("03.1", answer)
+
+# %% [markdown]
+# **03.2** How few images can the unbiased estimate take? Read its formula, then try `cka(early[:3], late[:3])`.
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("03.2", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Copy two of the four toy images, so that `X` has six rows. Does the plain CKA of `X` and `stretched` change? Does the
 #    unbiased one?
 # 2. Add 1,000 to every number in `early` and compute `cka(early, late)` again, in float32. By how much does it change?
-# 3. How few images can the unbiased estimate take? Try `cka(early[:3], late[:3])` and read the error.
 #
 # <details><summary>Answers</summary>
+#
+# **03.1**
+#
+# ```python
+# def answer(X, Y):
+#     X, Y = X - X.mean(axis=0), Y - Y.mean(axis=0)
+#     K, L = X @ X.T, Y @ Y.T
+#     return (K * L).sum() / ((K * K).sum() * (L * L).sum()) ** 0.5
+# ```
+#
+# **03.2** `answer = 4`: with three the factor $n - 3$ is zero, and the library says so.
 #
 # 1. Both change. Each image counts the same, so a copy doubles its weight: CKA describes a *set of images* as much as
 #    two layers.
 # 2. Hardly at all. Rounding the features to float32 near 1,000 costs a little; the library loses nothing more, because it subtracts the mean of the batch before it multiplies. Multiplying first, as `corrected` does,
 #    would be far off in float32.
-# 3. Four. With three the factor $n - 3$ is zero, and the library says so.
 #
 # </details>
 #

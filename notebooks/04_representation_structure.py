@@ -534,6 +534,26 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **04.1** How uniform is a map? Write the mean CKA of all pairs of different layers, of a map `[layers, layers]`.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("04.1", answer)
+
+# %% [markdown]
+# **04.2** Are the two ends alike? Write the mean CKA of the first third with the last third of the layers.
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("04.2", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"` and run the page again. Which claims of
 #    Figure 1 need training?
 # 2. Draw the map between two ViTs, `plots.cka_maps([plots.map_between(comparison, *run.vits[:2])])`. Do their layers correspond at equal depth?
@@ -541,6 +561,22 @@ claims.on_this_page()
 #    change their verdict?
 #
 # <details><summary>Answers</summary>
+#
+# **04.1**
+#
+# ```python
+# def answer(cka):
+#     n = len(cka)
+#     return (cka.sum() - cka.trace()) / (n * (n - 1))
+# ```
+#
+# **04.2**
+#
+# ```python
+# def answer(cka):
+#     third = len(cka) // 3
+#     return cka[:third, -third:].mean()
+# ```
 #
 # 1. The third. What the first two say is there already, by both rulers: the new ViT is more uniform than the new ResNet, and its first third is more like its last. The step between
 #    stages is hardly larger in the new ResNet. The residual stream of the new ViT is nearly the same throughout: its bright map,

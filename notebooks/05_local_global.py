@@ -554,15 +554,48 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
-# 1. What is the attention distance of a head that always looks at the patch on its right, in a grid of 7 x 7 patches of 4 pixels?
-# 2. Set `models` to `"tiny/vit_7x7:random"`. Where are its heads, and where its receptive fields?
-# 3. The receptive field of the *sum* of the channels takes one backward pass in place of hundreds. Why is it another quantity?
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **05.1** What is the attention distance of a head that always looks at the patch on its right, in a grid of 7 x 7 patches of 4 pixels? Leave out
+# patches that have none there.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("05.1", answer)
+
+# %% [markdown]
+# **05.2** Write the mean attention distance in pixels, of an attention matrix `[queries, keys]`, the rows and columns of the grid, and the side of a
+# patch.
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("05.2", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
+# 1. Set `models` to `"tiny/vit_7x7:random"`. Where are its heads, and where its receptive fields?
+# 2. The receptive field of the *sum* of the channels takes one backward pass in place of hundreds. Why is it another quantity?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Four pixels for each patch that has a neighbour on its right. The library's measure leaves those without one to wherever they look.
-# 2. Heads of a random ViT are uniform: queries and keys have nothing to do with each other. Its fields are at their own patch and faint elsewhere.
-# 3. Channels pull a pixel up and down. In the derivative of their sum these cancel; in the mean of absolute derivatives they do not.
+# **05.1** `answer = 4`: one patch, of four pixels.
+#
+# **05.2**
+#
+# ```python
+# import numpy as np
+#
+# def answer(attention, rows, columns, side):
+#     y, x = np.divmod(np.arange(rows * columns), columns)
+#     distance = side * np.hypot(y[:, None] - y, x[:, None] - x)
+#     return (attention * distance).sum(axis=1).mean()
+# ```
+#
+# 1. Heads of a random ViT are uniform: queries and keys have nothing to do with each other. Its fields are at their own patch and faint elsewhere.
+# 2. Channels pull a pixel up and down. In the derivative of their sum these cancel; in the mean of absolute derivatives they do not.
 #
 # </details>
 #

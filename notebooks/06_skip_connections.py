@@ -470,11 +470,35 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **06.1** Write the skip ratio of one token: the mean over images of the length of what the skip connection hands on over that of what the branch adds,
+# `[images, channels]` each.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("06.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `models` to `"tiny/vit_7x7:random"`. Which claim holds before any training, and why?
 # 2. The ratio of means and the mean of ratios can differ. `SkipStatistics.tokens` has both: where do they part?
 # 3. Give `models` a ViT without class token, `"tiny/vit_7x7_gap"`. Do its spatial tokens take the part of the CLS token?
 #
 # <details><summary>Answers</summary>
+#
+# **06.1**
+#
+# ```python
+# import numpy as np
+#
+# def answer(skip, branch):
+#     lengths = [np.linalg.norm(each, axis=1) for each in (skip, branch)]
+#     return (lengths[0] / lengths[1]).mean()
+# ```
 #
 # 1. With random weights the branches of all blocks add vectors of about equal length to a stream that grows. The ratio rises with
 #    depth for the spatial tokens, as the second claim says, without anything learned. So a rise alone says little; that the CLS token *falls* would

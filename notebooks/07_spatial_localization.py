@@ -178,33 +178,44 @@ for name in list(maps)[:1]:
 # But what can be had? On images of things in the middle, distant patches tell of each other, and no token can be like one place only. So compare the patches
 # themselves with each other, as if each were a token: that is the contrast of a token that is its patch, pixel for pixel. No network runs for it. A layer's share
 # of it is 1 where tokens are as much of their place as the pixels there, and 0 where they are of no place. It can be compared between images, too.
+#
+# The same is measured once more without CKA: which images are nearest to each other at a token, and which at a patch? The maps have the share of these that the two have
+# in common, and the contrast is taken of these maps.
 
 # %%
 from seelike.sections.place_contrasts import maps_of_patches
+from seelike.sections.place_neighbours import place_maps_by_neighbours
 
 
 def contrasts(name):
-    """Contrast of a network's tokens and of the patches themselves, for each draw."""
+    """Contrast of a network's tokens and of the patches themselves, for each draw: by CKA, by neighbours."""
     network, images = run.models[name], run.images_for([name])
     (last,) = mapped_blocks(network, images, number=1)
     size = {"minibatch": run.batch_size}
-    pixels = [
-        maps_of_patches(network, last, each, **size) for each in run.draws(images)
-    ]
-    return np.array([[contrast(cka) for cka in of] for of in (maps[name], pixels)])
+    pixels, shared = (
+        [measure(network, last, each, **size) for each in run.draws(images)]
+        for measure in (maps_of_patches, place_maps_by_neighbours)
+    )
+    of_both = (maps[name], pixels), zip(*shared, strict=True)
+    return [np.array([[*map(contrast, each)] for each in of]) for of in of_both]
 
 
-found = seelike.where_possible(maps, contrasts)
+contrasts_of = seelike.where_possible(maps, contrasts)
+found = {name: by_cka for name, (by_cka, _) in contrasts_of.items()}
+shared = {name: by_neighbours for name, (_, by_neighbours) in contrasts_of.items()}
 
 # %% [markdown]
 # All networks, the mean over draws.
 
 # %%
-knows_place = {name: tokens / pixels for name, (tokens, pixels) in found.items()}
+knows_place, by_neighbours = (
+    {name: tokens / pixels for name, (tokens, pixels) in each.items()}
+    for each in (found, shared)
+)
 for name, (tokens, pixels) in found.items():
     print(
         f"{name}: contrast {tokens.mean():.3f} of {pixels.mean():.3f}, "
-        f"a share of {knows_place[name].mean():.2f}"
+        f"a share of {knows_place[name].mean():.2f}; by neighbours {by_neighbours[name].mean():.2f}"
     )
 
 # %% [markdown]
@@ -225,6 +236,10 @@ claims.record_difference(
     "vit_tokens_stay_at_their_place",
     of(with_cls, knows_place),
     list(of(run.cnns, knows_place).values()),
+    by_neighbours=(
+        of(with_cls, by_neighbours),
+        list(of(run.cnns, by_neighbours).values()),
+    ),
     figure_name="fig-token-maps",
 )
 
@@ -266,6 +281,7 @@ of_both = "a ViT with CLS token with one with global average pooling"
 claims.record(
     "gap_localizes_less",
     less,
+    by_neighbours={one: shared[one][0] - shared[two][0] for one, two, *_ in pairs},
     figure_name="fig-gap-contrast",
     otherwise=f"It compares {of_both}: this run does not have both.",
 )
@@ -505,11 +521,44 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **07.1** A token takes one of 7 x 7 patches for the most similar, by lot. How often is it its own, or one of the eight around it?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("07.1", answer)
+
+# %% [markdown]
+# **07.2** Write the contrast of one token, of its map `[rows, columns]`, its row and its column.
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("07.2", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. How well do tokens know their place before training, and why is that no surprise?
 # 2. Set `images` to `"textures/test"`. In a texture every place looks like every other. What becomes of the contrast of the patches, and what of the networks' shares of it?
 # 3. The paper's probes take ten images of each class. Give `accuracy_by_block` a `per_class` of 50. Which lines move?
 #
 # <details><summary>Answers</summary>
+#
+# **07.1** `answer = 9 / 49`, so 18 % know their place by chance alone.
+#
+# **07.2**
+#
+# ```python
+# import numpy as np
+#
+# def answer(cka, row, column):
+#     near = np.zeros(cka.shape, bool)
+#     near[row - 1 : row + 2, column - 1 : column + 2] = True
+#     return cka[near].mean() - cka[~near].mean()
+# ```
 #
 # 1. Very well in the ViT: with random weights the branches add little, and the skip connections hand each patch on. Localization is not
 #    learned, it is what training may destroy. A random ResNet mixes what is near, block by block, and has little of it left at the top.

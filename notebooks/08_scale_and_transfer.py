@@ -311,12 +311,28 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a word in the place of `None` and run the cell: it says what is off.
+#
+# **08.1** A claim has a margin of 0.05, and its difference is 0.04 ± 0.02. What is the verdict: `"holds"`, `"negligible"`, `"reversed"` or
+# `"undecided"`?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("08.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Compare a network with itself under another name: set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`. Which blocks of the two are alike, although they
 #    are read out differently?
 # 2. Set `images` to `"textures/test"`. Do probes on images of another kind still like the network with more data?
 # 3. The grey lines are not at 1, although data and architecture are the same. What differs between the networks?
 #
 # <details><summary>Answers</summary>
+#
+# **08.1** `answer = "undecided"`: from 0.02 to 0.06 the interval crosses the margin.
 #
 # 1. The first ones: what happens at the end of a network reaches back only so far.
 # 2. Look at the middle, where features are most general; [Appendix F](F_linear_probes.ipynb) does this for several sets.

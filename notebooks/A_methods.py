@@ -253,13 +253,31 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
-# 1. Double `number_of_images` and halve `repeats`: the work is the same. What becomes of the scatter?
-# 2. The plain estimate of HSIC, with `trace(K H L H) / (n - 1)^2`, is biased. Compute CKA by it for two unrelated layers of 100 features on 32 images.
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
+# **A.1** Twice as many images in each repeat: how many times smaller is the scatter of the repeats?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("A.1", answer)
+
+# %% [markdown]
+# **A.2** What is the plain CKA of two unrelated layers of 100 features on 32 images, with `trace(K H L H) / (n - 1)^2` for HSIC? Draw some, and take
+# the mean.
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("A.2", answer)
+
+# %% [markdown]
 # <details><summary>Answers</summary>
 #
-# 1. It falls by the square root of two for each repeat, and the error of the mean stays as it was.
-# 2. Far above the true value, which is 0: with fewer images than features, all pairs of layers look alike. [Section 3](03_background.ipynb) draws it.
+# **A.1** `answer = 2**0.5`.
+#
+# **A.2** About 0.76, though they share nothing: with fewer images than features, all pairs of layers look alike. [Section 3](03_background.ipynb) draws
+# it.
 #
 # </details>
 #

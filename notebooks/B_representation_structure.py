@@ -293,12 +293,32 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **B.1** Write the depth of the best match, from 0 to 1, of each layer of one network, of a map `[layers of one, layers of the other]`.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("B.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Choose two ViTs of unequal width under *Look around*. Do they match at equal depth? Would you expect a diagonal?
 # 2. The best match looks from the ResNet to the ViT. Turn it round: `comparison.between(resnet, vit)` and the ResNet's depths. Is the
 #    match of a match the layer itself?
 # 3. Set `models` to `"tiny/vit_7x7_largest:random,tiny/resnet_wide:random"`. Which part of the line is there before any training?
 #
 # <details><summary>Answers</summary>
+#
+# **B.1**
+#
+# ```python
+# def answer(cka):
+#     return cka.argmax(axis=1) / (cka.shape[1] - 1)
+# ```
 #
 # 1. The tiny ones were trained on the same task from the same patches, so equal depth would be natural. But where all of a stream is alike, all pairs
 #    are bright, and the diagonal does not stand out.

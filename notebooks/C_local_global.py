@@ -374,11 +374,26 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **C.1** Two convolutions of 3 x 3 follow each other, and the first has a stride of 2. How many pixels wide is the field of one place of the second?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("C.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. How large can the field of attention in the first block be, before the addition? And that of the first convolution of a ResNet, 3 x 3?
 # 2. Here 4 channels stand for all of a layer. Set `channels` to `"all"` in the cell that measures, for the smallest network alone: how far are the maps off?
 # 3. Suppose attention were uniform for every image. What would its field look like before the addition, and what after?
 #
 # <details><summary>Answers</summary>
+#
+# **C.1** `answer = 7`: three places that are two pixels apart, each three pixels wide.
 #
 # 1. As large as the image: attention reads the embeddings of all patches. The convolution sees 3 x 3 pixels, whatever it learns.
 # 2. By little, and to no side: the sample is unbiased. Its standard error is in `after_error` of what the library gives.

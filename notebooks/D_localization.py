@@ -443,6 +443,20 @@ if maps:
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **D.1** How many cells is a patch from a token, so that all eight neighbours are one cell away? Both are numbered row by row from 0, and the third
+# argument is how many are in a row.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("D.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. What do the lines of the first figure look like before training?
 # 2. Set `models` to `"tiny/mixer"`. A Mixer mixes all patches in each block, by fixed weights. Is its line like that of a ViT or like that of a
 #    ResNet?
@@ -450,6 +464,14 @@ if maps:
 #    take `layers(network, kinds=["attention"])`. Does the branch know its place?
 #
 # <details><summary>Answers</summary>
+#
+# **D.1**
+#
+# ```python
+# def answer(token, patch, width):
+#     down = abs(token // width - patch // width)
+#     return max(down, abs(token % width - patch % width))
+# ```
 #
 # 1. High to the end, in both: with random weights the branches of a ViT are small beside its skip connections, and a random convolution is as
 #    local as a trained one. Localization is not learned. It is what training may destroy.

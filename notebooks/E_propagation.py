@@ -227,13 +227,30 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
-# 1. A token of length 1 gets a vector of length 1 added, at a right angle. What are the skip ratio and the cosine of skip and output?
-# 2. Which skip ratio at a right angle gives a cosine of 0.99?
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
+# **E.1** A token of length 1 gets a vector of length 1 added, at a right angle. What are the skip ratio and the cosine of skip and output? Give both as
+# `(ratio, cosine)`.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("E.1", answer)
+
+# %% [markdown]
+# **E.2** Which skip ratio at a right angle gives a cosine of 0.99?
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("E.2", answer)
+
+# %% [markdown]
 # <details><summary>Answers</summary>
 #
-# 1. Ratio 1, cosine 0.71: the token turns by 45 degrees.
-# 2. About 7: the tangent of the angle is one over the ratio, and the cosine 0.99 belongs to an angle of 8 degrees.
+# **E.1** `answer = (1, 0.707)`: the token turns by 45 degrees.
+#
+# **E.2** `answer = 7.02`: the tangent of the angle is one over the ratio, and the cosine 0.99 belongs to an angle of 8 degrees.
 #
 # </details>
 #

@@ -351,10 +351,34 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **F.1** Write the weights of a ridge regression of features `[images, features]` on targets `[images]` with a given strength. A constant is fitted
+# besides, and is not held small.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("F.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. On which set does the accuracy fall towards the top, and why?
 # 2. A probe on untrained networks (`models` `"tiny/vit_7x7:random"`) is a baseline that is often forgotten. How much of the accuracy is there without any training?
 #
 # <details><summary>Answers</summary>
+#
+# **F.1**
+#
+# ```python
+# import numpy as np
+#
+# def answer(X, y, strength):
+#     X, y = X - X.mean(axis=0), y - y.mean()
+#     return np.linalg.solve(X.T @ X + strength * np.eye(X.shape[1]), X.T @ y)
+# ```
 #
 # 1. Where the new classes have least to do with those of training: what tells them apart is thrown away on the way to these. The tiny networks end at ten garments.
 # 2. More than chance by far: the pixels themselves can be probed, and a random network hands them on.

@@ -431,6 +431,19 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **G.1** Write the mean CKA of the first third of the blocks minus that of the last, of an array `[blocks]`. A third is rounded up.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("G.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `models` to `"tiny/vit_7x7:random>tiny/vit_7x7"`: training from nothing as if it were finetuning. Which blocks change most, and how much lower than
 #    in finetuning is the line?
 # 2. Compare with the kernel two networks that were finetuned on unlike targets, on images of the first training. Are they more like each other than each is
@@ -438,6 +451,16 @@ claims.on_this_page()
 # 3. Set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`: two networks of the same size, trained apart. Do equal blocks correspond?
 #
 # <details><summary>Answers</summary>
+#
+# **G.1**
+#
+# ```python
+# import math
+#
+# def answer(cka):
+#     third = math.ceil(len(cka) / 3)
+#     return cka[:third].mean() - cka[-third:].mean()
+# ```
 #
 # 1. It tells how much a high CKA is worth. Where the line of training from nothing is as high as that of finetuning, the block's CKA is high because
 #    any such block, trained or not, arranges images by how bright and how alike they are.

@@ -347,6 +347,20 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
+# Put a number or a function in the place of `None` and run the cell: it says what is off.
+#
+# **H.1** How large is the step between two parts? Write the mean CKA of different layers within a part minus that between the parts, of a map and of
+# how many layers are before the cut.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("H.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `models` to `"tiny/mixer:random,tiny/vit_7x7:random,tiny/resnet:random"`. Is an untrained Mixer nearer to an untrained ViT? Does it fall into two parts?
 # 2. Choose the two Mixers under *Look around*. Are they more like each other than either is like a ViT?
 # 3. A Mixer has no CLS token. Set `models` to `"tiny/mixer,tiny/vit_7x7,tiny/vit_7x7_gap,tiny/resnet"` and compare the ViT with CLS token with the one that was
@@ -354,6 +368,18 @@ claims.on_this_page()
 # 4. Leave out the branches: in `comparison.layers[name]`, keep the kinds that `seelike.models.STREAM` lists, and look for two parts again.
 #
 # <details><summary>Answers</summary>
+#
+# **H.1**
+#
+# ```python
+# import numpy as np
+#
+# def answer(cka, cut):
+#     part = np.arange(len(cka)) < cut
+#     same = part[:, None] == part
+#     within = same & ~np.eye(len(cka), dtype=bool)
+#     return cka[within].mean() - cka[~same].mean()
+# ```
 #
 # 1. Compare the verdict with that of the trained networks. What is there before training comes from the patches and the skip connections, not from what was
 #    learned.

@@ -28,8 +28,8 @@ LIBRARY = Path(seelike.__file__).parents[1]
 _PACKAGE = "seelike"
 # What papermill adds is kept beside the result, as its parameters.
 INJECTED = "injected-parameters"
-# Besides, cells that Colab alone runs.
-_NOT_ITS_CODE = {INJECTED, "remove-cell"}
+# Besides, cells that Colab alone runs, and those that wait for a reader's answer.
+_NOT_ITS_CODE = {INJECTED, "remove-cell", "exercise"}
 _DIGITS = 16
 # A page that imports this one shows verdicts of other pages.
 _GATHERS = "seelike.verdicts"
@@ -135,7 +135,7 @@ def _git(*arguments: str) -> str:
 
 
 def is_own_code(cell: NotebookNode) -> bool:
-    """Tell whether a cell has code that counts: not what papermill adds, nor what Colab alone runs.
+    """Tell whether a cell has code that counts: not what papermill adds, what Colab alone runs, nor an exercise.
 
     Example:
         >>> is_own_code(NotebookNode(cell_type="code", metadata={"tags": ["remove-cell"]}))
