@@ -529,7 +529,7 @@ claims.on_this_page()
 # resolution to lose. They were trained for a few passes over 60,000 grey garments, not on 300 million
 # photographs. Of the pretrained networks each was trained once: another training could move every number by more than its interval.
 #
-# A map says nothing of how much of it was learned. The first exercise looks at tiny networks before training, and finds that a
+# A map says nothing of how much of it was learned. The first of the open exercises below looks at tiny networks before training, and finds that a
 # uniform ViT map is there from the start: a new ViT hands its embedding on almost unchanged.
 #
 # ## Try it yourself

@@ -78,7 +78,7 @@ distance = (position[:, None] - position[None, :]).abs()
 print((attention * distance).sum(dim=1).mean())
 
 # %% [markdown]
-# The library gives the same, and the distance of a head that looks everywhere alike: what is near that is global.
+# The library gives the same. It also gives the distance of a head that looks everywhere alike, *uniform* for short: a head whose distance is near that is global.
 
 # %%
 from seelike.attention import AttentionDistance, uniform_distance

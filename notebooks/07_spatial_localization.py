@@ -17,7 +17,7 @@
 # # Section 7: Spatial information and localization
 #
 # **Question.** A token of a ViT begins as one patch of the image. After a dozen blocks in which every token looked at every other: is it
-# still about that patch? Who wants to find objects, and not only to name them, needs to know.
+# still about that patch? It matters to all who want to find objects, and not only to name them.
 #
 # | | |
 # |---|---|
@@ -64,7 +64,7 @@ run = seelike.start(globals(), "07_spatial_localization")
 # ## The measure
 #
 # Take one token over many images, and the pixels of one patch over the same images. CKA says how alike the two arrange the images.
-# Do that for all patches, and a token has a map of the image: bright where it is about.
+# Do that for all patches, and a token has a map of the image, which is bright at the patches that the token is about.
 #
 # By hand, on images of 2 x 2 patches of one pixel each. The first token copies its own patch and adds a little noise; the
 # second is a mixture of all patches.
@@ -200,14 +200,13 @@ def contrasts(name):
     return [np.array([[*map(contrast, each)] for each in of]) for of in of_both]
 
 
-contrasts_of = seelike.where_possible(maps, contrasts)
-found = {name: by_cka for name, (by_cka, _) in contrasts_of.items()}
-shared = {name: by_neighbours for name, (_, by_neighbours) in contrasts_of.items()}
-
 # %% [markdown]
 # All networks, the mean over draws.
 
 # %%
+contrasts_of = seelike.where_possible(maps, contrasts)
+found = {name: by_cka for name, (by_cka, _) in contrasts_of.items()}
+shared = {name: by_neighbours for name, (_, by_neighbours) in contrasts_of.items()}
 knows_place, by_neighbours = (
     {name: tokens / pixels for name, (tokens, pixels) in each.items()}
     for each in (found, shared)
@@ -547,7 +546,7 @@ exercises.check("07.2", answer)
 #
 # <details><summary>Answers</summary>
 #
-# **07.1** `answer = 9 / 49`, so 18 % know their place by chance alone.
+# **07.1** `answer = 9 / 49`: nearly one in five knows its place by chance alone.
 #
 # **07.2**
 #

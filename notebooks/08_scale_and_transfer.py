@@ -313,7 +313,7 @@ claims.on_this_page()
 #
 # Put a word in the place of `None` and run the cell: it says what is off.
 #
-# **08.1** A claim has a margin of 0.05, and its difference is 0.04 ± 0.02. What is the verdict: `"holds"`, `"negligible"`, `"reversed"` or
+# **08.1** A claim has a margin of `0.05`, and its difference is `0.04 ± 0.02`. What is the verdict: `"holds"`, `"negligible"`, `"reversed"` or
 # `"undecided"`?
 
 # %% tags=["exercise", "show-code"]
@@ -332,7 +332,7 @@ exercises.check("08.1", answer)
 #
 # <details><summary>Answers</summary>
 #
-# **08.1** `answer = "undecided"`: from 0.02 to 0.06 the interval crosses the margin.
+# **08.1** `answer = "undecided"`: the interval, `0.02` to `0.06`, crosses the margin.
 #
 # 1. The first ones: what happens at the end of a network reaches back only so far.
 # 2. Look at the middle, where features are most general; [Appendix F](F_linear_probes.ipynb) does this for several sets.

@@ -173,7 +173,7 @@ for link, ids in CHAIN.items():
 #   300 million photographs. A tiny network that disagrees says that size, or data, or the kind of image matters;
 #   a pretrained one, that it matters on what and how it was trained.
 # - **A claim that holds here is not proved, either.** Some of the paper's pictures are there before any training. Where we
-#   looked, such a claim is marked *not learned*; see the first exercise of [Section 4](04_representation_structure.ipynb), too.
+#   looked, such a claim is marked *not learned*; see the first open exercise of [Section 4](04_representation_structure.ipynb), too.
 #
 # ## Try it yourself
 #

@@ -276,7 +276,7 @@ exercises.check("A.2", answer)
 #
 # **A.1** `answer = 2**0.5`.
 #
-# **A.2** About 0.76, though they share nothing: with fewer images than features, all pairs of layers look alike. [Section 3](03_background.ipynb) draws
+# **A.2** `answer = 0.76`, about, though they share nothing: with fewer images than features, all pairs of layers look alike. [Section 3](03_background.ipynb) draws
 # it.
 #
 # </details>
