@@ -25,7 +25,7 @@ from seelike.attention import uniform_distance
 from seelike.data import ImageSet
 from seelike.models import Layer, layers, places
 from seelike.models.measurable import input_size
-from seelike.plots.explorers.bundle import Explorer, colour_table, in_levels, in_words, packed
+from seelike.plots.explorers.bundle import LARGEST, Explorer, colour_table, in_levels, in_words, packed
 from seelike.plots.explorers.bundle import rounded_cka as to_four_decimals
 from seelike.plots.explorers.patch_measures import (
     PatchAttention,
@@ -67,7 +67,8 @@ def patch_explorer(
         models: Networks side by side, by their names, in evaluation mode. The first has attention; the patches and
             blocks are its own.
         pictures: Pictures that may be shown. Square ones; of others the middle is taken.
-        number_of_blocks: How many blocks of the first network, evenly spaced from first to last.
+        number_of_blocks: How many blocks of the first network, evenly spaced from first to last; fewer where a
+            page has no room for so many.
         channels: Channels of a token whose derivatives make its field: "all", or how many to draw.
         seed: Of the draw of channels.
 
@@ -95,11 +96,13 @@ def patch_explorer(
     shown = [_square(pictures[number]) for number in range(len(pictures))]
     heads, place = patch_attention(first, whole_picture(first, shown[0]))
     grid = place.require_grid()
+    number_of_heads = max(len(each.distance) for each in heads.values())
+    number = min(number_of_blocks, _blocks_that_fit(grid, number_of_heads, len(names), len(shown)))
     all_blocks = [each for each in layers(first, kinds=["block"]) if each.name in heads]
-    spaced = np.linspace(0, len(all_blocks) - 1, min(number_of_blocks, len(all_blocks))).round().astype(int)
-    chosen = {names[0]: [all_blocks[number] for number in np.unique(spaced)]}
+    spaced = np.linspace(0, len(all_blocks) - 1, min(number, len(all_blocks))).round().astype(int)
+    chosen = {names[0]: [all_blocks[each] for each in np.unique(spaced)]}
     for name in names[1:]:
-        chosen[name] = _nearest(layers(models[name], kinds=["block"]), chosen[names[0]])
+        chosen[name] = _nearest(_on_a_grid(models[name]), chosen[names[0]])
     seen = [
         [_look(models[name], chosen[name], picture, grid, channels, seed) for name in names] for picture in shown
     ]
@@ -145,6 +148,34 @@ def _square(picture: Image.Image) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
+def _blocks_that_fit(grid: tuple[int, int], heads: int, networks: int, pictures: int) -> int:
+    """Count the blocks that a page has room for; heads of all networks are taken to be as many."""
+    patches = grid[0] * grid[1]
+    # Likeness and field of a network, then the attention of each head; in Base64, and the steps of rows as text.
+    numbers = networks * patches * (2 * patches + 2) + heads * patches * (patches + 4)
+    size = numbers * 4 // 3 + 11 * patches * (networks + heads)
+    fitting = (LARGEST - 60_000 * pictures) // (size * pictures)
+    if fitting < 1:
+        raise ValueError(
+            f"{grid[0]} x {grid[1]} patches of {pictures} pictures, with {heads} heads, are too much for a page. "
+            "Give fewer pictures, or a network for smaller images, such as vit_small_patch14_dinov2:140px."
+        )
+    return fitting
+
+
+def _on_a_grid(model: nn.Module) -> list[Layer]:
+    """List the blocks whose places are known, or, where no blocks are, all such layers."""
+    every = layers(model)
+    like = next(model.parameters())
+    image = torch.zeros(1, *input_size(model), device=like.device, dtype=like.dtype)
+    where = places(model, every, image)
+    placed = [layer for layer in every if where[layer.name].grid is not None]
+    found = [layer for layer in placed if layer.kind == "block"] or placed
+    if not found:
+        raise ValueError(f"No layer of {type(model).__name__} lies on a grid of places. Give another network.")
+    return found
+
+
 def _nearest(candidates: Sequence[Layer], others: Sequence[Layer]) -> list[Layer]:
     return [min(candidates, key=lambda layer: abs(layer.depth - other.depth)) for other in others]
 
@@ -175,7 +206,7 @@ def _look(
     )
 
 
-def _shares(fields: Float[np.ndarray, "patches height width"]) -> Float[np.ndarray, "patches patches"]:
+def _shares(fields: Float[np.ndarray, "patches rows columns"]) -> Float[np.ndarray, "patches patches"]:
     flat = fields.reshape(len(fields), -1)
     total = flat.sum(axis=1, keepdims=True)
     return flat / np.where(total > 0, total, 1)

@@ -170,7 +170,7 @@ def patch_fields(
     channels: Literal["all"] | int = "all",
     *,
     seed: int = 0,
-) -> dict[str, Float[np.ndarray, "patches height width"]]:
+) -> dict[str, Float[np.ndarray, "patches rows columns"]]:
     """Measure the effective receptive field of every patch of one picture, over the patches (Figure 6).
 
     That of the patch in the middle, with all channels, is `effective_receptive_field` of this picture, averaged
