@@ -79,7 +79,9 @@ def explorer():
     """The first ViT and the first CNN, on the same pictures."""
     chosen = [*run.vits[:1], *run.cnns[:1]]
     networks = {name: run.models[name] for name in chosen}
-    return patch_explorer(networks, pictures, channels=4, seed=run.seed)
+    return patch_explorer(
+        networks, pictures, at=(0.3, 0.25), channels=4, seed=run.seed
+    )
 
 
 explorer() if run.vits else run.say_missing("vits")

@@ -83,7 +83,7 @@ seelikeExplorers.start.patch = (place, data) => {
   const headsHeading = make("p", { class: "heading" });
   const sides = seen.map(({ heading, alike: one, field: other }) =>
     make("div", {}, heading, make("div", { class: "tiles two" }, one.box, other.box)));
-  const scales = make("div", { class: "scales" }, scale(colours.share, "nothing", "most in this map"), scale(colours.alike, "cosine \u22121", "1"));
+  const scales = make("div", { class: "scales" }, scale(colours.share, "nothing", "most in its map (square root)"), scale(colours.alike, "cosine \u22121", "1"));
   const credit = make("p", { class: "small credit", textContent: data.credit });
 
   // ---- Choosing
@@ -150,14 +150,14 @@ seelikeExplorers.start.patch = (place, data) => {
     });
   }
 
-  // Shares: from nothing to the largest of this map. Cosines: from -1 to 1.
+  // Shares: from nothing to the largest of this map, by their square root, so that what is weak is seen. Cosines: from -1 to 1.
   function draw(tile_, values, table) {
     const largest = values.reduce((most, value) => Math.max(most, value), 0);
     tile_.values = values;
     paint(tile_.canvas, columns, rows, table, (row, column) => {
       const value = values[row * columns + column];
       if (Number.isNaN(value)) return null;
-      return table === colours.alike ? 127.5 * (1 + value) : (255 * value) / (largest || 1);
+      return table === colours.alike ? 127.5 * (1 + value) : 255 * Math.sqrt(value / (largest || 1));
     });
   }
 

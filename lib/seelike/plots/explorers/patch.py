@@ -53,6 +53,7 @@ def patch_explorer(
     models: Mapping[str, nn.Module],
     pictures: ImageSet,
     *,
+    at: tuple[float, float] = (0.5, 0.5),
     number_of_blocks: int = 5,
     channels: Literal["all"] | int = "all",
     seed: int = 0,
@@ -67,6 +68,7 @@ def patch_explorer(
         models: Networks side by side, by their names, in evaluation mode. The first has attention; the patches and
             blocks are its own.
         pictures: Pictures that may be shown. Square ones; of others the middle is taken.
+        at: The patch to begin with: where in the picture it lies, as a share of the way down and to the right.
         number_of_blocks: How many blocks of the first network, evenly spaced from first to last; fewer where a
             page has no room for so many.
         channels: Channels of a token whose derivatives make its field: "all", or how many to draw.
@@ -76,7 +78,7 @@ def patch_explorer(
         The explorer. As the last expression of a cell it is shown.
 
     Raises:
-        ValueError: There are no networks or no pictures, the first network has no attention that can be read, a
+        ValueError: There are no networks or no pictures, `at` is not in the picture, the first network has no attention that can be read, a
             block lies on no grid, or the data are too large for a page.
 
     Example:
@@ -92,6 +94,8 @@ def patch_explorer(
         raise ValueError("models is empty; expected at least one network, the first with attention.")
     if not len(pictures):
         raise ValueError("There are no pictures; expected at least one.")
+    if not all(0 <= share < 1 for share in at):
+        raise ValueError(f"at is {at}; expected two shares of the way, 0 or more and less than 1.")
     first, names = next(iter(models.values())), list(models)
     shown = [_square(pictures[number]) for number in range(len(pictures))]
     heads, place = patch_attention(first, whole_picture(first, shown[0]))
@@ -107,7 +111,8 @@ def patch_explorer(
         [_look(models[name], chosen[name], picture, grid, channels, seed) for name in names] for picture in shown
     ]
     count = grid[0] * grid[1]
-    begin = grid[0] // 2 * grid[1] + grid[1] // 2
+    row, column = (int(share * places) for share, places in zip(at, grid, strict=True))
+    begin = row * grid[1] + column
     credit = pictures.note or f"The pictures are of {pictures.name}."
     data: dict[str, Any] = {
         "grid": list(grid),
@@ -132,7 +137,6 @@ def patch_explorer(
         "credit": credit,
     }
     figure = _still(shown[0], seen[0], chosen, grid, begin, credit)
-    row, column = divmod(begin, grid[1])
     alt = (
         f"A picture of {in_words(pictures)[0]} with one patch marked, in row {row + 1} and column {column + 1}. "
         f"Below it a row for each of {len(chosen[names[0]])} blocks: where the nearest and the farthest head of "
@@ -254,10 +258,10 @@ def _still(
     patch: int,
     credit: str,
 ) -> Figure:
-    """Draw what the explorer shows of one patch: a row for each block."""
+    """Draw what the explorer shows of one patch: a row for each block. Brightness is the square root of a share."""
     heads = seen[0].heads
     columns = [f"{word} head" for word in ("nearest", "farthest")]
-    columns += [f"{what}\n{name}" for name in chosen for what in ("alike in", "field in")]
+    columns += [f"{what} {name.partition('.')[0]}" for name in chosen for what in ("alike in", "field in")]
     names = list(chosen)
     figure = Figure(figsize=(1.25 * len(columns), 1.35 * len(heads) + 2.0), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, len(heads) * 1.35))
@@ -269,16 +273,16 @@ def _still(
     for row, of_row in enumerate(every):
         order = np.argsort(heads[row].distance[:, patch])
         for place, head in enumerate((order[0], order[-1])):
-            _draw(of_row[place], heads[row].attention[head, patch], grid, patch)
+            _draw(of_row[place], np.sqrt(heads[row].attention[head, patch]), grid, patch)
             of_row[place].set_xlabel(f"{heads[row].distance[head, patch]:.0f} px", fontsize=8)
         for number, each in enumerate(seen):
             of_network = of_row[2 + 2 * number : 4 + 2 * number]
             _draw(of_network[0], each.alike[row][patch], grid, patch, cmap=_ALIKE, vmin=-1, vmax=1)
-            _draw(of_network[1], each.fields[row][patch], grid, patch)
+            _draw(of_network[1], np.sqrt(each.fields[row][patch]), grid, patch)
             of_network[0].set_xlabel(chosen[names[number]][row].name, fontsize=8)
         of_row[0].set_ylabel(chosen[names[0]][row].name, fontsize=9)
     for axes, title in zip(every[0], columns, strict=True):
-        axes.set_title("\n".join(textwrap.wrap(title, 18)), fontsize=8)
+        axes.set_title("\n".join(textwrap.wrap(title, 17)), fontsize=8)
     # Some licences ask for the author's name wherever the picture is.
     bottom.supxlabel(textwrap.fill(credit, 110), fontsize=7)
     return figure
@@ -294,7 +298,7 @@ def _draw(
 
 def _mark(axes: Axes, patch: int, grid: tuple[int, int]) -> None:
     row, column = divmod(patch, grid[1])
-    for width, colour in ((2.4, "black"), (1.2, "white")):
+    for width, colour in ((1.8, "black"), (0.9, "white")):
         left, right, top, bottom = column - 0.5, column + 0.5, row - 0.5, row + 0.5
         axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=colour, linewidth=width)
     axes.set(xticks=[], yticks=[])
