@@ -269,7 +269,7 @@ def require(page, picture, block, patch, read):
         assert shown[2 * head] == f"Head {head + 1}: {far[head]:.1f} px"
         stored = levels(states[0][block]["attention"])[head * PATCHES + patch, read]
         assert stored == pytest.approx(attention[head], abs=0.005)
-        assert shown[2 * head + 1] == f"{word} {percent(stored)} · CLS {percent(round(prefix[head], 3))}"
+        assert shown[2 * head + 1] == f"{word} {percent(stored)}\nCLS {percent(round(prefix[head], 3))}"
     for number in range(2):
         assert shown[8 + 2 * number] == f"{word} {cosines[number]:.2f}"
         assert shown[9 + 2 * number] == f"{word} {percent(levels(states[number][block]['field'])[patch, read])}"

@@ -170,7 +170,7 @@ seelikeExplorers.start.patch = (place, data) => {
     heads.forEach((each, head) => {
       draw(each, own.attention(head * patches + chosen), colours.share);
       each.title.textContent = `Head ${head + 1}: ${pixels(own.distance[head * patches + chosen] / 10)}`;
-      each.before = data.prefix ? ` \u00b7 ${data.prefix} ${percent(own.prefix[head * patches + chosen] / 1000)}` : "";
+      each.before = data.prefix ? `${data.prefix} ${percent(own.prefix[head * patches + chosen] / 1000)}` : "";
     });
     seen.forEach((each, place_) => {
       const [high, wide] = networks[place_].grids[block];
@@ -185,7 +185,9 @@ seelikeExplorers.start.patch = (place, data) => {
 
   function say() {
     const there = read === chosen ? "itself" : "there";
-    for (const each of heads) each.value.textContent = `${there} ${percent(each.values[read])}${each.before}`;
+    for (const each of heads) {
+      each.value.replaceChildren(...[`${there} ${percent(each.values[read])}`, each.before].filter(Boolean).map((textContent) => make("span", { class: "layer", textContent })));
+    }
     for (const each of seen) {
       each.alike.value.textContent = `${there} ${cosine(each.alike.values[read])}`;
       each.field.value.textContent = `${there} ${percent(each.field.values[read])}`;
@@ -207,7 +209,7 @@ seelikeExplorers.start.patch = (place, data) => {
     image.canvas.setAttribute("aria-label",
       `${pictures.names[picture]}, ${rows} by ${columns} patches. Chosen: ${at(chosen)}. Arrow keys choose another patch; with Shift they read the maps at another.`);
     for (const each of [...heads, ...seen.flatMap((one) => [one.alike, one.field])]) {
-      each.canvas.setAttribute("aria-label", `${each.title.textContent}; ${each.value.textContent}`);
+      each.canvas.setAttribute("aria-label", [each.title, ...(each.value.children.length ? each.value.children : [each.value])].map((one) => one.textContent).join("; "));
     }
   }
 

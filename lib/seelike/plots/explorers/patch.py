@@ -23,6 +23,7 @@ from torch import nn
 
 from seelike.attention import uniform_distance
 from seelike.data import ImageSet
+from seelike.data.photographs import credit_line, sources
 from seelike.models import Layer, layers, places
 from seelike.models.measurable import input_size
 from seelike.plots.explorers.bundle import LARGEST, Explorer, colour_table, in_levels, in_words, packed
@@ -78,8 +79,8 @@ def patch_explorer(
         The explorer. As the last expression of a cell it is shown.
 
     Raises:
-        ValueError: There are no networks or no pictures, `at` is not in the picture, the first network has no attention that can be read, a
-            block lies on no grid, or the data are too large for a page.
+        ValueError: There are no networks or no pictures, `at` is not in the picture, the first network has no
+            attention that can be read, no layer lies on a grid, or the data are too large for a page.
 
     Example:
         >>> from seelike import data
@@ -113,7 +114,7 @@ def patch_explorer(
     count = grid[0] * grid[1]
     row, column = (int(share * places) for share, places in zip(at, grid, strict=True))
     begin = row * grid[1] + column
-    credit = pictures.note or f"The pictures are of {pictures.name}."
+    credit = _credit(pictures)
     data: dict[str, Any] = {
         "grid": list(grid),
         "patch": list(place.patch_size),
@@ -144,6 +145,15 @@ def patch_explorer(
         "receptive field."
     )
     return Explorer("patch", figure, alt, data)
+
+
+def _credit(pictures: ImageSet) -> str:
+    """Name the authors of these pictures alone, where they are known."""
+    files = [] if isinstance(pictures.stored, np.ndarray) else [pictures.stored[each] for each in pictures.places]
+    known = [each for each in sources() if each.file in files]
+    if known:
+        return f"The photographs were cut and scaled, and are by {credit_line(known)}."
+    return pictures.note or f"The pictures are of {pictures.name}."
 
 
 def _square(picture: Image.Image) -> Image.Image:
@@ -258,7 +268,7 @@ def _still(
     patch: int,
     credit: str,
 ) -> Figure:
-    """Draw what the explorer shows of one patch: a row for each block. Brightness is the square root of a share."""
+    """Draw what the explorer shows of one patch, a row for each block; brightness is the root of a share."""
     heads = seen[0].heads
     columns = [f"{word} head" for word in ("nearest", "farthest")]
     columns += [f"{what} {name.partition('.')[0]}" for name in chosen for what in ("alike in", "field in")]
