@@ -75,16 +75,16 @@ pictures = run.to_show(run.images).select(np.array([7, 3]))
 from seelike.plots.explorers.patch import patch_explorer
 
 
-def explorer():
-    """The first ViT and the first CNN, on the same pictures."""
-    chosen = [*run.vits[:1], *run.cnns[:1]]
-    networks = {name: run.models[name] for name in chosen}
+def explorer(name):
+    """A ViT and the first CNN, on the same pictures."""
+    networks = {each: run.models[each] for each in [name, *run.cnns[:1]]}
     return patch_explorer(
         networks, pictures, at=(0.3, 0.25), channels=4, seed=run.seed
     )
 
 
-explorer() if run.vits else run.say_missing("vits")
+shown = seelike.where_possible(run.vits[:1], explorer)
+next(iter(shown.values())) if shown else run.say_missing("vits")
 
 # %% [markdown]
 # Three things are good to know of these maps.
