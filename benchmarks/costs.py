@@ -64,6 +64,8 @@ PAGES = {
         Work("probes", (CNNS, "cls_and_gap"), 0),
     ],
     "08_scale_and_transfer": [Work("probes", (VITS, CNNS, "much_and_little_data"), 0)],
+    # Two pictures, and for each of some 50 patches a backward pass of four channels through half of the blocks.
+    "patch_explorer": [Work("forward passes", (VITS, CNNS), 2, times=150, first=1)],
     "A_methods": [Work("CKA of all layers", (VITS, CNNS), times=4.75, first=1)],
     "B_representation_structure": [Work("CKA of all layers", (VITS, CNNS))],
     "C_local_global": [

@@ -1,0 +1,122 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One patch, block by block
+#
+# **Question.** Take one small patch of a picture, and follow it through a network. In a ViT it becomes a token, which is there in every block. Where do the heads look from there? Which patches does
+# it become like? Which pixels does it answer to? And what does a CNN have at the same place?
+#
+# [Section 5](05_local_global.ipynb) and [Section 7](07_spatial_localization.ipynb) answer for all patches and many images, with one number for each block. Here you see what such numbers are made of. Nothing on this page is a claim, and one patch proves nothing.
+#
+# | | |
+# |---|---|
+# | **You will learn** | to read a head, a likeness and a receptive field as maps over the patches, and to tell what belongs to the place from what belongs to the thing |
+# | **You need** | the words of [the story](../book/story.md): patch, token, head, block |
+# | **Cost** | seconds on two CPU cores (`tiny`); a few minutes with pretrained networks |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/patch_explorer.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
+
+# %% [markdown]
+# One line loads the networks that the parameters name. The pictures are some that may be shown.
+
+# %%
+import numpy as np
+
+import seelike
+
+run = seelike.start(globals(), "patch_explorer")
+pictures = run.to_show(run.images).select(np.array([7, 3]))
+
+# %% [markdown]
+# **Predict.** In which blocks do the heads of a ViT look far, in the first or in the last? Where is a token like the patches beside it, and where like other patches of the same thing? And which
+# of the two networks answers to the far side of the picture first?
+#
+# Click a patch of the picture, or move there with the arrow keys; the slider goes through the blocks.
+
+# %%
+from seelike.plots.explorers.patch import patch_explorer
+
+
+def explorer(name):
+    """A ViT and the first CNN, on the same pictures."""
+    networks = {each: run.models[each] for each in [name, *run.cnns[:1]]}
+    return patch_explorer(
+        networks, pictures, at=(0.3, 0.25), channels=4, seed=run.seed
+    )
+
+
+shown = seelike.where_possible(run.vits[:1], explorer)
+next(iter(shown.values())) if shown else run.say_missing("vits")
+
+# %% [markdown]
+# How to read it, all for the patch in the white square:
+#
+# - *Heads.* What the patch's token gives to each patch, CLS left out, and above it the mean distance: the attention distance of this one query. CLS has its share below.
+# - *Alike.* The cosine of the patch's token with that of every patch: 1 where they point the same way, 0 where they have nothing in common.
+# - *Receptive field.* How much the token answers to the pixels of each patch, as a share of the whole: absolute derivatives, of a sample of 4 channels, as in Section 5.
+#
+# A CNN has no tokens and no heads. The place of its map that has the middle of the patch in it stands for the token, in the block at the same relative depth. Low maps have several places in a patch; of high ones
+# several patches share a place, and so have the same field.
+#
+# To keep the page small, attention and fields are stored in 127 steps of the most in each map, and cosines to four decimals.
+#
+# ## Three things to try
+#
+# **1. Follow the distances.** Stay at one patch and move the slider from the first block to the last. Read the distances above the heads, then look at the maps: which of two heads with the same distance could you not tell apart by it?
+#
+# - **The pretrained networks**: in a block below the middle some heads look at the next few patches while others reach across the picture. That is what Section 5 finds on average. In the first block many heads look for
+#   what resembles the patch, wherever it is, or give much of their attention to CLS.
+# - **The tiny networks**: every head has about the distance of one that looks everywhere alike. The maps are not alike at all: one head may look at a far edge, another at everything. A mean distance cannot tell these.
+#
+# **2. From the place to the thing.** Choose a patch of what the picture shows, then one of the background, and go up. Look at *Alike*.
+#
+# - **The pretrained networks**: low in the ViT, patches are alike that look alike, such as the boards of the wall. In its last block the picture falls into two: what it shows, and all the rest. The second dog is like the first, however far away. So a
+#   token tells more and more of the thing, and less of the place; [Section 7](07_spatial_localization.ipynb) measures how much of the place is left. In the last block of the CNN it is rather the neighbours that are alike: a place of its map sees most of what the next one sees.
+# - **The tiny networks**: tokens of the ViT are like their neighbours in every block, and there are no two parts.
+#
+# **3. Where a token comes from.** Look at the *Receptive field* of one patch, and click through the patches in the last block.
+#
+# - In the ViT the whole picture has a faint share in the first block already, since attention reaches it in one step. And in nearly every patch the brightest place is still the own patch, up to the last block: the skip connections hand it on ([Section 6](06_skip_connections.ipynb)).
+# - In the CNN the field begins as the own patch and a rim, and grows from block to block, as its windows add up. At the end the brightest place is often not the patch that you clicked.
+#
+# Both are the paper's Figure 6, which averages over images the patch in the middle. Here it is every patch of one picture, before any average.
+#
+# **Next:** [Section 8](08_scale_and_transfer.ipynb), what data and size have to do with it. Or go back to [the story](../book/story.md) with this patch in mind.
