@@ -13,25 +13,25 @@ Heads stand side by side in what the projection gets, [t, heads * width]. Four t
     without skip       x <- sum_h o_h(norm(x)) W_h, then x <- mlp(norm(x)), in one block
     replaced CLS       x_CLS <- another token, at one depth of the stream
 
-The two shuffles differ by the position embedding, which is added in between. Let P move tokens as s does. Attention
-without rotary or relative positions, norms and MLPs all have f(P x) = P f(x): what comes behind the embedding does
-not know an order, and the CLS token gets the same from P x as from x. Of pieces of the image, P is applied to the
-content alone, and each then stands at the place of another.
+The two shuffles differ by the position embedding, which is added in between. Let P move tokens as s does.
+Attention without rotary or relative positions, norms and MLPs all have f(P x) = P f(x): what comes behind the
+embedding does not know an order, and the CLS token gets the same from P x as from x. Of pieces of the image, P is
+applied to the content alone, and each then stands at the place of another.
 
-A mean keeps what is the same for all images, such as a bias that later layers count on, and takes away what differs;
-zero takes away both. So only what a mean costs as well is a need of what differs between images.
+A mean keeps what is the same for all images, such as a bias that later layers count on, and takes away what
+differs; zero takes away both. So only what a mean costs as well is a need of what differs between images.
 
-Each is a context manager that hangs hooks on the network, and takes them off at its end, also after an error. What
-runs inside (a forward pass, `seelike.models.read`, a measurement) sees the changed network.
+Each is a context manager that hangs hooks on the network, and takes them off at its end, also after an error.
+What runs inside (a forward pass, `seelike.models.read`, a measurement) sees the changed network.
 
-Sources: Michel et al. (2019), Are sixteen heads really better than one?; Naseer et al. (2021), Intriguing properties
-of Vision Transformers; Raghu et al. (2021), Section 5; Parodi et al. (2026), Zero-ablation overstates register
-content dependence in DINO Vision Transformers.
+Sources: Michel et al. (2019), Are sixteen heads really better than one?; Naseer et al. (2021), Intriguing
+properties of Vision Transformers; Raghu et al. (2021), Section 6; Parodi et al. (2026), Zero-ablation overstates
+register content dependence in DINO Vision Transformers.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -102,8 +102,8 @@ def without_heads(
         mean: What takes the place, as `mean_of_heads` gives it; None for zero.
 
     Raises:
-        ValueError: A block has no such head, or its heads do not go on side by side, as where they are mixed; or the
-            network is in training mode. Inside: images of another size than those of the mean.
+        ValueError: A block has no such head, or its heads do not go on side by side, as where they are mixed; or
+            the network is in training mode. Inside: images of another size than those of the mean.
 
     Example:
         >>> from seelike.models import load
@@ -122,8 +122,8 @@ def without_heads(
         for block, of_block in sorted(chosen.items()):
             if block not in known:
                 raise ValueError(
-                    f"Block {block} of {type(model).__name__} has no heads that can be told apart. Blocks that have: "
-                    f"{', '.join(map(str, known))}."
+                    f"Block {block} of {type(model).__name__} has no heads that can be told apart. Blocks that "
+                    f"have: {', '.join(map(str, known))}."
                 )
             layer, number = known[block]
             if not of_block <= set(range(number)):
@@ -191,7 +191,8 @@ def shuffled_tokens(model: nn.Module, order: Int64[Tensor, " patches"]) -> Itera
     token to its new place in the order, and so still measures where in the image it is from.
 
     Args:
-        model: A network in evaluation mode whose tokens lie on a grid, for images of the size that it is built for.
+        model: A network in evaluation mode whose tokens lie on a grid, for images of the size that it is
+            built for.
         order: Which patch comes to each place, counted row by row from 0.
 
     Raises:
@@ -223,8 +224,8 @@ def shuffled_tokens(model: nn.Module, order: Int64[Tensor, " patches"]) -> Itera
     def change(x: Tensor) -> Tensor:
         if x.shape[1] != len(whole):
             raise ValueError(
-                f"There are {x.shape[1]} tokens, and the order is for {len(whole)}. Show images of the size that the "
-                "network is built for."
+                f"There are {x.shape[1]} tokens, and the order is for {len(whole)}. Show images of the size that "
+                "the network is built for."
             )
         return x[:, whole.to(x.device)]
 
@@ -241,16 +242,16 @@ def shuffled_tokens(model: nn.Module, order: Int64[Tensor, " patches"]) -> Itera
 def without_skip(model: nn.Module, block: int) -> Iterator[None]:
     """Drop the skip connections of a block: of each of its additions only the branch goes on.
 
-    The weights are those of the network that was trained with them. (`seelike.models.without_skips` is the block of
-    a network that is trained without, as the paper's Figure 8 asks for.)
+    The weights are those of the network that was trained with them. (`seelike.models.without_skips` is the block
+    of a network that is trained without, as the paper's Figure 8 asks for.)
 
     Args:
         model: A network in evaluation mode, of any family: a ResNet's block has one addition.
         block: Number of the block, from 1.
 
     Raises:
-        ValueError: The block has no skip connection, or its module runs several times; or the network is in training
-            mode.
+        ValueError: The block has no skip connection, or its module runs several times; or the network is in
+            training mode.
 
     Example:
         >>> from seelike.models import load
@@ -313,14 +314,14 @@ def replaced_cls(model: nn.Module, after: int, token: Float[Tensor, "#b d"]) -> 
 
     Raises:
         UnknownName: There is no such block.
-        ValueError: There is no CLS token at this depth, or the network is in training mode. Inside: the shape of the
-            token is not that of the CLS tokens. With a token for each image nothing else may be shown, as
+        ValueError: There is no CLS token at this depth, or the network is in training mode. Inside: the shape of
+            the token is not that of the CLS tokens. With a token for each image nothing else may be shown, as
             `seelike.models.places` does.
 
     Example:
         >>> from seelike.models import load
         >>> model, images = load("tiny/vit_7x7"), torch.rand(2, 1, 28, 28)
-        >>> own = cls_tokens(model, images, after=8)
+        >>> (own,) = cls_tokens(model, images, [8])
         >>> with replaced_cls(model, 8, own.flip(0)), torch.no_grad():
         ...     swapped = model(images)
         >>> torch.allclose(swapped, model(images).flip(0), atol=1e-5)  # the head sees nothing else
@@ -331,8 +332,8 @@ def replaced_cls(model: nn.Module, after: int, token: Float[Tensor, "#b d"]) -> 
     def change(x: Tensor) -> Tensor:
         if token.shape[1:] != x.shape[2:] or len(token) not in (1, len(x)):
             raise ValueError(
-                f"token is of shape {list(token.shape)}; expected [1, {x.shape[2]}], or [{len(x)}, {x.shape[2]}] for "
-                f"this batch of {len(x)} images."
+                f"token is of shape {list(token.shape)}; expected [1, {x.shape[2]}], or [{len(x)}, {x.shape[2]}] "
+                f"for this batch of {len(x)} images."
             )
         first = torch.arange(x.shape[1], device=x.device)[:, None] == 0
         return torch.where(first, token[:, None].to(x.device, x.dtype), x)
@@ -342,26 +343,27 @@ def replaced_cls(model: nn.Module, after: int, token: Float[Tensor, "#b d"]) -> 
 
 
 def cls_tokens(
-    model: nn.Module, images: Float[Tensor, "n channels height width"], after: int
-) -> Float[Tensor, "n d"]:
-    """Read the CLS tokens at one depth, as `replaced_cls` takes them.
+    model: nn.Module, images: Float[Tensor, "n channels height width"], depths: Sequence[int]
+) -> list[Float[Tensor, "n d"]]:
+    """Read the CLS tokens at some depths in one pass, as `replaced_cls` takes them.
 
     Args:
         model: A network in evaluation mode with a CLS token.
         images: Prepared images.
-        after: Number of the block behind which they are read; 0 for what enters the first block.
+        depths: Numbers of the blocks behind which they are read; 0 for what enters the first block.
 
     Raises:
-        ValueError: As for `replaced_cls`.
+        UnknownName: There is no such block.
+        ValueError: There is no CLS token at some depth, or the network is in training mode.
 
     Example:
         >>> from seelike.models import load
-        >>> cls_tokens(load("tiny/vit_7x7"), torch.zeros(2, 1, 28, 28), after=0).shape
-        torch.Size([2, 64])
+        >>> first, last = cls_tokens(load("tiny/vit_7x7"), torch.zeros(2, 1, 28, 28), [0, 8])
+        >>> first.shape, last.shape
+        (torch.Size([2, 64]), torch.Size([2, 64]))
     """
-    layer = _cls_layer(model, after)
-    found: Tensor = read(model, [layer], images, lambda _, x: x[:, 0].clone())[layer.name]
-    return found
+    layers = [_cls_layer(model, after) for after in depths]
+    return list(read(model, layers, images, lambda _, x: x[:, 0].clone()).values())
 
 
 def _cls_layer(model: nn.Module, after: int) -> Layer:
@@ -405,8 +407,8 @@ def _heads(model: nn.Module) -> dict[int, tuple[Layer, int]]:
     if not found:
         why = "its heads are mixed, lie in windows, or do not go on side by side" if of_blocks else "it has none"
         raise ValueError(
-            f"The attention heads of {type(model).__name__} cannot be taken out one by one: {why}. Expected blocks in "
-            "which the outputs of all heads enter one projection side by side."
+            f"The attention heads of {type(model).__name__} cannot be taken out one by one: {why}. Expected "
+            "blocks in which the outputs of all heads enter one projection side by side."
         )
     return found
 
@@ -439,6 +441,6 @@ def _changing(model: nn.Module, layer: Layer, change: Change) -> Iterator[None]:
 def _require_one_run(model: nn.Module, path: str) -> None:
     if structure(model).module(f"{path}/call 2") is not None:
         raise ValueError(
-            f"Module {path!r} of {type(model).__name__} runs several times in one pass, for several blocks. What is "
-            "changed in it would be changed in all of them."
+            f"Module {path!r} of {type(model).__name__} runs several times in one pass, for several blocks. What "
+            "is changed in it would be changed in all of them."
         )

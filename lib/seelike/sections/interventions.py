@@ -1,0 +1,313 @@
+"""Interventions in numbers: what is left of a network's answers, and of its layers, when it is changed inside.
+
+For each intervention the same images are shown to the network as it was trained and to the changed one.
+
+- *Same class*: the share of images that keep the class that the intact network gives them. A network with a
+  classifier gives a class by it. For one without, a linear probe of what it hands on does, trained once on the
+  intact network and then left alone, as a classifier would be.
+- *By chance*: the share of pairs of different images to which the intact network gives one class. So often would
+  answers that have nothing to do with the image agree with those of the intact network, if they had its classes.
+- *CKA with the intact network*, of each block with itself.
+- *Heads to remove* are chosen in each block by itself, as many in each: nearest or farthest by attention distance,
+  or at random. Chosen in the whole network, near heads would be those of low blocks.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from seelike.attention import attention_distances
+from seelike.cka import CentredGrams, PairedCKA, gram, minibatches
+from seelike.data import ImageSet
+from seelike.interventions import cls_tokens, replaced_cls
+from seelike.models import Layer, layers, read
+from seelike.probes import RidgeProbe
+from seelike.sections.linear_probes import training_and_test_images, why_no_probes
+from seelike.streaming import Images
+
+# Training images of each class for a probe, as the paper takes.
+_PER_CLASS = 10
+# What is changed while a minibatch passes, by the number of the minibatch.
+Change = Callable[[int], AbstractContextManager[None]]
+Which = Literal["local", "global", "random"]
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What an intervention does.
+
+    Attributes:
+        same_class: The share of images that keep their class.
+        cka: CKA of each block with the same block of the intact network; NaN where one is dead.
+        classes: The class of each image.
+    """
+
+    same_class: float
+    cka: Float[np.ndarray, " blocks"]
+    classes: Int64[Tensor, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class Intact:
+    """A network as it was trained, on the images of one draw: what interventions are held against.
+
+    Attributes:
+        model: The network.
+        blocks: Its blocks.
+        training: Images on which nothing is tested: for means, and for the probe.
+        batches: The test images, in minibatches.
+        grams: Of the blocks, for each minibatch.
+        classify: Gives classes for what the network hands on.
+        classes: The class of each test image.
+        accuracy: The share of them that is right; NaN where the images have no such classes.
+        by: "classifier" or "probe".
+    """
+
+    model: nn.Module
+    blocks: list[Layer]
+    training: ImageSet
+    batches: list[Tensor]
+    grams: list[CentredGrams]
+    classify: Callable[[Tensor], Tensor]
+    classes: Int64[Tensor, " n"]
+    accuracy: float
+    by: str
+
+    @property
+    def by_chance(self) -> float:
+        """The share of pairs of different images that have one class."""
+        n = len(self.classes)
+        counts = self.classes.unique(return_counts=True)[1].double()
+        return float((counts * (counts - 1)).sum() / (n * (n - 1)))
+
+    def effect(self, change: Change, images: Callable[[Tensor], Tensor] = lambda batch: batch) -> Effect:
+        """Measure what an intervention does to classes and blocks.
+
+        Args:
+            change: Gives the context to run in, for the minibatch of each number.
+            images: Changes the images before the network sees them.
+
+        Raises:
+            ValueError: The intervention is not possible in this network.
+        """
+        similarity, classes = PairedCKA(), []
+        for number, batch in enumerate(self.batches):
+            with change(number):
+                given, grams = _pass(self.model, self.blocks, images(batch))
+            similarity.update_centred(self.grams[number], grams)
+            classes.append(self.classify(given))
+        found = torch.cat(classes)
+        same = float((found == self.classes).double().mean())
+        return Effect(same, similarity.compute(on_dead="nan").numpy(), found)
+
+    def distance(self, change: Change, images: Callable[[Tensor], Tensor] = lambda batch: batch) -> float:
+        """Measure how far heads look in the changed network: mean over heads and blocks, as a share of uniform.
+
+        Args:
+            change: Gives the context to run in. It has to be the same for all images, and so for all minibatches.
+            images: Changes the images before the network sees them.
+
+        Raises:
+            ValueError: The network has no attention that can be read.
+        """
+        with change(0):
+            found = attention_distances(
+                self.model, images(torch.cat(self.batches)), batch_size=len(self.batches[0])
+            )
+        return float(np.mean([float(each.distance.mean()) / each.uniform for each in found.values()]))
+
+
+def unchanged(_: int) -> AbstractContextManager[None]:
+    """Change nothing.
+
+    Example:
+        >>> with unchanged(0):
+        ...     pass
+    """
+    return nullcontext()
+
+
+def read_intact(model: nn.Module, images: ImageSet, *, number: int, batch_size: int, seed: int) -> Intact:
+    """Draw images, and read from the network as it is what interventions are held against.
+
+    Args:
+        model: A network in evaluation mode.
+        images: An image set; with classes, where the network has no classifier.
+        number: Test images, at most half of all where there are no classes.
+        batch_size: Images in a minibatch of CKA.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: The network has no classifier and the images no classes, or its blocks are not known.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.interventions import without_skip
+        >>> from seelike.models import load
+        >>> images = data.load("fashion-mnist/test")
+        >>> intact = read_intact(load("tiny/vit_7x7"), images, number=16, batch_size=16, seed=0)
+        >>> intact.effect(unchanged).same_class, len(intact.blocks), intact.by
+        (1.0, 8, 'classifier')
+        >>> intact.effect(lambda _: without_skip(intact.model, 4)).same_class < 1
+        True
+    """
+    blocks = layers(model, kinds=["block"])
+    training, test = _two_parts(images, number, seed)
+    prepared = Images(test, model)[:]
+    batches = [prepared[part] for part in minibatches(len(test), batch_size)]
+    passes = [_pass(model, blocks, batch) for batch in batches]
+    given = torch.cat([given for given, _ in passes])
+    by = "classifier" if _has_classifier(model, given) else "probe"
+    classify = _largest if by == "classifier" else _probe(model, training, images, batch_size)
+    classes, accuracy = classify(given), np.nan
+    # A classifier of other classes than those of the images cannot be right.
+    if test.labels is not None and (by == "probe" or len(test.class_names or ()) == given.shape[1]):
+        accuracy = float((classes == torch.tensor(test.labels)).double().mean())
+    grams = [grams for _, grams in passes]
+    return Intact(model, blocks, training, batches, grams, classify, classes, accuracy, by)
+
+
+def _two_parts(images: ImageSet, number: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Draw images for training, ten of each class where there are so many, and others for testing."""
+    fewest = 0 if images.labels is None else min((n for n in images.images_per_class().values() if n), default=0)
+    if fewest > 1:
+        per_class = min(_PER_CLASS, fewest // 2)
+        return training_and_test_images(images, per_class=per_class, number_of_test_images=number, seed=seed)
+    drawn = images.sample(min(2 * number, len(images)), seed=seed)
+    half = len(drawn) // 2
+    return drawn.select(np.arange(half)), drawn.select(np.arange(half, len(drawn)))
+
+
+def _has_classifier(model: nn.Module, given: Tensor) -> bool:
+    number = getattr(model, "num_classes", 0)
+    return bool(number) and given.ndim == 2 and given.shape[1] == number
+
+
+def _largest(given: Tensor) -> Tensor:
+    return given.argmax(dim=1).cpu()
+
+
+def _probe(model: nn.Module, training: ImageSet, images: ImageSet, batch_size: int) -> Callable[[Tensor], Tensor]:
+    if why_not := why_no_probes(images, per_class=1):
+        raise ValueError(f"The network has no classifier, and no probe can take its place. {why_not}")
+    with torch.no_grad():
+        features = torch.cat([_flat(model(batch)) for batch in _batches(model, training, batch_size)])
+    probe = RidgeProbe().fit(features, training.labels)
+    return lambda given: torch.from_numpy(probe.predict(_flat(given)))
+
+
+def _flat(given: Tensor) -> Tensor:
+    return given.detach().flatten(1).float().cpu()
+
+
+def _batches(model: nn.Module, images: ImageSet, batch_size: int) -> Iterator[Tensor]:
+    prepared = Images(images, model)
+    for start in range(0, len(prepared), batch_size):
+        yield prepared[start : start + batch_size]
+
+
+def _pass(model: nn.Module, blocks: list[Layer], batch: Tensor) -> tuple[Tensor, CentredGrams]:
+    """Read what a network hands on, and the Gram matrices of its blocks."""
+    given: list[Tensor] = []
+    hook = model.register_forward_hook(lambda _, inputs, output: given.append(output))
+    try:
+        found = read(model, blocks, batch, lambda _, x: gram(x))
+    finally:
+        hook.remove()
+    grams = CentredGrams(list(found), len(batch))
+    for name, of_block in found.items():
+        grams[name] = of_block.cpu()
+    return given[0], grams
+
+
+def choose_heads(
+    distance: Float[np.ndarray, "blocks heads"], number: int, which: Which, seed: int = 0
+) -> set[tuple[int, int]]:
+    """Choose the same number of heads in each block.
+
+    Args:
+        distance: Attention distance of each head.
+        number: How many of each block.
+        which: "local", the nearest ones; "global", the farthest; or at "random".
+        seed: Of the random choice.
+
+    Returns:
+        Block, from 1, and head, from 0, as `seelike.interventions.without_heads` takes them.
+
+    Example:
+        >>> distance = np.array([[30.0, 10.0, 20.0], [1.0, 2.0, 3.0]])
+        >>> sorted(choose_heads(distance, 1, "local")), sorted(choose_heads(distance, 1, "global"))
+        ([(1, 1), (2, 0)], [(1, 0), (2, 2)])
+    """
+    random = np.random.default_rng(seed)
+    sign = {"local": 1.0, "global": -1.0, "random": 0.0}[which]
+    return {
+        (block, int(head))
+        for block, of_block in enumerate(distance, start=1)
+        for head in np.argsort(sign * of_block if sign else random.random(len(of_block)), kind="stable")[:number]
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Swapped:
+    """What the class of an image is when its CLS token is that of another image, or the mean over images.
+
+    Attributes:
+        own: By depth, the share of images that keep their class with the CLS token of an image of another class.
+        other: The share of these that get the class of the other image.
+        by_mean: The share of images that keep their class with the mean of CLS tokens.
+        mean: The mean at each depth.
+    """
+
+    own: Float[np.ndarray, " depths"]
+    other: Float[np.ndarray, " depths"]
+    by_mean: Float[np.ndarray, " depths"]
+    mean: list[Tensor]
+
+
+def swapped_cls(intact: Intact, depths: Sequence[int]) -> Swapped:
+    """Replace the CLS token at each depth by that of the next image of the minibatch, and by the mean over images.
+
+    Args:
+        intact: The network, as `read_intact` gives it.
+        depths: Numbers of the blocks behind which it is replaced; 0 for what enters the first one.
+
+    Raises:
+        ValueError: The network has no CLS token.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.models import load
+        >>> images = data.load("fashion-mnist/test")
+        >>> intact = read_intact(load("tiny/vit_7x7"), images, number=16, batch_size=16, seed=0)
+        >>> swapped = swapped_cls(intact, [0, 8])
+        >>> swapped.own, swapped.other  # all images begin with the same CLS token
+        (array([1., 0.]), array([0., 1.]))
+    """
+    model, size = intact.model, len(intact.batches[0])
+    of_batches = [cls_tokens(model, batch, depths) for batch in intact.batches]
+    of_training = [cls_tokens(model, batch, depths) for batch in _batches(model, intact.training, size)]
+    means = [torch.cat(tokens).mean(dim=0, keepdim=True) for tokens in zip(*of_training, strict=True)]
+    parts = intact.classes.split([len(batch) for batch in intact.batches])
+    donors = torch.cat([part.roll(-1) for part in parts])
+    differ = donors != intact.classes
+    rows = []
+    for place, (after, mean) in enumerate(zip(depths, means, strict=True)):
+        of_others = [tokens[place].roll(-1, dims=0) for tokens in of_batches]
+        found = intact.effect(_replaced(model, after, of_others)).classes[differ]
+        averaged = intact.effect(_replaced(model, after, [mean] * len(parts)))
+        share = [float((found == classes[differ]).double().mean()) for classes in (intact.classes, donors)]
+        rows.append([*share, averaged.same_class])
+    own, other, by_mean = np.array(rows).T
+    return Swapped(own, other, by_mean, means)
+
+
+def _replaced(model: nn.Module, after: int, tokens: Sequence[Tensor]) -> Change:
+    """Put tokens in the place of the CLS token, those of its number in each minibatch."""
+    return lambda number: replaced_cls(model, after, tokens[number])
