@@ -256,23 +256,25 @@ def choose_heads(
 
 @dataclass(frozen=True, eq=False)
 class Swapped:
-    """What the class of an image is when its CLS token is that of another image, or the mean over images.
+    """What the class of an image is when its CLS token is that of another image, the mean over images, or zero.
 
     Attributes:
         own: By depth, the share of images that keep their class with the CLS token of an image of another class.
         other: The share of these that get the class of the other image.
         by_mean: The share of images that keep their class with the mean of CLS tokens.
+        by_zero: The same with zero in the place of the token.
         mean: The mean at each depth.
     """
 
     own: Float[np.ndarray, " depths"]
     other: Float[np.ndarray, " depths"]
     by_mean: Float[np.ndarray, " depths"]
+    by_zero: Float[np.ndarray, " depths"]
     mean: list[Tensor]
 
 
 def swapped_cls(intact: Intact, depths: Sequence[int]) -> Swapped:
-    """Replace the CLS token at each depth by that of the next image of the minibatch, and by the mean over images.
+    """Replace the CLS token at each depth: by that of the next image of the minibatch, the mean, and zero.
 
     Args:
         intact: The network, as `read_intact` gives it.
@@ -301,11 +303,14 @@ def swapped_cls(intact: Intact, depths: Sequence[int]) -> Swapped:
     for place, (after, mean) in enumerate(zip(depths, means, strict=True)):
         of_others = [tokens[place].roll(-1, dims=0) for tokens in of_batches]
         found = intact.effect(_replaced(model, after, of_others)).classes[differ]
-        averaged = intact.effect(_replaced(model, after, [mean] * len(parts)))
+        same = [
+            intact.effect(_replaced(model, after, [token] * len(parts))).same_class
+            for token in (mean, torch.zeros_like(mean))
+        ]
         share = [float((found == classes[differ]).double().mean()) for classes in (intact.classes, donors)]
-        rows.append([*share, averaged.same_class])
-    own, other, by_mean = np.array(rows).T
-    return Swapped(own, other, by_mean, means)
+        rows.append([*share, *same])
+    own, other, by_mean, by_zero = np.array(rows).T
+    return Swapped(own, other, by_mean, by_zero, means)
 
 
 def _replaced(model: nn.Module, after: int, tokens: Sequence[Tensor]) -> Change:
