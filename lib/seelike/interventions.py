@@ -33,6 +33,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -288,6 +289,9 @@ def without_skip(model: nn.Module, block: int) -> Iterator[None]:
     def begin(*_: Any) -> None:
         running.stack.clear()  # a pass before may have ended with an error
 
+    def count_anew(owner: str, *_: Any) -> None:
+        seen[owner] = 0
+
     # Additions count for the innermost module: so the children of owners must be known to run, too.
     modules = dict(model.named_modules())
     children = [
@@ -296,7 +300,7 @@ def without_skip(model: nn.Module, block: int) -> Iterator[None]:
     with ExitStack() as hooks:
         hooks.callback(model.register_forward_pre_hook(begin).remove)
         for owner in owners:
-            hooks.callback(modules[owner].register_forward_pre_hook(lambda *_, o=owner: seen.pop(o, None)).remove)
+            hooks.callback(modules[owner].register_forward_pre_hook(partial(count_anew, owner)).remove)
         hooks.enter_context(running.through(model, dict.fromkeys([*owners, *children])))
         hooks.enter_context(Additions(on_addition))
         yield

@@ -15,6 +15,7 @@ For each intervention the same images are shown to the network as it was trained
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,8 +26,16 @@ from torch import Tensor, nn
 from seelike.attention import attention_distances
 from seelike.cka import CentredGrams, PairedCKA, gram, minibatches
 from seelike.data import ImageSet
-from seelike.interventions import cls_tokens, replaced_cls
-from seelike.models import Layer, layers, read
+from seelike.interventions import (
+    cls_tokens,
+    mean_of_heads,
+    replaced_cls,
+    shuffled_patches,
+    shuffled_tokens,
+    without_heads,
+    without_skip,
+)
+from seelike.models import Layer, layers, places, read
 from seelike.probes import RidgeProbe
 from seelike.sections.linear_probes import training_and_test_images, why_no_probes
 from seelike.streaming import Images
@@ -36,6 +45,7 @@ _PER_CLASS = 10
 # What is changed while a minibatch passes, by the number of the minibatch.
 Change = Callable[[int], AbstractContextManager[None]]
 Which = Literal["local", "global", "random"]
+KINDS: tuple[Which, ...] = ("local", "global", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +262,150 @@ def choose_heads(
         for block, of_block in enumerate(distance, start=1)
         for head in np.argsort(sign * of_block if sign else random.random(len(of_block)), kind="stable")[:number]
     }
+
+
+def heads_removed(
+    intact: Intact, distance: Float[np.ndarray, "blocks heads"], numbers: Sequence[int], seed: int
+) -> Float[np.ndarray, "ways numbers kinds values"]:
+    """Take heads out of every block, with zero in their place, and with their mean over the training images.
+
+    Args:
+        intact: The network, as `read_intact` gives it.
+        distance: Attention distance of each head, by which they are chosen.
+        numbers: How many heads of each block.
+        seed: Of the random choice.
+
+    Returns:
+        By zero or mean, number of heads, and choice ("local", "global", "random"): the share of images with the
+        same class, and CKA of the last block.
+
+    Raises:
+        ValueError: The heads of the network cannot be taken out.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.models import load
+        >>> images = data.load("fashion-mnist/test")
+        >>> intact = read_intact(load("tiny/vit_7x7"), images, number=16, batch_size=16, seed=0)
+        >>> heads_removed(intact, np.random.rand(8, 4), [1], seed=0).shape
+        (2, 1, 3, 2)
+    """
+    mean = mean_of_heads(intact.model, intact.training)
+
+    def left(heads: set[tuple[int, int]], way: dict[int, Tensor] | None) -> tuple[float, float]:
+        effect = intact.effect(lambda _: without_heads(intact.model, heads, way))
+        return effect.same_class, float(effect.cka[-1])
+
+    chosen = [[choose_heads(distance, number, which, seed) for which in KINDS] for number in numbers]
+    return np.array([[[left(heads, way) for heads in of_number] for of_number in chosen] for way in (None, mean)])
+
+
+def grid_of(intact: Intact) -> tuple[int, int]:
+    """Give rows and columns of the patches that enter the first block.
+
+    Args:
+        intact: The network, as `read_intact` gives it.
+
+    Raises:
+        ValueError: What enters it makes no grid.
+    """
+    embedding = layers(intact.model, ["embedding"])
+    return places(intact.model, embedding, intact.batches[0])["embedding"].require_grid()
+
+
+def random_order(number: int, seed: int) -> Int64[Tensor, " number"]:
+    """Draw an order.
+
+    Example:
+        >>> random_order(5, seed=0).sort().values
+        tensor([0, 1, 2, 3, 4])
+    """
+    return torch.randperm(number, generator=torch.Generator().manual_seed(seed))
+
+
+def shuffle_effects(intact: Intact, seed: int) -> dict[str, Effect]:
+    """Shuffle pieces of the images, from a few large ones to single patches, and tokens in the first block.
+
+    Args:
+        intact: The network, as `read_intact` gives it.
+        seed: Of the orders. One order is that of all images.
+
+    Returns:
+        Effects by "2 x 2 pieces", ..., and "tokens". Pieces are of whole patches.
+
+    Raises:
+        ValueError: The network has no grid of tokens.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.models import load
+        >>> images = data.load("fashion-mnist/test")
+        >>> intact = read_intact(load("tiny/vit_7x7"), images, number=16, batch_size=16, seed=0)
+        >>> list(shuffle_effects(intact, seed=0))
+        ['7 x 7 pieces', 'tokens']
+    """
+    rows, columns = grid_of(intact)
+    sides = [side for side in range(2, rows) if rows % side == 0 and columns % side == 0][:2]
+    found = {}
+    for cut in (*((side, side) for side in sides), (rows, columns)):
+        move = partial(_moved, cut, random_order(cut[0] * cut[1], seed))
+        found[f"{cut[0]} x {cut[1]} pieces"] = intact.effect(unchanged, move)
+    order = random_order(rows * columns, seed)
+    found["tokens"] = intact.effect(lambda _: shuffled_tokens(intact.model, order))
+    return found
+
+
+def _moved(cut: tuple[int, int], order: Tensor, images: Tensor) -> Tensor:
+    return shuffled_patches(images, *cut, order)
+
+
+def side_by_side(
+    intact: Intact, distance: Float[np.ndarray, "blocks heads"], seed: int
+) -> dict[str, tuple[float, float, float]]:
+    """Measure one intervention of each kind.
+
+    Args:
+        intact: The network, as `read_intact` gives it.
+        distance: Attention distance of each head.
+        seed: Of what is random.
+
+    Returns:
+        By intervention: the share of images with the same class, CKA of the last block, and the mean attention
+        distance of the changed network, as a share of uniform.
+
+    Raises:
+        ValueError: The network has no attention that can be read, or no such parts to change.
+
+    Example:
+        >>> from seelike import data
+        >>> from seelike.models import load
+        >>> images = data.load("fashion-mnist/test")
+        >>> intact = read_intact(load("tiny/vit_7x7"), images, number=16, batch_size=16, seed=0)
+        >>> side_by_side(intact, np.random.rand(8, 4), seed=0)["intact"][:2]
+        (1.0, 1.0)
+    """
+    model, middle, grid = intact.model, max(1, len(intact.blocks) // 2), grid_of(intact)
+    mean, half = mean_of_heads(model, intact.training), max(1, distance.shape[1] // 2)
+    order = random_order(grid[0] * grid[1], seed)
+    chosen = {which: choose_heads(distance, half, which, seed) for which in KINDS}
+    changes: dict[str, Change] = {"intact": unchanged}
+    for which, heads in chosen.items():
+        changes[f"half of the heads, {which}"] = partial(_without, model, heads, mean)
+    changes["tokens shuffled"] = lambda _: shuffled_tokens(model, order)
+    changes[f"skips of block {middle} dropped"] = lambda _: without_skip(model, middle)
+    measured = {what: (intact.effect(change), intact.distance(change)) for what, change in changes.items()}
+    move = partial(_moved, grid, order)
+    measured["patches shuffled"] = (intact.effect(unchanged, move), intact.distance(unchanged, move))
+    return {
+        what: (effect.same_class, round(float(effect.cka[-1]), 9), distance)
+        for what, (effect, distance) in measured.items()
+    }
+
+
+def _without(
+    model: nn.Module, heads: set[tuple[int, int]], mean: dict[int, Tensor], _: int
+) -> AbstractContextManager[None]:
+    return without_heads(model, heads, mean)
 
 
 @dataclass(frozen=True, eq=False)
