@@ -80,14 +80,10 @@ from seelike.sections.interventions import read_intact
 
 def draws_of(name):
     """The network as it is, on each draw of images."""
-    images, amounts = (
-        run.probe_images_for([name]),
-        (run.number_of_images, run.batch_size),
-    )
-    return [
-        read_intact(run.models[name], images, *amounts, seed=run.seed + repeat)
-        for repeat in range(run.repeats)
-    ]
+    images = run.probe_images_for([name])
+    amounts = {"number": run.number_of_images, "batch_size": run.batch_size}
+    seeds = range(run.seed, run.seed + run.repeats)
+    return [read_intact(run.models[name], images, **amounts, seed=s) for s in seeds]
 
 
 intact = seelike.where_possible(run.vits, draws_of)
@@ -353,7 +349,7 @@ from seelike.sections.interventions import swapped_cls
 
 def swaps_of(name):
     """Depths, and what the class follows there, on each draw."""
-    depths = evenly_spaced(len(intact[name][0].blocks) + 1, 7)
+    depths = evenly_spaced(len(intact[name][0].blocks) + 1, 5)
     return depths, [swapped_cls(each, depths) for each in intact[name]]
 
 
@@ -418,7 +414,7 @@ for values in removed.values():
         zero, mean = values[:, :, values.shape[2] // 2, place, 0].T
         print_costs(f"half of the heads, {kind}", zero, mean)
 for depths, of_draws in swaps.values():
-    for at in evenly_spaced(len(depths), 5):
+    for at in range(len(depths)):
         both = np.array([(each.by_zero[at], each.by_mean[at]) for each in of_draws])
         print_costs(f"CLS behind block {depths[at]}", *both.T)
 

@@ -393,6 +393,7 @@ def _stream(model: nn.Module, after: int) -> Layer:
         raise ValueError(
             f"What {name!r} of {type(model).__name__} hands on is the output of no module: no hook has it."
         )
+    _require_one_run(model, named[name].module)
     return named[name]
 
 
@@ -407,6 +408,7 @@ def _heads(model: nn.Module) -> dict[int, tuple[Layer, int]]:
     for block, attentions in of_blocks.items():
         layer, heads = seen.after_attention(attentions[0]), attentions[0].heads
         if len(attentions) == 1 and attentions[0].plain and layer is not None and heads is not None:
+            _require_one_run(model, layer.module)
             found[block] = (Layer(f"block {block}/heads", "heads", block, 0.0, layer.module, layer.side), heads)
     if not found:
         why = "its heads are mixed, lie in windows, or do not go on side by side" if of_blocks else "it has none"
@@ -423,7 +425,6 @@ Change = Callable[[Tensor], Tensor]
 @contextmanager
 def _changing(model: nn.Module, layer: Layer, change: Change) -> Iterator[None]:
     """Change what a module gets or gives, by a hook."""
-    _require_one_run(model, layer.module)
     module = model.get_submodule(layer.module)
 
     def on_input(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

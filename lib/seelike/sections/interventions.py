@@ -15,7 +15,7 @@ For each intervention the same images are shown to the network as it was trained
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -95,6 +95,11 @@ class Intact:
         n = len(self.classes)
         counts = self.classes.unique(return_counts=True)[1].double()
         return float((counts * (counts - 1)).sum() / (n * (n - 1)))
+
+    @cached_property
+    def mean_of_heads(self) -> dict[int, Tensor]:
+        """What heads sum of their values, mean over the training images: `seelike.interventions.mean_of_heads`."""
+        return mean_of_heads(self.model, self.training)
 
     def effect(self, change: Change, images: Callable[[Tensor], Tensor] = lambda batch: batch) -> Effect:
         """Measure what an intervention does to classes and blocks.
@@ -290,14 +295,18 @@ def heads_removed(
         >>> heads_removed(intact, np.random.rand(8, 4), [1], seed=0).shape
         (2, 1, 3, 2)
     """
-    mean = mean_of_heads(intact.model, intact.training)
 
     def left(heads: set[tuple[int, int]], way: dict[int, Tensor] | None) -> tuple[float, float]:
         effect = intact.effect(lambda _: without_heads(intact.model, heads, way))
         return effect.same_class, float(effect.cka[-1])
 
     chosen = [[choose_heads(distance, number, which, seed) for which in KINDS] for number in numbers]
-    return np.array([[[left(heads, way) for heads in of_number] for of_number in chosen] for way in (None, mean)])
+    return np.array(
+        [
+            [[left(heads, way) for heads in of_number] for of_number in chosen]
+            for way in (None, intact.mean_of_heads)
+        ]
+    )
 
 
 def grid_of(intact: Intact) -> tuple[int, int]:
@@ -385,12 +394,12 @@ def side_by_side(
         (1.0, 1.0)
     """
     model, middle, grid = intact.model, max(1, len(intact.blocks) // 2), grid_of(intact)
-    mean, half = mean_of_heads(model, intact.training), max(1, distance.shape[1] // 2)
+    half = max(1, distance.shape[1] // 2)
     order = random_order(grid[0] * grid[1], seed)
     chosen = {which: choose_heads(distance, half, which, seed) for which in KINDS}
     changes: dict[str, Change] = {"intact": unchanged}
     for which, heads in chosen.items():
-        changes[f"half of the heads, {which}"] = partial(_without, model, heads, mean)
+        changes[f"half of the heads, {which}"] = partial(_without, model, heads, intact.mean_of_heads)
     changes["tokens shuffled"] = lambda _: shuffled_tokens(model, order)
     changes[f"skips of block {middle} dropped"] = lambda _: without_skip(model, middle)
     measured = {what: (intact.effect(change), intact.distance(change)) for what, change in changes.items()}
