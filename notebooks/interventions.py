@@ -91,7 +91,17 @@ intact = seelike.where_possible(run.vits, draws_of)
 # %% [markdown]
 # Figures are of the first network, and the table near the end is of all. All intervals on this page are 95 % intervals over the draws of images, each with its own probe.
 
+
 # %%
+def draw(panels, x_label, y_label):
+    """Lines of shares and of CKA, on an axis from 0 to 1."""
+    if not any(panels.values()):
+        return run.say_missing("vits")
+    figure = plots.line_panels(panels, x_label=x_label, y_label=y_label)
+    figure.axes[0].set_ylim(-0.03, 1.03)
+    return figure
+
+
 one = list(intact)[:1]
 for name, draws in intact.items():
     right = claims.summary(np.array([each.accuracy for each in draws]))
@@ -193,10 +203,7 @@ for name, values in removed.items():
             for place, kind in enumerate(KINDS):
                 of_kind = whole[:, way, :, place, what]
                 lines[kind] = x, *claims.mean_and_uncertainty(of_kind)
-label = "share of the heads of every block"
-plots.line_panels(
-    panels, x_label=label, y_label="left"
-) if panels else run.say_missing("vits")
+draw(panels, "share of the heads of every block", "share, or CKA")
 
 # %% [markdown]
 # In numbers, where most and where fewest heads are taken out:
@@ -243,10 +250,7 @@ for of_draws in shuffles.values():
         values = np.array([found[kind].cka for found in of_draws])
         blocks = np.arange(1, values.shape[1] + 1)
         lines[kind] = blocks, *claims.mean_and_uncertainty(values)
-label = "CKA with the intact network"
-plots.line_panels(
-    {"": lines}, x_label="block", y_label=label
-) if lines else run.say_missing("vits")
+draw({"": lines}, "block", "CKA with the intact network")
 
 # %% [markdown]
 # And the class?
@@ -280,14 +284,14 @@ from seelike.sections.skip_connections import propagation
 
 
 def ratios_of(name):
-    """Skip ratio of the spatial tokens at each addition."""
+    """Skip ratio of the spatial tokens of each block."""
     first = intact[name][0]
-    return propagation(first.model, [torch.cat(first.batches)]).ratio_of_spatial[0]
+    found = propagation(first.model, [torch.cat(first.batches)]).ratio_of_spatial[0]
+    return 10 ** np.log10(found).reshape(len(first.blocks), -1).mean(axis=1)
 
 
 ratios = seelike.where_possible(one, ratios_of)
-for name, ratio in ratios.items():
-    by_block = 10 ** np.log10(ratio).reshape(-1, 2).mean(axis=1)
+for name, by_block in ratios.items():
     for place in evenly_spaced(len(by_block), 5):
         print(f"{name}, block {place + 1}: skip ratio {by_block[place]:.1f}")
 
@@ -319,9 +323,7 @@ for name, values in cut.items():
     chance = np.array([each.by_chance for each in intact[name]])
     chance = np.repeat(chance[:, None], len(blocks), axis=1)
     lines["same class by chance"] = blocks, *claims.mean_and_uncertainty(chance)
-plots.line_panels(
-    {"": lines}, x_label="block", y_label="left"
-) if lines else run.say_missing("vits")
+draw({"": lines}, "block", "share, or CKA")
 
 # %%
 for label, (blocks, value, band) in list(lines.items())[:2]:
@@ -367,20 +369,21 @@ for depths, of_draws in swaps.values():
     for key, label in names.items():
         values = np.array([getattr(each, key) for each in of_draws])
         lines[label] = np.array(depths), *claims.mean_and_uncertainty(values)
-label = "replaced behind block"
-plots.line_panels(
-    {"": lines}, x_label=label, y_label="images"
-) if lines else run.say_missing("vits")
+draw({"": lines}, "replaced behind block", "share of images")
 
 # %% [markdown]
 # From where on do more images have the class of the replaced token than their own?
 
 # %%
 for name, (depths, of_draws) in swaps.items():
-    turns = [depths[int(np.argmax(each.other > each.own))] for each in of_draws]
-    print(
-        f"{name}: from block {min(turns)} on at the earliest, {max(turns)} at the latest draw"
-    )
+    more = [np.flatnonzero(each.other > each.own) for each in of_draws]
+    turns = [depths[found[0]] for found in more if len(found)]
+    if turns:
+        print(
+            f"{name}: from behind block {min(turns)} on at the earliest draw",
+            end=", ",
+        )
+        print(f"from behind block {max(turns)} on at the latest")
     for label, (x, value, band) in lines.items():
         at = len(x) // 2
         print(f"  behind block {x[at]}, {label}: {value[at]:.2f} ± {band[at]:.2f}")
