@@ -102,6 +102,10 @@ def draw(panels, x_label, y_label):
     return figure
 
 
+# %% [markdown]
+# The networks, and how well their class is read:
+
+# %%
 one = list(intact)[:1]
 for name, draws in intact.items():
     right = claims.summary(np.array([each.accuracy for each in draws]))
