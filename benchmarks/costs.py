@@ -96,6 +96,11 @@ PAGES = {
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
     ],
+    "interventions": [
+        # Heads, shuffles and CLS tokens of the first network, the table of all.
+        Work("forward passes", (VITS,), times=70),
+        Work("attention distance", (VITS,), times=9),
+    ],
 }
 # What notebooks measure of tiny networks alone.
 OF_TINY_NETWORKS = {

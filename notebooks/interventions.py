@@ -1,0 +1,479 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Interventions without retraining
+#
+# **Question.** All other pages look at networks and leave them alone. What a layer holds is one thing; what the network *needs* of it is another. Here we reach in: take heads out, shuffle patches,
+# cut a skip connection, exchange the CLS token. Nothing is trained anew. What breaks?
+#
+# | | |
+# |---|---|
+# | **You will learn** | to change a network while it runs, by hooks; whether local or global heads can be spared; what knows the order of patches; from which depth on the CLS token decides the class; why setting things to zero says too much |
+# | **You need** | [Section 5](05_local_global.ipynb) for local and global heads, [Section 6](06_skip_connections.ipynb) for skip connections; [words](../book/glossary.md) |
+# | **Cost** | two minutes on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/interventions.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "interventions")
+
+# %% [markdown]
+# ## What is held against what
+#
+# Each network sees the same images twice: as it was trained, and changed. Two numbers say what the change did.
+#
+# - **Same class.** The share of images that keep the class that the intact network gives them. Where a network has a classifier, it gives the class. Where it has none, a
+#   linear probe of its output does: trained once, on the intact network and on other images, and then left alone.
+# - **CKA** of each block with the same block of the intact network, as in [Section 4](04_representation_structure.ipynb).
+#
+# Two images have the same class *by chance* now and then. No intervention can do worse than that for long, so it is the floor.
+
+# %%
+import numpy as np
+
+from seelike import claims, plots
+from seelike.sections.interventions import read_intact
+
+
+def draws_of(name):
+    """The network as it is, on each draw of images."""
+    images = run.probe_images_for([name])
+    amounts = {"number": run.number_of_images, "batch_size": run.batch_size}
+    seeds = range(run.seed, run.seed + run.repeats)
+    return [read_intact(run.models[name], images, **amounts, seed=s) for s in seeds]
+
+
+intact = seelike.where_possible(run.vits, draws_of)
+
+# %% [markdown]
+# Figures are of the first network, and the table near the end is of all. All intervals on this page are 95 % intervals over the draws of images, each with its own probe.
+
+
+# %%
+def draw(panels, x_label, y_label):
+    """Lines of shares and of CKA, on an axis from 0 to 1."""
+    if not any(panels.values()):
+        return run.say_missing("vits")
+    figure = plots.line_panels(panels, x_label=x_label, y_label=y_label)
+    figure.axes[0].set_ylim(-0.03, 1.03)
+    return figure
+
+
+# %% [markdown]
+# The networks, and how well their class is read:
+
+# %%
+one = list(intact)[:1]
+for name, draws in intact.items():
+    right = claims.summary(np.array([each.accuracy for each in draws]))
+    chance = claims.summary(np.array([each.by_chance for each in draws]))
+    print(
+        f"{name}: class by a {draws[0].by}, right for {right}; by chance {chance}"
+    )
+    print(f"  {len(draws[0].classes)} images in each of {len(draws)} draws")
+if not intact:
+    run.say_missing("vits")
+
+# %% [markdown]
+# ## Without some of the heads
+#
+# A head reads the stream, sums up values, and adds the result to the stream. To take it out is to put something else in the place of what it sums up. *Zero* is what comes to mind first. The *mean* over
+# images, for each token by itself, is milder: it keeps what the head always says, and takes away only what it says of this image.
+#
+# By hand: a head says 5 of one image and 7 of another. The next layer has never seen anything but 5 and 7.
+
+# %%
+said = np.array([5.0, 7.0])
+print(
+    "moved by zero:", abs(said - 0), " moved by the mean:", abs(said - said.mean())
+)
+
+# %% [markdown]
+# A hook does it. Of two heads of the first block, and of the class of the first image:
+
+# %% tags=["show-code"]
+import torch
+
+from seelike.interventions import without_heads
+
+for name in one:
+    network, images = run.models[name], intact[name][0].batches[0]
+    with without_heads(network, [(1, 0), (1, 1)]), torch.no_grad():
+        changed = network(images)
+    with torch.no_grad():
+        moved = (changed - network(images)).norm() / network(images).norm()
+    print(f"{name}: the output moves by {moved:.3f} of its length")
+
+# %% [markdown]
+# Which heads? In each block the nearest ones by attention distance, or the farthest ones, or some at random: always the same number in every block. (Chosen in the whole network, the nearest heads
+# would be those of low blocks, and we would compare depths.) Distances and means come from other images than those that are tested. This is what there is to take out:
+
+# %%
+from seelike.sections.local_global import evenly_spaced, measure_heads
+
+
+def heads_of(name):
+    """Heads of a network, on the training images of each draw."""
+    return [measure_heads(each.model, [each.training]) for each in intact[name]]
+
+
+heads = seelike.where_possible(one, heads_of)
+for name, of_draws in heads.items():
+    distance = np.mean(
+        [each.distance[0] / each.uniform for each in of_draws], axis=0
+    )
+    for place in evenly_spaced(len(distance), 4):
+        near, far = distance[place].min(), distance[place].max()
+        print(
+            f"{name}, block {place + 1}: nearest head {near:.2f}, farthest {far:.2f}"
+        )
+
+# %% [markdown]
+# These are shares of the distance of a head that looks everywhere alike. **Predict.** The nearest heads do what a convolution does: gather what is around. The farthest bring together what is far apart. Which can the network spare? A hint: a head
+# that looks at the own patch and its neighbours, where neighbours are much alike, brings little news; and in blocks in which nearest and farthest hardly differ, the choice should not matter.
+
+# %%
+from seelike.sections.interventions import KINDS, heads_removed
+
+
+def numbers_of(name):
+    """How many heads of each block are taken out."""
+    number = heads[name][0].distance.shape[2]
+    return [1 + out for out in evenly_spaced(max(1, number - 1), 3)]
+
+
+def without_some(name):
+    """What is left, [draws, zero or mean, numbers, kinds, class or CKA]."""
+    pairs = enumerate(zip(intact[name], heads[name], strict=True), start=run.seed)
+    numbers = numbers_of(name)
+    return np.array(
+        [heads_removed(e, h.distance[0], numbers, seed) for seed, (e, h) in pairs]
+    )
+
+
+removed = seelike.where_possible(heads, without_some)
+
+# %% mystnb={"figure": {"caption": "What is left when heads are taken out of every block, against their share: the nearest ones (local), the farthest ones (global), or random ones. Above, the share of images that keep their class; below, CKA of the last block with the intact network. Left, zero in the place of a head; right, its mean over images. Bands are 95 % intervals over draws of images.", "name": "fig-without-heads"}, "image": {"alt": "Four panels, share of heads taken out from none to nearly all: above the share of images with the same class, below CKA of the last block with the intact network; on the left heads are set to zero, on the right to their mean. A line each for local, global and random heads. The numbers below are those of the figure."}}
+panels = {}
+for name, values in removed.items():
+    x = np.array([0, *numbers_of(name)]) / heads[name][0].distance.shape[2]
+    whole = np.concatenate([np.ones_like(values[:, :, :1]), values], axis=2)
+    for what, left in enumerate(("same class", "CKA")):
+        for way, put in enumerate(("zero", "mean")):
+            lines = panels[f"{left}, {put}"] = {}
+            for place, kind in enumerate(KINDS):
+                of_kind = whole[:, way, :, place, what]
+                lines[kind] = x, *claims.mean_and_uncertainty(of_kind)
+draw(panels, "share of the heads of every block", "share, or CKA")
+
+# %% [markdown]
+# In numbers, where most and where fewest heads are taken out:
+
+# %%
+for title, lines in panels.items():
+    for kind, (x, value, band) in lines.items():
+        ends = ", ".join(
+            f"{x[i]:.2f} out: {value[i]:.2f} ± {band[i]:.2f}" for i in (1, -1)
+        )
+        print(f"{title:<17} {kind:<7} {ends}")
+
+# %% [markdown]
+# READ1
+#
+# It does not show what a head is *for*: a network that was trained without these heads would do otherwise, and the heads that stay were never asked to stand in.
+#
+# ## Shuffled patches
+#
+# Two places to shuffle, the same order for all images of a draw. **Pieces of the image**, before the network sees it: each piece then gets the position of another. **Tokens**, when they have their position already and enter the first block. [Naseer et al.
+# (2021)](https://arxiv.org/abs/2105.10497) do the former, and find that ViTs lose less by it than one would think.
+#
+# **Predict.** Which costs more, and what does the second cost? Go through a block: norm and MLP look at one token at a time; attention is a sum over all tokens, and a sum has no order.
+#
+# Pieces are of whole patches: as large as can be, in between, and single patches.
+
+# %%
+from seelike.sections.interventions import shuffle_effects
+
+
+def all_shuffles(name):
+    """The effect of each shuffle, by its name, on each draw."""
+    return [
+        shuffle_effects(e, seed) for seed, e in enumerate(intact[name], run.seed)
+    ]
+
+
+shuffles = seelike.where_possible(one, all_shuffles)
+
+# %% mystnb={"figure": {"caption": "CKA of each block with the intact network when pieces of the image are shuffled before the network sees them, or tokens with their positions as they enter the first block. The order is the same for all images of a draw, so that moving what a block gives costs no CKA. Bands are 95 % intervals over draws of images and orders.", "name": "fig-shuffled"}, "image": {"alt": "Lines of CKA with the intact network against the block, from 0 to 1: one for each size of pieces, from a few large ones to single patches, and one for shuffled tokens. The numbers below are those of the figure."}}
+lines = {}
+for of_draws in shuffles.values():
+    for kind in of_draws[0]:
+        values = np.array([found[kind].cka for found in of_draws])
+        blocks = np.arange(1, values.shape[1] + 1)
+        lines[kind] = blocks, *claims.mean_and_uncertainty(values)
+draw({"": lines}, "block", "CKA with the intact network")
+
+# %% [markdown]
+# And the class?
+
+# %%
+for of_draws in shuffles.values():
+    for kind, (_, value, band) in lines.items():
+        same = claims.summary(
+            np.array([found[kind].same_class for found in of_draws])
+        )
+        print(f"{kind:<13} same class {same};", end=" ")
+        print(
+            f"CKA {value[0]:.2f} in the first block, {value[-1]:.2f} ± {band[-1]:.2f} in the last"
+        )
+
+# %% [markdown]
+# READ2
+#
+# It does not show that the network makes no use of shapes: the images are few and the pieces are cut without mercy, with edges that no photograph has. (In networks with rotary positions, such as DINOv3, positions enter
+# in each attention, and the tokens do not carry them.)
+#
+# ## One skip connection dropped
+#
+# The paper trains ViTs without the skip connections of one block ([Section 6](06_skip_connections.ipynb)) and loses four points. Here they are dropped from a network that was trained with them: in one block, the stream becomes
+# `f(z)` in place of `z + f(z)`, for attention and MLP.
+#
+# **Predict.** Section 6 measures the skip ratio, the length of `z` over that of `f(z)`. Where it is high nearly all of a token is thrown away. Here it is for some blocks, the two branches together:
+
+# %%
+from seelike.sections.skip_connections import propagation
+
+
+def ratios_of(name):
+    """Skip ratio of the spatial tokens of each block."""
+    first = intact[name][0]
+    found = propagation(first.model, [torch.cat(first.batches)]).ratio_of_spatial[0]
+    return 10 ** np.log10(found).reshape(len(first.blocks), -1).mean(axis=1)
+
+
+ratios = seelike.where_possible(one, ratios_of)
+for name, by_block in ratios.items():
+    for place in evenly_spaced(len(by_block), 5):
+        print(f"{name}, block {place + 1}: skip ratio {by_block[place]:.1f}")
+
+# %%
+from seelike.interventions import without_skip
+
+
+def without_each_skip(name):
+    """Same class and CKA of the last block, [draws, blocks, 2]."""
+    rows = []
+    for each in intact[name]:
+        numbers = range(1, len(each.blocks) + 1)
+        cut = [
+            each.effect(lambda _, n=n, e=each: without_skip(e.model, n))
+            for n in numbers
+        ]
+        rows.append([(effect.same_class, effect.cka[-1]) for effect in cut])
+    return np.array(rows)
+
+
+cut = seelike.where_possible(one, without_each_skip)
+
+# %% mystnb={"figure": {"caption": "One block without its skip connections, in a network that was trained with all: the share of images that keep their class, and CKA of the last block with the intact network, against the block. The line by chance is how often two images have the same class. Bands are 95 % intervals over draws of images.", "name": "fig-skip-dropped"}, "image": {"alt": "Three lines against the block without skip connections: the share of images with the same class, CKA of the last block, and the share of pairs of images that have one class by chance, which is the floor. The numbers below are those of the figure."}}
+lines = {}
+for name, values in cut.items():
+    blocks = np.arange(1, values.shape[1] + 1)
+    for what, label in enumerate(("same class", "CKA of the last block")):
+        lines[label] = blocks, *claims.mean_and_uncertainty(values[..., what])
+    chance = np.array([each.by_chance for each in intact[name]])
+    chance = np.repeat(chance[:, None], len(blocks), axis=1)
+    lines["same class by chance"] = blocks, *claims.mean_and_uncertainty(chance)
+draw({"": lines}, "block", "share, or CKA")
+
+# %%
+for label, (blocks, value, band) in list(lines.items())[:2]:
+    for at in (int(np.argmin(value)), int(np.argmax(value))):
+        word = "least" if at == np.argmin(value) else "most"
+        print(
+            f"{label}: {word} without block {blocks[at]}, {value[at]:.2f} ± {band[at]:.2f}"
+        )
+
+# %% [markdown]
+# READ3
+#
+# It does not show what a skip connection is worth. The paper's networks had the whole training to find another way; these are shown, with no warning, a stream of another length and direction than any they know.
+#
+# ## Another CLS token
+#
+# Of ViTs with a CLS token, that token alone is read at the end. Somewhere on the way it becomes this image's. We exchange it at one depth: for that of another image, of another class; for the mean over images; for zero. The spatial tokens stay those of the own image.
+#
+# **Predict.** At depth 0 the token is the same for all images, and nothing can change; behind the last block the class must be that of the other image. Does it change hands gradually, or at once, and where? In
+# [Section 6](06_skip_connections.ipynb) the skip ratio of the CLS token says where it is written: where the ratio is low, attention overwrites it.
+
+# %%
+from seelike.sections.interventions import swapped_cls
+
+
+def swaps_of(name):
+    """Depths, and what the class follows there, on each draw."""
+    depths = evenly_spaced(len(intact[name][0].blocks) + 1, 5)
+    return depths, [swapped_cls(each, depths) for each in intact[name]]
+
+
+swaps = seelike.where_possible(one, swaps_of)
+
+# %% mystnb={"figure": {"caption": "The CLS token is replaced behind one block (0: before the first). With the token of another image, of another class: the share of images that keep their own class, and that get the class of the other. With the mean over images, and with zero: the share that keep their own. Bands are 95 % intervals over draws of images.", "name": "fig-cls-replaced"}, "image": {"alt": "Four lines against the block behind which the CLS token is replaced, from 0 to 1. With the token of another image, the share with the own class begins at 1 and ends at 0, and that with the class of the other image goes the other way; two lines for the own class with the mean token, and with zero. The numbers below are those of the figure."}}
+names = {
+    "own": "other image's token: own class",
+    "other": "other image's token: its class",
+    "by_mean": "mean token: own class",
+    "by_zero": "zero: own class",
+}
+lines = {}
+for depths, of_draws in swaps.values():
+    for key, label in names.items():
+        values = np.array([getattr(each, key) for each in of_draws])
+        lines[label] = np.array(depths), *claims.mean_and_uncertainty(values)
+draw({"": lines}, "replaced behind block", "share of images")
+
+# %% [markdown]
+# From where on do more images have the class of the replaced token than their own?
+
+# %%
+for name, (depths, of_draws) in swaps.items():
+    more = [np.flatnonzero(each.other > each.own) for each in of_draws]
+    turns = [depths[found[0]] for found in more if len(found)]
+    if turns:
+        print(
+            f"{name}: from behind block {min(turns)} on at the earliest draw",
+            end=", ",
+        )
+        print(f"from behind block {max(turns)} on at the latest")
+    for label, (x, value, band) in lines.items():
+        at = len(x) // 2
+        print(f"  behind block {x[at]}, {label}: {value[at]:.2f} ± {band[at]:.2f}")
+
+# %% [markdown]
+# READ4
+#
+# It does not show where the class is *known*: probes of spatial tokens find it elsewhere as well ([Section 7](07_spatial_localization.ipynb)). It shows through which token it goes.
+#
+# ## What zero misleads about
+#
+# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set the register tokens of DINOv2 and DINOv3 to zero, and classification fell by up to 36.6 points: so these tokens seem indispensable. With the mean over images in their place, with noise, or with the registers of another image,
+# it stayed within a point. The networks needed *something* there, of the usual kind, and not what it said of this image. Zero is unlike anything that a network has seen, and what it breaks, it
+# breaks for that reason too. So we hold zero against the mean, wherever this page has both: how much does each cost, in images that lose their class?
+
+
+# %%
+def print_costs(what, zero, mean):
+    """The loss by zero, by the mean, and their difference, on each draw."""
+    costs = [claims.summary(1 - values) for values in (zero, mean)]
+    more = claims.summary(mean - zero)
+    print(f"{what:<25} zero {costs[0]}, mean {costs[1]}; zero costs {more} more")
+
+
+# %% [markdown]
+# Of the heads, and of the CLS token.
+
+# %%
+for values in removed.values():
+    for place, kind in enumerate(KINDS):
+        zero, mean = values[:, :, values.shape[2] // 2, place, 0].T
+        print_costs(f"half of the heads, {kind}", zero, mean)
+for depths, of_draws in swaps.values():
+    for at in range(len(depths)):
+        both = np.array([(each.by_zero[at], each.by_mean[at]) for each in of_draws])
+        print_costs(f"CLS behind block {depths[at]}", *both.T)
+
+# %% [markdown]
+# READ5
+#
+# ## Side by side
+#
+# All interventions at one strength, of all networks of the run, with one number more: how far heads look in the changed network, on average over heads and blocks, as a share of a head that looks everywhere
+# alike. (Heads are replaced by their means. Shuffled tokens take their places along.)
+
+# %%
+import pandas as pd
+
+from seelike.sections.interventions import side_by_side
+
+
+def table_of(name):
+    """A row for each intervention: same class, CKA and distance, over draws."""
+    found = heads[name] if name in heads else heads_of(name)
+    pairs = enumerate(zip(intact[name], found, strict=True), start=run.seed)
+    tables = [side_by_side(each, h.distance[0], seed) for seed, (each, h) in pairs]
+    rows = {
+        what: np.array([table[what] for table in tables]).T for what in tables[0]
+    }
+    columns = ("same class", "CKA, last block", "distance / uniform")
+    written = {what: list(map(claims.summary, of)) for what, of in rows.items()}
+    return pd.DataFrame.from_dict(written, orient="index", columns=columns)
+
+
+tables = seelike.where_possible(intact, table_of)
+pd.concat(tables) if tables else run.say_missing("vits")
+
+# %% [markdown]
+# ## What we take with us
+#
+# TAKE
+#
+# ## Try it yourself
+#
+# 1. Set `models` to `"tiny/vit_7x7:random"`. Which of the figures look as before any training?
+# 2. Give `models` a ViT without CLS token, `"tiny/vit_7x7_gap"`. Which figure is missing, and what would be the like of it?
+# 3. Take out *all* heads of one block, with their means. What is that block then?
+# 4. Shuffle pieces, and shuffle the position embedding in the same order. What must come out?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Taking heads out and cutting skips move the output little or much by the size of random weights alone. What a trained network adds is that it *matters which*.
+# 2. That of the CLS token. All spatial tokens are averaged at the end, so one would have to exchange a share of them.
+# 3. A block whose attention adds the same to every image, at each place: a bias with a position. `without_heads(network, [(1, head) for head in range(4)], mean_of_heads(network, images))`
+# 4. The same class for every image: each piece has its own position again, and the tokens are shuffled as a whole.
+#
+# </details>
+#
+# **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).
