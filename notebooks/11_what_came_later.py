@@ -166,17 +166,66 @@ print(smooth_band(two)[0].round(3))
 # The cut is the best of all: no other has more CKA within phases, beyond the mean of the map. **Predict.** The map of a trained ViT, cut in three: will the step from within to between phases be larger than in its smooth band? And before training?
 
 # %%
-from seelike.sections.blocks import blocks_of, clouds_of, prepared
-from seelike.similarities import similarity_map, unbiased_cka
+from seelike.massive_activations import unevenness
+from seelike.sections.blocks import ask, blocks_of, prepared
+from seelike.sections.token_geometry import (
+    commonest,
+    place_read,
+    share_between_places,
+    where_largest,
+)
+from seelike.similarities import coordinates, similarity_map, unbiased_cka
+
+# %% [markdown]
+# The next sections ask four questions of the same blocks. So all are asked in one pass: the cloud of images for CKA, two of places, and two of large numbers.
+
+
+# %%
+def of_places(tokens, place):
+    """Can a probe tell where a patch is, and how much varies between places?"""
+    patches = tokens[:64, len(place.prefix) :]
+    if place.grid is None or patches.shape[1] < 2:
+        return np.nan, np.nan
+    return place_read(patches, place.grid), share_between_places(patches)
+
+
+questions = {
+    "cloud": lambda tokens, _: coordinates(tokens),
+    "places": of_places,
+    "largest": lambda tokens, _: 10 ** unevenness(tokens).mean(dim=0).cpu().numpy(),
+    "commonest": lambda tokens, _: [
+        commonest(each) for each in where_largest(tokens)
+    ],
+}
+
+# %% [markdown]
+# For every network, every draw of images and every block:
+
+
+# %%
+def answers_of(name):
+    """All answers of a network, in each draw."""
+    return [
+        ask(networks[name], prepared(networks[name], images), questions)
+        for images in draws
+    ]
+
+
+answers = seelike.where_possible(networks, answers_of)
+
+
+def values_of(name, question):
+    """Answers that are numbers, [draws, blocks, numbers]."""
+    return np.array([each[question] for each in answers[name]])
 
 
 def maps_of(name):
     """CKA of all blocks of a network, in each draw."""
-    each = [clouds_of(networks[name], images) for images in draws]
-    return np.array([similarity_map(cloud, cloud, unbiased_cka) for cloud in each])
+    clouds = [dict(enumerate(each["cloud"])) for each in answers[name]]
+    return np.array([similarity_map(each, each, unbiased_cka) for each in clouds])
 
 
-of_blocks = seelike.where_possible(networks, maps_of)
+of_blocks = seelike.where_possible(answers, maps_of)
 
 # %% [markdown]
 # The maps, cut in three.
@@ -254,8 +303,6 @@ plots.line_panels(
 # %%
 import torch
 
-from seelike.sections.token_geometry import place_read, share_between_places
-
 pooled = torch.tensor([[[1.0], [1.0]], [[3.0], [3.0]]])
 placed = torch.tensor([[[1.0], [3.0]], [[1.0], [3.0]]])
 print(share_between_places(pooled), share_between_places(placed))
@@ -263,32 +310,10 @@ print(share_between_places(pooled), share_between_places(placed))
 # %% [markdown]
 # **Predict.** Where along the depth does the first fall, and where the second?
 
-# %%
-from seelike.models import places, read_tokens
-
-
-def of_places(name):
-    """Both numbers for each block, [draws, blocks, 2]."""
-    network, found = networks[name], []
-    for images in draws:
-        pixels, blocks = prepared(network, images)[:64], blocks_of(network)
-        place = places(network, blocks, pixels)
-
-        def both(layer, tokens, place=place):
-            patches = tokens[:, len(place[layer.name].prefix) :]
-            grid = place[layer.name].require_grid()
-            return place_read(patches, grid), share_between_places(patches)
-
-        found.append(list(read_tokens(network, blocks, pixels, both).values()))
-    return np.array(found)
-
-
-placed = seelike.where_possible(networks, of_places)
-
 # %% mystnb={"figure": {"caption": "Above: how well a linear probe reads the row and column of a patch from its token, as R squared: 1 is without error, 0 is no better than the middle. Below: the share of the variance of patches that is between the places of one image. Bands are 95 % intervals over draws of images.", "name": "fig-places"}, "image": {"alt": "Two panels against relative depth, a line for each network: R squared of the place, and share of the variance between places. The values of the last two blocks are printed above the figure."}}
 titles = ["place, read from a token", "variance between the places of an image"]
 panels = {title: {} for title in titles}
-for name, values in placed.items():
+for name, values in {each: values_of(each, "places") for each in answers}.items():
     for number, title in enumerate(titles):
         panels[title][name] = plots.over_depth(values[..., number])
     last_two = [
@@ -300,7 +325,7 @@ for name, values in placed.items():
     )
 plots.depth_panels(
     panels, y_label="R squared, or share"
-) if placed else run.say_missing()
+) if answers else run.say_missing()
 
 # %% [markdown]
 # Only a fall *in the last block* would be what Ghiasi et al. describe. The control says what comes with the architecture: position embeddings tell places before anything is learned.
@@ -316,47 +341,24 @@ plots.depth_panels(
 # find long tokens in a ViT of 22 million parameters.)
 
 # %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, in the output of each block. Bands are 95 % intervals over draws of images.", "name": "fig-massive"}, "image": {"alt": "Two panels on logarithmic axes, largest number and longest token over the median, against relative depth; a line for each network. The largest values are printed above the figure."}}
-from seelike.massive_activations import massive_activations
-
-massive = seelike.where_possible(
-    networks, lambda name: massive_activations(networks[name], draws)
-)
 panels = {"largest number": {}, "longest token": {}}
-for name, each in massive.items():
-    both = each.largest_number, each.longest_token
+for name in answers:
+    both = values_of(name, "largest").T.swapaxes(1, 2)
     for title, values in zip(panels, both, strict=True):
         panels[title][name] = plots.over_depth(values)
     number, token = (claims.summary(values.max(axis=1)) for values in both)
     print(f"{name}: number up to {number}, token up to {token}")
 plots.depth_panels(
     panels, y_label="over the median", y_scale="log"
-) if massive else run.say_missing()
+) if answers else run.say_missing()
 
 # %% [markdown]
 # Are they in the same channel for every image, as Sun et al. say, and in the same token? In each network's block of the largest numbers, the share of the images whose largest number is in the commonest channel, and in the commonest token.
 
 # %%
-from seelike.sections.token_geometry import commonest, where_largest
-
-
-def shares(name):
-    """Share of the commonest token and channel, [draws, 2], in the block of the largest numbers."""
-    block = blocks_of(networks[name])[
-        massive[name].largest_number.mean(axis=0).argmax()
-    ]
-    of_images = lambda _, x: [commonest(each) for each in where_largest(x)]  # noqa: E731
-    return np.array(
-        [
-            read_tokens(
-                networks[name], [block], prepared(networks[name], images), of_images
-            )[block.name]
-            for images in draws
-        ]
-    )
-
-
-for name, found in seelike.where_possible(massive, shares).items():
-    token, channel = map(claims.summary, found.T)
+for name in answers:
+    block = values_of(name, "largest")[..., 0].mean(axis=0).argmax()
+    token, channel = map(claims.summary, values_of(name, "commonest")[:, block].T)
     print(f"{name}: the same channel {channel}, the same token {token}")
 
 # %% [markdown]
@@ -368,29 +370,34 @@ for name, found in seelike.where_possible(massive, shares).items():
 # We do the same with the tokens that have no place, CLS and registers where there are some, after every block. How far do the *patches* move: the cosine of each with what it was. **Predict.** Which of the three replacements moves them most?
 
 # %%
+from seelike.models import places
 from seelike.sections.token_geometry import REPLACEMENTS, moved_by_replacement
 
 
 def when_replaced(name):
-    """Cosine of patches with what they were, [replacements, draws, blocks]."""
-    network, blocks = networks[name], blocks_of(networks[name])
-    pixels = [prepared(network, images) for images in draws]
-    prefix = len(places(network, blocks[:1], pixels[0])[blocks[0].name].prefix)
-    ask = lambda some, how: moved_by_replacement(network, blocks, some, prefix, how)  # noqa: E731
-    return np.array([[ask(some, how) for some in pixels] for how in REPLACEMENTS])
+    """Cosine of patches with what they were, [draws, replacements, blocks]."""
+    network, blocks, found = networks[name], blocks_of(networks[name]), []
+    for images in draws:
+        pixels = prepared(network, images)[:32]
+        prefix = len(places(network, blocks[:1], pixels)[blocks[0].name].prefix)
+        found.append(moved_by_replacement(network, blocks, pixels, prefix))
+    return np.array(found)
 
 
 in_vits = [name for name in networks if name in [*heads, before, *run.vits]]
-replaced = seelike.where_possible(in_vits, when_replaced)
+replaced = seelike.where_possible(
+    [name for name in in_vits if name != before], when_replaced
+)
 
 # %% mystnb={"figure": {"caption": "Cosine of the patches of each block with what they were, when CLS and registers are replaced after every block: by zeros, by their mean over images, or by those of another image. Bands are 95 % intervals over draws of images.", "name": "fig-replaced"}, "image": {"alt": "A panel for each ViT, cosine against the number of the block, a line for each of the three replacements. The values of the last block are printed above the figure."}}
 panels = {}
 for name, found in replaced.items():
     blocks = np.arange(1, found.shape[2] + 1)
-    lines = [(blocks, *claims.mean_and_uncertainty(each)) for each in found]
+    each = found.swapaxes(0, 1)
+    lines = [(blocks, *claims.mean_and_uncertainty(values)) for values in each]
     panels[name] = dict(zip(REPLACEMENTS, lines, strict=True))
-    for how, each in zip(REPLACEMENTS, found, strict=True):
-        print(f"{name}: {how:<16} last block {claims.summary(each[:, -1])}")
+    for how, values in zip(REPLACEMENTS, each, strict=True):
+        print(f"{name}: {how:<16} last block {claims.summary(values[:, -1])}")
 plots.line_panels(
     panels, x_label="block", y_label="cosine"
 ) if panels else run.say_missing("vits")
@@ -403,14 +410,15 @@ plots.line_panels(
 # [Marouani et al. (2026)](https://arxiv.org/abs/2602.08626) compare CLS with the patches right before and right after each normalisation. Both kinds of tokens go through the same weights; and yet they find that the cosine of CLS with the patches falls to nearly zero there, while patches stay as alike as they
 # were. The network has learned to tell the two apart by the few weights of a LayerNorm. They give each kind its own, and the patches become better.
 #
-# By hand: a LayerNorm of three channels with the weights 1, 1 and 0. Before it CLS and patch share a large third channel; afterwards nothing.
+# By hand: CLS and two patches that share two large channels. The weights of the LayerNorm are 0 there and 1 elsewhere.
 
 # %%
 from seelike.sections.token_geometry import cls_and_patches
 
-norm = torch.nn.LayerNorm(3)
-norm.weight.data = torch.tensor([1.0, 1.0, 0.0])
-tokens = torch.tensor([[[2.0, 0.0, 9.0], [0.0, 2.0, 9.0], [0.1, 2.1, 9.0]]])
+norm = torch.nn.LayerNorm(6)
+norm.weight.data = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+cls, patch = [1.0, -1.0, 0.0, 0.0, 6.0, -6.0], [0.0, 0.0, 1.0, -1.0, 6.0, -6.0]
+tokens = torch.tensor([[cls, patch, patch]])
 for what, each in {"before": tokens, "after": norm(tokens).detach()}.items():
     with_cls, among, longer = cls_and_patches(each)
     print(f"{what}: CLS with patches {with_cls:+.2f}, among patches {among:+.2f}")
@@ -421,26 +429,32 @@ for what, each in {"before": tokens, "after": norm(tokens).detach()}.items():
 # %%
 from dataclasses import replace
 
-from seelike.models import layers
+from seelike.models import layers, read_tokens
 
 
+def first_norms(network):
+    """The first norm of each block, each read on both sides."""
+    norms = layers(network, kinds=["norm"])
+    norms = [norm for norm in norms if norm.name.endswith("attention norm")]
+    pairs = [(replace(n, name=f"into {n.name}", side="input"), n) for n in norms]
+    return [layer for pair in pairs for layer in pair]
+
+
+# %% [markdown]
+# Three numbers on each side: two cosines, and how long CLS is.
+
+
+# %%
 def around_norms(name):
     """CLS and patches before and after each block's first norm, [draws, blocks, 2, 3]."""
-    network = networks[name]
-    norms = [
-        n
-        for n in layers(network, kinds=["norm"])
-        if n.name.endswith("attention norm")
-    ]
-    pairs = [(replace(n, name=f"into {n.name}", side="input"), n) for n in norms]
-    both = [layer for pair in pairs for layer in pair]
-    found = []
+    network, found = networks[name], []
+    both = first_norms(network)
     for images in draws:
         pixels = prepared(network, images)
-        prefix = len(places(network, norms[:1], pixels)[norms[0].name].prefix)
+        prefix = len(places(network, both[1:2], pixels)[both[1].name].prefix)
         of_tokens = lambda _, x, prefix=prefix: cls_and_patches(x, prefix)  # noqa: E731
         read = list(read_tokens(network, both, pixels, of_tokens).values())
-        found.append(np.reshape(read, (len(norms), 2, 3)))
+        found.append(np.reshape(read, (-1, 2, 3)))
     return np.array(found)
 
 
@@ -493,24 +507,39 @@ from seelike.receptive_field import effective_receptive_field, radius
 from seelike.sections.channel_mean import field_of_channel_mean
 
 
+def some_blocks(name):
+    """Every second block of a network and the last, with their relative depths."""
+    every = blocks_of(networks[name])
+    at = sorted({*range(0, len(every), 2), len(every) - 1})
+    return [every[place] for place in at], np.array(at) / max(1, len(every) - 1)
+
+
+# %% [markdown]
+# Both fields of these blocks, on the first images of each draw.
+
+
+# %%
 def radii_of(name):
     """Radius of both fields as shares of the image's height, [2, draws, blocks]."""
-    network, blocks, found = networks[name], blocks_of(networks[name]), []
+    network, blocks, found = networks[name], some_blocks(name)[0], []
     for images in draws:
-        pixels = prepared(network, images)[:16]
+        pixels = prepared(network, images)[:8]
         exact = effective_receptive_field(network, blocks, pixels, 4, before=False)
-        grids = exact.grids
         of_mean = {
             b.name: field_of_channel_mean(network, b, pixels) for b in blocks
         }
         both = [
-            [radius(fields[b.name], grids[b.name]) for b in blocks]
-            for fields in (exact.after, of_mean)
+            [radius(each[name], grid) for name, grid in exact.grids.items()]
+            for each in (exact.after, of_mean)
         ]
         found.append(np.array(both) / pixels.shape[2])
     return np.array(found).swapaxes(0, 1)
 
 
+# %% [markdown]
+# A ViT and a CNN, where the run has both.
+
+# %%
 cnn = [name for name in [*run.cnns, *shown] if name in networks and name != one]
 fields = seelike.where_possible(dict.fromkeys([one, *cnn[-1:]]), radii_of)
 
@@ -518,7 +547,9 @@ fields = seelike.where_possible(dict.fromkeys([one, *cnn[-1:]]), radii_of)
 lines = {}
 for name, found in fields.items():
     for what, values in zip(("all channels", "mean channel"), found, strict=True):
-        lines[f"{name}, {what}"] = plots.over_depth(values)
+        depth = some_blocks(name)[1]
+        line = depth, *claims.mean_and_uncertainty(values)
+        lines[f"{name}, {what}"] = line
         first, last = (claims.summary(values[:, block]) for block in (0, -1))
         print(f"{name}, {what}: first block {first}, last {last}")
 plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missing()

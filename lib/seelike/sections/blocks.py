@@ -1,7 +1,8 @@
-"""What the pages on later work read of any network: its blocks, and where the images lie in them."""
+"""What the pages on later work read of any network: its blocks, and what they ask of them, in one pass."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seelike.data import ImageSet
-from seelike.models import Layer, layers, preprocessing, read
+from seelike.models import Layer, Place, layers, places, preprocessing, read
 from seelike.similarities import coordinates
 
 # Layers that stand for blocks where none are known.
@@ -73,3 +74,38 @@ def clouds_of(model: nn.Module, images: ImageSet | Sequence[Image.Image]) -> dic
         (6, 5)
     """
     return read(model, blocks_of(model), prepared(model, images), lambda _, features: coordinates(features))
+
+
+def ask(
+    model: nn.Module,
+    images: Float[Tensor, "n c height width"],
+    questions: Mapping[str, Callable[[Tensor, Place], Any]],
+) -> dict[str, list[Any]]:
+    """Put several questions to every block of a network, in one forward pass.
+
+    Args:
+        model: The network, in evaluation mode.
+        images: Prepared images.
+        questions: For each name a function of the tokens of a block, `[n, t, d]`, and of where they are. Where the
+            channels of a block are not known, all of its numbers are one token.
+
+    Returns:
+        For each question the answers, one for each block in firing order.
+
+    Example:
+        >>> from seelike.models import load
+        >>> questions = {"tokens": lambda tokens, place: tokens.shape[1], "prefix": lambda _, place: place.prefix}
+        >>> answers = ask(load("tiny/vit_7x7:random"), torch.randn(2, 1, 28, 28), questions)
+        >>> answers["tokens"][:2], answers["prefix"][0]
+        ([50, 50], ('cls',))
+    """
+    blocks = blocks_of(model)
+    known = places(model, blocks, images[:1])
+
+    def of_block(layer: Layer, activation: Tensor) -> list[Any]:
+        place = known[layer.name]
+        tokens = activation.flatten(1)[:, None] if place.channels is None else place.tokens(activation)
+        return [question(tokens, place) for question in questions.values()]
+
+    answers = read(model, blocks, images, of_block).values()
+    return dict(zip(questions, map(list, zip(*answers, strict=True)), strict=True))

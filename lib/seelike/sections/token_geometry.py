@@ -246,8 +246,8 @@ def with_tokens(
 
 
 def moved_by_replacement(
-    model: nn.Module, blocks: Sequence[Layer], images: Float[Tensor, "n c height width"], prefix: int, how: str
-) -> Float64[np.ndarray, " blocks"]:
+    model: nn.Module, blocks: Sequence[Layer], images: Float[Tensor, "n c height width"], prefix: int
+) -> Float64[np.ndarray, "replacements blocks"]:
     """Tell how far the patches of a ViT move when CLS and registers are replaced after every block.
 
     Args:
@@ -255,39 +255,37 @@ def moved_by_replacement(
         blocks: Its blocks.
         images: Prepared images.
         prefix: How many of the first tokens are replaced.
-        how: One of `REPLACEMENTS`.
 
     Returns:
-        For each block the mean cosine of a patch with what it was: 1 where it has not moved.
+        For each of `REPLACEMENTS`, and each block, the mean cosine of a patch with what it was: 1 where it has not
+        moved.
 
     Raises:
-        ValueError: There is no token to replace, no such replacement, or a block gives no tokens.
+        ValueError: There is no token to replace, or a block gives no tokens.
 
     Example:
         >>> from seelike.models import layers, load
         >>> model = load("tiny/vit_7x7:random")
         >>> blocks, images = layers(model, kinds=["block"]), torch.randn(4, 1, 28, 28)
-        >>> moved_by_replacement(model, blocks, images, 1, "zeros")[0].round(6)  # CLS had no part in it yet
-        np.float64(1.0)
+        >>> moved_by_replacement(model, blocks, images, 1)[:, 0].round(6).tolist()  # CLS had no part in it yet
+        [1.0, 1.0, 1.0]
     """
     if prefix < 1:
         raise ValueError("The network has no CLS token and no registers, so there is nothing to replace.")
     as_it_was = read(model, blocks, images, lambda _, tokens: tokens[:, :prefix].clone())
-    instead = {name: replacement(tokens, how) for name, tokens in as_it_was.items()}
-    cosines, done = np.zeros(len(blocks)), 0
+    cosines, done = np.zeros((len(REPLACEMENTS), len(blocks))), 0
     for some in images.split(_AT_A_TIME):
         before = read(model, blocks, some, lambda _, tokens: tokens[:, prefix:].clone())
-        here = {name: tokens[done : done + len(some)] for name, tokens in instead.items()}
 
-        def with_before(
-            layer: Layer, tokens: Tensor, before: dict[str, Tensor] = before, number: int = len(some)
-        ) -> float:
+        def with_before(layer: Layer, tokens: Tensor, before: dict[str, Tensor] = before) -> float:
             cosine = nn.functional.cosine_similarity(
                 tokens[:, prefix:].double(), before[layer.name].double(), dim=2
             )
-            return float(cosine.mean()) * number
+            return float(cosine.mean(dim=1).sum())
 
-        cosines += np.array(list(with_tokens(model, blocks, some, here, with_before).values()))
+        for row, how in enumerate(REPLACEMENTS):
+            instead = {name: replacement(each, how)[done : done + len(some)] for name, each in as_it_was.items()}
+            cosines[row] += list(with_tokens(model, blocks, some, instead, with_before).values())
         done += len(some)
     return cosines / len(images)
 
