@@ -556,3 +556,47 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 
 # %% [markdown]
 # Where the lines part, a figure of the mean channel says nothing of how far the layer sees; it says what the channels agree on.
+
+# %% [markdown]
+# ## What we take with us
+#
+# **Others found** that how a ViT was trained shapes its attention as much as that it is a ViT; that its blocks come in phases; that its last block forgets places; that large ViTs keep a few enormous numbers, which may sit in registers whose content hardly matters; that a LayerNorm tells
+# CLS from patches; and that large kernels see farther than many small ones.
+#
+# **The tiny networks** share little of it, and say why each finding needs its control.
+#
+# - *Phases.* The map of the trained ViT has a little more of them than its smooth band, that of the ResNet more, and that of an untrained ViT next to none. Uniform maps have little to cut, and the last block is a phase of its own.
+# - *Places.* They can be read from every block, also from the last. But an untrained ViT tells them better: its position embeddings are still all there. What falls in the last block of the trained one is how much varies between places, and it falls only a little.
+# - *Large numbers.* No number is massive, and no token long. The largest one sits in the same channel for nearly every image even so, and before training for about half of them.
+# - *Replaced tokens.* Whatever stands in the place of CLS, the patches hardly move; those of another image move them more than zeros do. In a network this small the patches do not listen to CLS.
+# - *LayerNorm.* It does not part CLS from patches here. Patches become a little less alike, and so they do before training.
+# - *Receptive fields.* The mean channel of a ViT's first block sees nearly the whole image; its channels one by one see their surroundings. Which of the two is drawn decides whether the field jumps or stays.
+#
+# **The pretrained networks** of this run are the place to ask again: the numbers above each figure are theirs where such a result is shown.
+#
+# **Why.** Each of these findings is of one kind of network at one size. What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
+#
+# ## Try it yourself
+#
+# 1. A map of six blocks, all of whose pairs have a CKA of 0.9 but those with the last block, 0.5. Where is it cut in two, and what is the smooth band's step?
+# 2. Why does an untrained ViT know places better than a trained one?
+# 3. Replace CLS after the last block only. What happens to the patches?
+# 4. Name a network of your own in `models`, with its untrained self beside it: `"vit_small_patch14_dinov2.lvd142m:224px"`. Which finding do you see that the tiny networks do not have?
+#
+# <details><summary>Answers</summary>
+#
+# 1. After the fifth: within phases 0.9, between them 0.5. The band mixes both at every distance but the largest, so that its step is smaller.
+#    `m = np.full((6, 6), 0.9); m[5, :5] = m[:5, 5] = 0.5; np.fill_diagonal(m, 1); print(phases(m, 2), step(smooth_band(m), smooth_band(m), 2))`.
+# 2. Nothing has been written over its position embeddings: blocks with small random weights add little to the stream. A trained block adds what it found, which differs from image to image.
+# 3. Nothing: CLS reaches patches through attention, and there is no block after it.
+# 4. That depends on the network. Hold what you see against the `:random` line first.
+#
+# </details>
+#
+# ## Summary
+#
+# - What the paper says of ViTs is about ViTs trained on labels. Without labels, attention and layers can come out otherwise.
+# - Phases, forgotten places, massive numbers and parted tokens are each to be laid beside a control: a smooth band, the untrained network, another image's token.
+# - A receptive field of the mean channel is another quantity than the paper's.
+#
+# **Next:** [questions of measure](12_questions_of_measure.ipynb), and [the tiny networks](tiny_networks.ipynb) that this book trained for itself.

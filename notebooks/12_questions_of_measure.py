@@ -830,3 +830,55 @@ names = list(clouds)
 display(
     plots.live(one_block, network=names, against=names[::-1], percent=range(101))
 )
+
+# %% [markdown]
+# ## What we take with us
+#
+# **Others found** that a few points, one dominant direction, a small sample, a search over layers or the images themselves can decide a CKA; that chance can be taken away from any measure; and that CKA is how far the readouts of two layers agree.
+#
+# **The pretrained networks** bear it out, too. One image far away decides plain CKA, two decide the unbiased one. Two directions out of hundreds make the CKA of the last block of the ViT-S/14, with a third of its variance; in EfficientNet-Lite0 many share it.
+#
+# **The tiny networks** bear it out, as far as they can show it.
+#
+# - One image far away decides plain CKA and cannot move the unbiased one. Two images can: they take it to 1. That takes points far out. Real noise among the images is not far
+#   out for these networks: a few broken images move CKA by next to nothing.
+# - CKA sees little of a layer. The few largest directions of a last block, found on other images, have little more than half of its variance, and are almost the whole to CKA. All others together are much less like it.
+# - With eight images, layers that have nothing to do with each other are alike to plain CKA, to Procrustes most of all, and to CCA; only the unbiased CKA stays near zero. And networks that learned nothing are not far
+#   from those that did: the last block of the ViT is most like that of the trained ResNet, but that of an untrained ResNet, and even the pixels, are not far behind.
+# - Three findings of Section 4 hang on the measure. Over the outputs of blocks, CKA cannot decide whether the ViT is the more uniform one, whether its low and high blocks are more alike, and whether the ResNet falls into stages. By
+#   CCA all of these hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same, too.
+# - The best pair of blocks stands far above the best of a search among shuffled images, by each measure, though Procrustes has the highest zero. Every measure puts nearer blocks first.
+# - Without its largest channel a block is nearly what it was to CKA. A planted massive activation
+#   is nothing to CKA in a fixed token, and decides it where it wanders.
+#
+# **Why.** A measure is a choice of what shall count. CKA takes what varies most, CCA takes the first directions alike, Procrustes lies between. A finding that all three share is about the
+# networks. One that depends on the measure is about the measure, until someone says why just that one is right.
+#
+# ## Try it yourself
+#
+# 1. Move one image in *one* of the two layers only. What becomes of plain CKA, and of the unbiased one?
+# 2. Two layers hold the same twenty directions, but in one of them the variances are all alike, in the other they fall by half from each to the next. What does CCA say, and what does CKA?
+# 3. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
+# 4. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
+#    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
+# 2. CCA says 1. CKA looks at the first few directions of the second layer, which are only a few of twenty in the first: by hand, the sum of `a_i b_i` over the root of the sums of
+#    `a_i^2` and `b_i^2` is about 0.39.
+# 3. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
+#    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
+# 4. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
+#
+# </details>
+#
+# ## Summary
+#
+# - Chance has a likeness of its own, and the best of a search a higher one. Both can be measured by shuffling images, and taken away.
+# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from the last, and from a single image.
+# - A high CKA of two networks is to be laid beside that of untrained ones, and a finding beside that of another measure. Procrustes and CCA weigh directions otherwise.
+# - Massive activations matter to CKA where they sit in other tokens for other images. Registers give them a fixed place.
+# - CKA is the agreement of readouts of random targets. Whether layers agree on the targets that matter it does not say.
+#
+# **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).
