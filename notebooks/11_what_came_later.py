@@ -364,7 +364,7 @@ for name in answers:
 # %% [markdown]
 # ### Does a network need what these tokens say?
 #
-# Sun et al. set registers to their mean over images, and the network classifies as well as before. [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) compare that with setting them to zero, which many do to find out what a token is for: with zeros DINOv2 and DINOv3 lose a third of their accuracy, with the mean, with noise, or with
+# Sun et al. set registers to their mean over images, and the network classifies as well as before. [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) compare that with setting them to zero, which many do to find out what a token is for: with zeros DINOv2 and DINOv3 lose up to 37 points of accuracy, with the mean, with noise, or with
 # the registers of another image next to nothing. A network has never met zeros, so what breaks may be only that.
 #
 # We do the same with the tokens that have no place, CLS and registers where there are some, after every block. How far do the *patches* move: the cosine of each with what it was. **Predict.** Which of the three replacements moves them most?
