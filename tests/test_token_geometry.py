@@ -26,7 +26,7 @@ def tokens(n=6, t=7, d=5, seed=0, dtype=torch.float64):
 
 def ridge_by_definition(x, grid):
     """Fit by an explicit inverse to the first half of the images, R squared on the others."""
-    n, t, d = x.shape
+    n, _, d = x.shape
     rows, columns = grid
     axis = lambda side: np.linspace(-1, 1, side) if side > 1 else np.zeros(1)  # noqa: E731
     place = np.array([[r, c] for r in axis(rows) for c in axis(columns)])
@@ -98,7 +98,7 @@ def test_the_largest_number_is_found_by_its_size():
     assert channel.tolist() == [2] * 5
     assert (commonest(token), commonest(channel)) == (0.6, 1.0)
     with pytest.raises(ValueError, match="Give one or more"):
-        commonest(np.array([]))
+        commonest(np.array([], dtype=int))
 
 
 def test_what_is_put_in_their_place():
