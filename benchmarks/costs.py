@@ -89,12 +89,18 @@ PAGES = {
         Work("probes", (VITS, CNNS), 0),
     ],
     "11_what_came_later": [
-        Work("forward passes", (VITS, CNNS, LATER)),
-        Work("largest numbers", (VITS, CNNS, LATER)),
-        # Broken images, directions, networks before training, planted numbers.
-        Work("forward passes", (VITS, CNNS), times=4, first=1),
+        # What all blocks are asked in one pass, and norms.
+        Work("forward passes", (VITS, CNNS, LATER), times=2),
+        # Replaced tokens, and the same network before training.
+        Work("forward passes", (VITS, LATER), times=5, first=1),
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
+        Work("receptive fields", (VITS, CNNS), 8, times=4, first=1),
+    ],
+    "12_questions_of_measure": [
+        Work("forward passes", (VITS, CNNS)),
+        # Broken images, directions, networks before training, planted numbers.
+        Work("forward passes", (VITS, CNNS), times=5, first=1),
     ],
     "interventions": [
         # Heads, shuffles and CLS tokens of the first network, the table of all.

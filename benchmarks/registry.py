@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 LATER = "[came later](../notebooks/11_what_came_later.ipynb)"
+OF_MEASURE = "[questions of measure](../notebooks/12_questions_of_measure.ipynb)"
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class Quantity:
         calls: Functions of the measurement's module that measure it.
         figures: Of the paper; empty for what came later.
         statistic: As the benchmark's `STATISTICS` name it; empty for what is measured of two layers' features.
+        page: Where it is, if it came later.
     """
 
     what: str
     calls: tuple[str, ...]
     figures: str = ""
     statistic: str = ""
+    page: str = LATER
 
 
 @dataclass(frozen=True)
@@ -195,12 +198,12 @@ MEASUREMENTS = (
     Measurement(
         "similarities",
         "Procrustes and CCA, to lay beside CKA",
-        (Quantity("Procrustes and CCA of two layers", ("procrustes", "cca")),),
+        (Quantity("Procrustes and CCA of two layers", ("procrustes", "cca"), page=OF_MEASURE),),
     ),
     Measurement(
         "neighbours",
         "nearest neighbours that layers share, to lay beside CKA",
-        (Quantity("Nearest neighbours that layers share", ("nearest", "shared_neighbours")),),
+        (Quantity("Nearest neighbours that layers share", ("nearest", "shared_neighbours"), page=OF_MEASURE),),
     ),
 )
 
@@ -218,7 +221,7 @@ def table() -> str:
     for each in MEASUREMENTS:
         for one in each.quantities:
             calls = ", ".join(f"{{py:func}}`~seelike.{each.name}.{call}`" for call in one.calls)
-            lines.append(f"| {one.what} | {calls} | {one.figures or LATER} |")
+            lines.append(f"| {one.what} | {calls} | {one.figures or one.page} |")
     return "\n".join(lines)
 
 

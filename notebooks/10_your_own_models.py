@@ -329,4 +329,4 @@ display(plots.live(one_layer, network=names, other=names[::-1], percent=range(10
 # - **Look at random weights first.** Run the page with `:random` after both names: whatever looks the same as before was not learned.
 # - **One training is one training.** The intervals cover the draw of images only.
 #
-# **Next:** [what came later](11_what_came_later.ipynb) has other measures of similarity, and what speaks against CKA.
+# **Next:** [what came later](11_what_came_later.ipynb), and [questions of measure](12_questions_of_measure.ipynb): what speaks against CKA, and what else there is.

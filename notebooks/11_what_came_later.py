@@ -16,14 +16,15 @@
 # %% [markdown]
 # # What came later
 #
-# **Question.** The paper is of 2021, and most of it rests on one measure, CKA. What has been said against that measure since? Would others have found the same? And how do
-# Vision Transformers that came later differ from those of the paper?
+# **Question.** The paper is of 2021. What have others found in Vision Transformers since, and does it show in the networks of this book?
 #
 # | | |
 # |---|---|
-# | **You will learn** | what moves CKA though it should not; two other measures, and which claims of Section 4 hang on the measure; what massive activations and registers are; what self-supervised and distilled ViTs do otherwise |
-# | **You need** | [Section 3](03_background.ipynb) and [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
-# | **Cost** | half a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
+# | **You will learn** | how networks of after the paper differ; whether layers come in phases; where a ViT forgets places; what massive activations and registers are, and what a network needs of them; what a LayerNorm does to CLS; what a receptive field hides |
+# | **You need** | [Section 4](04_representation_structure.ipynb) to [Section 7](07_spatial_localization.ipynb); [words](../book/glossary.md) |
+# | **Cost** | a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
+#
+# What has been said of the paper's measure, CKA, has a page of its own: [questions of measure](12_questions_of_measure.ipynb).
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.
@@ -61,890 +62,541 @@ import seelike
 run = seelike.start(globals(), "11_what_came_later")
 
 # %% [markdown]
-# ## The clouds
-#
-# To a measure that does not mind rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the images' places along its principal
-# directions: of *n* images at most *n* - 1 numbers each, however wide the layer is. Everything on this page is made of them.
-#
-# First, which layers are the blocks of a network, and the images as it wants to see them. (Of an architecture whose blocks are not known here, modules that are called blocks stand
-# for them, or else eight layers or so.)
-
-# %%
-import re
-
-import torch
-
-from seelike.models import layers, preprocessing, read
-
-
-def blocks_of(network):
-    """The blocks of a network."""
-    every = layers(network)
-    known = [layer for layer in every if layer.kind == "block"]
-    named = [layer for layer in every if re.search(r"blocks\.\d+$", layer.module)]
-    return known or named or every[:: max(1, len(every) // 8)]
-
-
-def pixels_of(network, images):
-    """Some images as a network takes them."""
-    prepare = preprocessing(network)
-    return torch.stack([prepare(image) for image in images])
-
-
-# %% [markdown]
-# Then the coordinates of all blocks of all networks, for each draw of images.
-
-# %%
-from seelike.similarities import coordinates
-
-
-def clouds_of(network, images):
-    """Coordinates of some images in every block of a network."""
-    pixels = pixels_of(network, images)
-    return read(network, blocks_of(network), pixels, lambda _, x: coordinates(x))
-
-
-draws = list(run.draws())
-clouds = seelike.where_possible(
-    run.models,
-    lambda name: [clouds_of(run.models[name], images) for images in draws],
-)
-
-# %% [markdown]
-# Most of this page looks at two networks, *one* and the *other*: the first ViT of this run and its last CNN. (Where it has none of a kind, another network stands for it.)
-
-# %%
-one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
-rest = [name for name in clouds if name != one] or [one]
-cnns = [name for name in run.cnns if name in rest]
-other = (cnns or rest)[-1]
-short = {one: "one", other: "other"}
-print(f"one: {one}, the other: {other}")
-
-# %% [markdown]
-# ## One image far away
-#
-# [Davari et al. (2023)](https://arxiv.org/abs/2210.16156) show that a few points can decide a CKA. By hand: two layers of random numbers that have nothing to do with each other, and
-# the CKA of Equation 1, as in Section 3.
-
-# %%
-import numpy as np
-
-random = np.random.default_rng(run.seed)
-x, y = (each - each.mean(axis=0) for each in random.normal(size=(2, 50, 10)))
-
-
-def equation_1(x, y):
-    """CKA as the paper writes it, for centred features."""
-    of_both = np.sum((x.T @ y) ** 2)
-    return of_both / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2))
-
-
-print(f"unrelated: {equation_1(x, y):.3f}")
-
-# %% [markdown]
-# Now the first image is moved, in both layers: each gets one more neuron, which is 100 for this image and 0 for all others. All other images stay where they were.
-
-# %%
-moved = [np.column_stack([each, np.zeros(50)]) for each in (x, y)]
-for each in moved:
-    each[0, -1] = 100
-    each -= each.mean(axis=0)
-print(f"one image moved: {equation_1(*moved):.3f}")
-
-# %% [markdown]
-# The library gives the same, and the unbiased CKA, which all pages of this book use.
-
-# %%
-from seelike.similarities import plain_cka, unbiased_cka
-
-print(f"plain    {plain_cka(x, y):.3f}, one image moved {plain_cka(*moved):.3f}")
-print(
-    f"unbiased {unbiased_cka(x, y):.3f}, one image moved {unbiased_cka(*moved):.3f}"
-)
-
-# %% [markdown]
-# The unbiased form has not moved at all. It leaves out the diagonal of the Gram matrix, where the moved image meets itself; its entries with all others changed by the same
-# number, and centring takes that away. **Predict.** What if *two* images are moved, to the same far place?
-#
-# On our networks: the first block of the one against the last block of the other. The distance is in units of the usual distance from the mean.
-
-# %%
-from seelike.similarities import cca, move_away, procrustes
-
-few = min(20, run.number_of_images // 3)  # directions for CCA
-measures = {
-    "CKA, plain": plain_cka,
-    "CKA, unbiased": unbiased_cka,
-    "Procrustes": procrustes,
-    "CCA": lambda x, y: cca(x, y, few),
-}
-distances = np.array([0, 1, 2, 4, 7, 10, 15, 20, 30])
-ends = [
-    (next(iter(a.values())), list(b.values())[-1])
-    for a, b in zip(clouds[one], clouds[other], strict=True)
-]
-
-# %% [markdown]
-# Procrustes and CCA are two other measures, to which we come below. (Where images are few, CCA gets fewer directions.)
-
-# %% mystnb={"figure": {"caption": "Likeness of two layers when one image, or two, are moved away from all others in both layers, by four measures. Bands are 95 % intervals over draws of images.", "name": "fig-far-away"}, "image": {"alt": "Two panels, one image moved and two images moved: likeness against distance, a line for each of plain CKA, unbiased CKA, Procrustes and CCA. The table below gives the right ends of the lines."}}
-from seelike import claims, plots
-
-
-def when_moved(measure, number):
-    """A measure's line: distances, mean and band over draws."""
-
-    def at(times, pair):
-        return measure(*(move_away(x, times, number) for x in pair))
-
-    values = np.array([[at(times, pair) for times in distances] for pair in ends])
-    return distances, *claims.mean_and_uncertainty(values)
-
-
-panels = {
-    title: {name: when_moved(each, number) for name, each in measures.items()}
-    for title, number in {"one image moved": 1, "two images moved": 2}.items()
-}
-plots.line_panels(panels, x_label="distance", y_label="likeness")
-
-# %% [markdown]
-# In numbers, before and after.
-
-# %%
-for title, lines in panels.items():
-    for name, (_, values, _) in lines.items():
-        print(f"{title}: {name:<14} {values[0]:.2f} before, {values[-1]:.2f} after")
-
-# %% [markdown]
-# ### A broken image
-#
-# Nobody moves images in a layer. But data sets have broken files. We replace one image, two, or eight by pure noise, and ask how far the map of all blocks of the one
-# network moves: the mean absolute difference over all pairs of blocks.
-
-# %%
-from PIL import Image
-
-from seelike.similarities import similarity_map
-
-
-def with_noise(images, number):
-    """The same images, the first of them replaced by noise."""
-    kept = list(images)[number:]
-    return [Image.effect_noise(kept[0].size, 100) for _ in range(number)] + kept
-
-
-# %% [markdown]
-# Every block with every block, on the first draw of images.
-
-# %%
-whole = {
-    name: similarity_map(clouds[one][0], clouds[one][0], measure)
-    for name, measure in measures.items()
-}
-for number in (1, 2, 8):
-    images = with_noise(draws[0], min(number, len(draws[0]) // 2))
-    cloud = clouds_of(run.models[one], images)
-    for name, measure in measures.items():
-        change = np.abs(similarity_map(cloud, cloud, measure) - whole[name]).mean()
-        print(f"{number} broken: {name:<14} moves by {change:.4f}")
-
-# %% [markdown]
-# ## A few directions
-#
-# CKA weighs the principal directions of a layer by their variance, twice: once for each layer. **Predict.** Keep the first direction of a layer and throw away all
-# others. How like the whole layer is it?
-#
-# By hand: a layer of three directions, along which four images have the variances 9, 4 and 1. The first has 9 of 14 parts of the variance. CKA squares them.
-
-# %%
-directions = np.array(
-    [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]
-)
-layer = directions[1:].T * np.sqrt([9.0, 4.0, 1.0])
-first_alone = layer[:, :1]
-print(f"share of the variance {9 / (9 + 4 + 1):.3f}")
-print(f"CKA, by hand {9 / np.sqrt(9**2 + 4**2 + 1**2):.3f}", end=", ")
-print(f"library {plain_cka(first_alone, layer):.3f}")
-
-# %% [markdown]
-# Now the last block of the two networks: what its first few directions hold, against the whole of it, and then what all others hold. The directions are found on other images than these. A layer's own
-# directions would fit the chance in these very images, and what they leave over would come out as *un*like the layer: no estimate is unbiased for what was chosen by looking.
-
-# %%
-from seelike.similarities import principal_directions
-
-
-def features_of(name, images):
-    """The last block of a network, laid flat."""
-    network = run.models[name]
-    block = blocks_of(network)[-1:]
-    pixels = pixels_of(network, images)
-    flat = read(network, block, pixels, lambda _, x: x.flatten(1).double().cpu())
-    return next(iter(flat.values()))
-
-
-def other_images(repeat):
-    """Images for the directions, drawn on their own."""
-    seed = run.seed + run.repeats + repeat
-    return run.images.sample(run.number_of_images, seed=seed)
-
-
-# %% [markdown]
-# Some directions divide a layer into two parts: what they hold, and all else. Four numbers compare these with the whole.
-
-
-# %%
-def parts(x, directions):
-    """Share of the variance, Procrustes and CKA of what directions hold; CKA of all else."""
-    places = x @ directions
-    layers = places, x - places @ directions.T, x
-    first, others, whole = map(coordinates, layers)
-    return [
-        np.sum(first**2) / np.sum(whole**2),
-        procrustes(first, whole),
-        unbiased_cka(first, whole),
-        unbiased_cka(others, whole),
-    ]
-
-
-# %% [markdown]
-# For each draw of images and each number of directions:
-
-
-# %%
-def all_parts(name):
-    """The four numbers of a network, [draws, numbers of directions, 4]."""
-    values = []
-    for repeat, images in enumerate(draws):
-        found = principal_directions(features_of(name, other_images(repeat)), 30)
-        x = features_of(name, images)
-        x = x - x.mean(dim=0)
-        values.append([parts(x, found[:, :number]) for number in kept])
-    return np.array(values)
-
-
-kept = np.array([n for n in (1, 2, 3, 5, 8, 12, 20, 30) if n < len(draws[0]) - 1])
-measured = seelike.where_possible(dict.fromkeys([one, other]), all_parts)
-
-# %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, how like the whole they are, and how like it all others are. The directions come from other images. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network, against the number of directions: the share of the variance of the first directions, their CKA and their Procrustes similarity with the whole and the CKA of all other directions with the whole. The numbers below give the first values."}}
-titles = [
-    "variance of the first",
-    "Procrustes of the first",
-    "CKA of the first",
-    "CKA of the others",
-]
-panels = {}
-for name, values in measured.items():
-    mean, band = claims.mean_and_uncertainty(values)
-    each = zip(titles, mean.T, band.T, strict=True)
-    panels[name] = {title: (kept, *line) for title, *line in each}
-label = "with the whole layer"
-plots.line_panels(
-    panels, x_label="directions", y_label=label
-) if panels else run.say_missing()
-
-# %% [markdown]
-# How few directions reach a CKA of 0.9 with the whole? And how much of the variance do all others have, and what CKA?
-
-# %%
-for name, values in measured.items():
-    share, _, cka_of_first, cka_of_others = values.mean(axis=0).T
-    at = int(np.argmax(cka_of_first >= 0.9))
-    if cka_of_first[at] < 0.9:
-        print(f"{name}: more than the first {kept[-1]}")
-        continue
-    print(f"{name}: first {kept[at]}, {share[at]:.0%} of the variance", end="; ")
-    print(f"the others: {1 - share[at]:.0%}, and a CKA of {cka_of_others[at]:.2f}")
-
-# %% [markdown]
-# So a high CKA says that two layers agree in the few directions along which images differ most. What a network does with the others CKA can hardly see, and a classifier may need
-# exactly those: [Ding et al. (2021)](https://arxiv.org/abs/2108.01661) take principal directions away and ask which measure notices what a linear probe loses. CKA is slow to. [Nguyen et al.
-# (2022)](https://arxiv.org/abs/2202.07184) find that the bright blocks in CKA maps of large networks come from one dominant direction, and that a few images make it.
-#
-# ## Few images
-#
-# A third criticism is a bias. [Section 3](03_background.ipynb) drew it with random numbers: the wider a layer is beside the number of images, the nearer plain CKA comes to 1. [Murphy et al.
-# (2024)](https://arxiv.org/abs/2405.01012) show what that does to comparisons with brains, where images are few: shuffled ones come out about as much alike.
-#
-# We do as they do, with our layers. The images of the one layer are shuffled, so that the two have nothing to do with each other, and fewer and fewer images are taken.
-# **Predict.** Which of the four measures will still say 0 with eight images?
-
-# %%
-from seelike.similarities import of_shuffled
-
-numbers = [n for n in (8, 16, 32, 64, 128, 256, 512) if n <= run.number_of_images]
-numbers = np.array(numbers or [run.number_of_images])
-
-
-def by_chance(measure, number):
-    """What a measure gives of some images of two layers, shuffled, in each draw."""
-    part = [[coordinates(torch.from_numpy(x[:number])) for x in xy] for xy in ends]
-    return [of_shuffled(*xy, measure, run.seed) for xy in part]
-
-
-# %% [markdown]
-# CCA gets a direction for every three images, and twenty at most.
-
-# %% mystnb={"figure": {"caption": "Likeness of two layers that have nothing to do with each other, as one of them is shown the images in another order, against the number of images. Bands are 95 % intervals over draws of images.", "name": "fig-by-chance"}, "image": {"alt": "Four lines against the number of images. Plain CKA, Procrustes and CCA are high at eight images and fall as images are added; unbiased CKA lies near zero throughout. The numbers below give the ends of the lines."}}
-lines = {}
-for name, measure in measures.items():
-    if name == "CCA":
-        measure = lambda x, y: cca(x, y, min(20, len(x) // 3))  # noqa: E731
-    values = np.transpose([by_chance(measure, number) for number in numbers])
-    lines[name] = numbers, *claims.mean_and_uncertainty(values)
-plots.line_panels({"": lines}, x_label="images", y_label="likeness by chance")
-
-# %% [markdown]
-# In numbers, at both ends.
-
-# %%
-for name, (_, values, _) in lines.items():
-    print(f"{name:<14} {numbers[0]} images {values[0]:+.3f}", end=", ")
-    print(f"{numbers[-1]} images {values[-1]:+.3f}")
-
-# %% [markdown]
-# The unbiased form of this book has no such bias, though with few images it is a rough estimate. The other measures have: their numbers mean something only beside what chance gives.
-#
-# ## Two networks, the same images
-#
-# There is one more way to a high CKA. Images that look alike as they come are still alike some layers on, in any network. [Cui et al. (2022)](https://arxiv.org/abs/2202.00095) point out that even
-# untrained networks are therefore like each other. **Predict.** How like is a trained ViT to a CNN that has never learned anything: as like as to a trained one, half as like, or not at all?
-#
-# The last blocks of the two networks, of the same two before training, and the pixels themselves, on the first draw of images.
-
-# %%
-from seelike.models import load
-
-
-def last_block(name):
-    """Coordinates of the first draw of images in the last block of a network."""
-    network = run.models.get(name) or load(name, device=run.device)
-    return list(clouds_of(network, draws[0]).values())[-1]
-
-
-names = [one, other]
-names += [f"{name.removesuffix(':random')}:random" for name in names]
-last = seelike.where_possible(dict.fromkeys(names), last_block)
-last["pixels"] = coordinates(pixels_of(run.models[one], draws[0]))
-
-# %% [markdown]
-# A row and a column for each.
-
-# %%
-import pandas as pd
-
-table = similarity_map(last, last, unbiased_cka)
-pd.DataFrame(table, index=list(last), columns=list(last)).round(2)
-
-# %% [markdown]
-# So a CKA of two networks is to be read beside that of networks that learned nothing. Cui et al. go further, and take out of both layers what the pixels explain.
-#
-# ## Two other measures
-#
-# *Procrustes* turns one cloud until it lies on the other as well as can be, and gives what is then the same. It does well in the tests of Ding et al., and its angle
-# is a distance in the strict sense ([Williams et al., 2021](https://arxiv.org/abs/2110.14739)). By hand: a triangle, and the same one turned by 90 degrees with one corner pushed. The singular values of
-# `X'Y` do the turning.
-
-# %%
-triangle = np.array([[2.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]])
-pushed = triangle @ np.array([[0.0, 1.0], [-1.0, 0.0]]) + [[0, 0], [0, 0], [0.6, 0]]
-pushed -= pushed.mean(axis=0)
-singular_values = np.linalg.svd(triangle.T @ pushed, compute_uv=False)
-lengths = np.linalg.norm(triangle) * np.linalg.norm(pushed)
-print(f"{singular_values.sum() / lengths:.6f} {procrustes(triangle, pushed):.6f}")
-
-# %% [markdown]
-# *CCA*, canonical correlation analysis, looks for directions in both layers along which the images are correlated, and averages the squared correlations
-# ([Kornblith et al., 2019](https://arxiv.org/abs/1905.00414)). How much variance a direction has does not matter to it. By hand: scale all directions of both layers to the same length, and the
-# singular values of their product are the correlations. Six images, two neurons; the second layer has the first neuron of the first, and a new one.
-
-# %%
-x = np.array(
-    [[1.0, 2.0], [3.0, 0.0], [-2.0, 1.0], [0.0, -3.0], [-3.0, 1.0], [1.0, -1.0]]
-)
-y = np.column_stack([100 * x[:, 0], [2.0, 0.0, -1.0, 1.0, -1.0, -1.0]])
-scaled = [np.linalg.svd(each, full_matrices=False)[0] for each in (x, y)]
-correlations = np.linalg.svd(scaled[0].T @ scaled[1], compute_uv=False)
-print("correlations", correlations.round(3))
-print(f"{np.mean(correlations**2):.6f} {cca(x, y, 2):.6f}")
-
-# %% [markdown]
-# With as many directions as images everything is correlated. So layers are first cut down to their first principal directions: to those that hold 99 % of the variance, in
-# SVCCA ([Raghu et al., 2017](https://arxiv.org/abs/1706.05806)). How many are these of our layers, and what does CCA give of them, for the two layers and by chance?
-
-# %%
-from seelike.similarities import directions_that_keep
-
-pair = [layer[:, : directions_that_keep(layer, 0.99)] for layer in ends[0]]
-print(f"{[each.shape[1] for each in pair]} directions for {len(pair[0])} images")
-all_of_them = max(each.shape[1] for each in pair)
-for what, number in {"99 % of the variance": all_of_them, "few": few}.items():
-    measure = lambda x, y, number=number: cca(x, y, number)  # noqa: E731
-    try:
-        found, chance = measure(*pair), of_shuffled(*pair, measure, run.seed)
-        print(f"{what}: {number} directions, {found:.3f}, by chance {chance:.3f}")
-    except ValueError as error:
-        print(f"{what}: not here, {error}")
-
-# %% [markdown]
-# Where 99 % of the variance takes nearly as many directions as there are images, chance gives almost as much as the layers do. That is why this page takes
-# twenty. Kornblith et al. show that no measure of this kind, blind to how much directions vary, can do without more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures.
-#
-# **Predict.** Section 4 drew maps of ViTs and of CNNs by CKA. Which of its findings will the two others share?
-
-# %%
-compared = {name: measures[name] for name in list(measures)[1:]}
-of_all = {
-    (name, a, b): np.array(
-        [
-            similarity_map(x, y, measure)
-            for x, y in zip(clouds[a], clouds[b], strict=True)
-        ]
-    )
-    for name, measure in compared.items()
-    for a, b in {(one, one), (other, other), (one, other)}
-}
-
-# %% mystnb={"figure": {"caption": "Likeness of all blocks within the one and the other network, and between them, by three measures: a row for each.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the one network, the other, and the two together. Colour is likeness from 0, dark, to 1, bright. The table below gives their means."}}
-from seelike.plots import CKAMap
-
-
-def drawn(name, a, b):
-    """One map, mean over draws."""
-    blocks = [blocks_of(run.models[each]) for each in (a, b)]
-    matrix = of_all[name, a, b].mean(axis=0)
-    labels = {"y_label": short[a]} | ({"x_label": short[b]} if a != b else {})
-    return CKAMap(matrix, *blocks, **labels, title=name)
-
-
-columns = list(dict.fromkeys([(one, one), (other, other), (one, other)]))
-every = [drawn(name, a, b) for name in compared for a, b in columns]
-plots.cka_maps(every, columns=len(columns), label="likeness")
-
-# %% [markdown]
-# ### Does Section 4 depend on the measure?
-#
-# For each measure: its mean over all pairs of different blocks, the value that it gives by chance to layers of the same shape whose images are shuffled, and the rank correlation of
-# all entries of its maps with those of CKA. At 1 it would put all pairs of blocks in the same order.
-
-# %%
-from scipy.stats import spearmanr
-
-from seelike.sections.representation_structure import mean_off_diagonal
-
-
-def entries(name):
-    """All entries of a measure's maps, mean over draws."""
-    maps = [of_all[name, a, b].mean(axis=0) for a, b in columns]
-    return np.concatenate([each.ravel() for each in maps])
-
-
-def rank_correlation(name):
-    """Of a measure's maps with those of CKA."""
-    return spearmanr(entries(name), entries("CKA, unbiased")).statistic
-
-
-# %% [markdown]
-# A row for each measure.
-
-# %%
-table = {}
-for name, measure in compared.items():
-    by_chance = [of_shuffled(*pair, measure, run.seed) for pair in ends]
-    table[name] = {
-        one: mean_off_diagonal(of_all[name, one, one]).mean(),
-        other: mean_off_diagonal(of_all[name, other, other]).mean(),
-        "by chance": np.mean(by_chance),
-        "rank correlation with CKA": rank_correlation(name),
-    }
-pd.DataFrame(table).T.round(3)
-
-# %% [markdown]
-# And the claims themselves: the five statistics of Section 4, each the larger the more its claim is true. There they were taken over all layers of several networks, and here over the blocks of two.
-
-
-# %%
-from seelike.sections import representation_structure as structure
-
-
-def stages_of(name):
-    """The stage of each block of a network."""
-    return structure.stages(blocks_of(run.models[name]))
-
-
-# %% [markdown]
-# First those of the maps within networks.
-
-
-# %%
-def within_networks(name):
-    """Section 4's statistics of maps within networks, by a measure: ViT against CNN."""
-    maps = [of_all[name, one, one], of_all[name, other, other]]
-    depths = [np.linspace(0, 1, each.shape[1]) for each in maps]
-    stages = [stages_of(each) for each in (one, other)]
-    stages[0] = structure.stages_like(stages[0], depths[0], stages[1], depths[1])
-    mean = [structure.mean_off_diagonal(each) for each in maps]
-    ends = list(map(structure.first_third_with_last_third, maps, depths))
-    step = list(map(structure.within_minus_between_stages, maps, stages))
-    return {
-        "ViT more uniform": mean[0] - mean[1],
-        "low and high blocks alike in the ViT": ends[0] - ends[1],
-        "CNN falls into stages": step[1] - step[0],
-    }
-
-
-# %% [markdown]
-# The other two are of the map between the two networks.
-
-
-# %%
-def between_networks(name):
-    """Section 4's statistics of the map between networks, by a measure."""
-    both = of_all[name, one, other]
-    vit, cnn = (np.linspace(0, 1, size) for size in both.shape[1:])
-    low = structure.lowest_minus_second_quarter(both, vit, cnn)
-    last = structure.row_maximum_middle_minus_last_third(both, vit)
-    return {
-        "second quarter of CNN matches lowest of ViT": low,
-        "last third of ViT matches less": last,
-    }
-
-
-def claims_of(name):
-    """All five, each with its uncertainty."""
-    values = within_networks(name) | between_networks(name)
-    return {claim: claims.summary(value) for claim, value in values.items()}
-
-
-# %% [markdown]
-# A row for each claim, a column for each measure. Where a row has one sign throughout, the claim does not hang on the measure.
-
-# %%
-both = one in run.vits and other in run.cnns
-found = seelike.where_possible(compared if both else (), claims_of)
-pd.DataFrame(found) if found else run.say_missing("vits", "cnns")
-
-# %% [markdown]
-# ## Massive activations and registers
-#
-# In large trained ViTs a few numbers are hundreds or thousands of times larger than most others of their layer. [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find them in a few channels, the same ones for every
-# image, and with nearly the same value. They call them *massive activations*.
-#
-# [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, some two in a hundred, in dull parts of the image. A classifier reads the class of the whole image from
-# them well, and the place and the pixels of their own patch badly: the network uses them for notes about the whole. Give it a few tokens of its own for that, *registers*, and the
-# image's tokens stay clean. What the notes say is open: Sun et al. set all registers to their mean over images, and the network classifies as well as before.
-#
-# Two ratios for each block: the largest number over the median one, and the longest token over the median one. By hand, for one image with three tokens:
-
-# %%
-from seelike.massive_activations import unevenness
-
-tokens = torch.tensor([[[1.0, -1.0], [1.0, 1.0], [1.0, 50.0]]])
-lengths = tokens[0].norm(dim=1)
-print("by hand", tokens.abs().max() / 1, lengths.max() / lengths.median())
-print("library", 10 ** unevenness(tokens)[0])
-
-# %% [markdown]
-# **Predict.** Will the networks of this run have massive activations? The tiny ones have a few hundred thousand parameters. (Small networks can have them: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q)
-# find long tokens in a ViT of 22 million.)
-
-# %%
-from seelike.massive_activations import massive_activations
-
-massive = seelike.where_possible(
-    run.models, lambda name: massive_activations(run.models[name], draws)
-)
-
-# %% [markdown]
-# Both ratios, block by block.
-
-# %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, in the output of each block. Bands are 95 % intervals over draws of images.", "name": "fig-massive"}, "image": {"alt": "Lines on a logarithmic axis against relative depth, two for each network: largest number and longest token, over the median. The largest values are printed below."}}
-lines = {}
-for name in dict.fromkeys([one, other]):
-    if name in massive:
-        each = massive[name]
-        lines[f"{name}, number"] = plots.over_depth(each.largest_number)
-        lines[f"{name}, token"] = plots.over_depth(each.longest_token)
-        largest = each.largest_number.mean(axis=0).max()
-        longest = each.longest_token.mean(axis=0).max()
-        print(f"{name}: number up to {largest:.1f}, token up to {longest:.1f}")
-plots.depth_lines(
-    lines, y_label="largest / median", y_scale="log"
-) if lines else run.say_missing()
-
-# %% [markdown]
-# ### What would they do to CKA?
-#
-# As the networks of a run may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, two images of two tokens, the first image
-# with its first token, the second with its second:
-
-# %%
-from seelike.massive_activations import with_massive_activation
-from seelike.models import read_tokens
-
-tokens = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [2.0, 1.0]]])
-planted = tokens.clone()
-planted[0, 0, 0] = planted[1, 1, 0] = 100 * tokens.median()
-places = torch.tensor([0.0, 0.5])
-print(bool((with_massive_activation(tokens, 100, places) == planted).all()))
-
-# %% [markdown]
-# **Predict.** We plant it in the first and in the last block of a network. It has the same value in every image. Does CKA see it if it sits in the same token in every image, such as a register? And if
-# every image has it in a token of its own, the same one in both blocks, as a residual stream would hand it on?
-
-# %%
-in_one_token = torch.full((len(draws[0]),), 0.5)
-anywhere = torch.rand(
-    len(draws[0]), generator=torch.Generator().manual_seed(run.seed)
-)
-powers = np.array([1.0, 1.5, 2.0, 2.5, 3.0])
-
-
-def planted_clouds(tokens, places):
-    """A layer's coordinates with numbers of each size in it."""
-    sizes = 10**powers
-    planted = (with_massive_activation(tokens, s, places) for s in sizes)
-    return [coordinates(each) for each in planted]
-
-
-# %% [markdown]
-# Both blocks are read once for each draw, and all sizes are planted into what was read.
-
-
-# %%
-def when_planted(places):
-    """Clouds with planted numbers: of each draw, for each size, the two blocks."""
-    network = run.models[one]
-    first, *_, last = blocks_of(network)
-    pixels = [pixels_of(network, images) for images in draws]
-    of_layer = lambda _, tokens: planted_clouds(tokens, places)  # noqa: E731
-    found = [read_tokens(network, [first, last], each, of_layer) for each in pixels]
-    return [list(zip(*blocks.values(), strict=True)) for blocks in found]
-
-
-planted = seelike.where_possible(
-    {"the same token": in_one_token, "a token of its own": anywhere},
-    lambda title: when_planted(anywhere if "own" in title else in_one_token),
-)
-
-# %% mystnb={"figure": {"caption": "Likeness of the first and the last block of a network when a massive activation is planted into both: in the same token of every image, and in a token of its own for every image. Bands are 95 % intervals over draws of images.", "name": "fig-planted"}, "image": {"alt": "Two panels, likeness against the size of the planted number from ten to a thousand times the median. A line each for CKA, Procrustes and CCA. The numbers below give the ends of the lines."}}
-panels = {}
-for title, of_draws in planted.items():
-    panels[title] = {}
-    for name in ("CKA, unbiased", "Procrustes", "CCA"):
-        values = [[measures[name](*pair) for pair in sizes] for sizes in of_draws]
-        line = powers, *claims.mean_and_uncertainty(np.array(values))
-        panels[title][name] = line
-label = "size, as a power of ten"
-plots.line_panels(
-    panels, x_label=label, y_label="likeness"
-) if panels else run.say_missing()
-
-# %% [markdown]
-# In numbers: ten times the median, and a thousand times.
-
-# %%
-for title, lines in panels.items():
-    for name, (_, values, _) in lines.items():
-        print(f"{title}: {name:<14} {values[0]:.2f}, then {values[-1]:.2f}")
-
-# %% [markdown]
-# What is the same for every image is taken away with the mean, however large it is: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image and is large enough, CKA compares
-# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. (In a CNN, whose resolution falls, the places of the one block are not quite those of the other.) The other
-# measures do no better. It follows, though we have not seen it in a paper, that a network with registers and one without should be compared with care: their maps may differ by where they keep a
-# few large numbers.
-#
-# In the networks of this run: what does CKA say of a block with itself when the one channel of the largest variance is set to zero?
-
-# %%
-from seelike.cka import cka
-from seelike.massive_activations import without_largest_channel
-
-
-def lowest_without_channel(name):
-    """The block that has least in common with itself, when its largest channel is set to zero."""
-    network = run.models[name]
-    pixels, blocks = pixels_of(network, draws[0]), blocks_of(network)
-    of_block = lambda _, x: cka(x, without_largest_channel(x))  # noqa: E731
-    found = read_tokens(network, blocks, pixels, of_block)
-    return min(found.items(), key=lambda each: each[1])
-
-
-for name, found in seelike.where_possible(massive, lowest_without_channel).items():
-    print(f"{name}: lowest at {found[0]}, {found[1]:.3f}")
-
-# %% [markdown]
 # ## Networks of after the paper
 #
 # What made the paper's ViTs is the architecture, labels, and a great many photographs. All three have been changed since.
 #
 # | | what is new | what was found, in the words of this book |
 # |---|---|---|
-# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and also from a teacher by a token of its own; a convolutional teacher is the best one | a ViT does not need 300 million photographs to be accurate. Compare it with the paper's Figure 4 |
-# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block the CLS token's attention outlines objects. ViTs that learn so look far in high blocks, and there their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
-# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | linear probes are worse, finetuning is not. In networks that fill in patches, heads were found to stay nearer and more unlike each other, up to the last block (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)) |
-# | registers (Darcet et al., 2024) | extra tokens to keep notes in | no long tokens in the image, and smoother maps of attention |
-# | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)) | a ResNet with the training and the proportions of a Transformer | as accurate as Transformers of its size, without attention |
+# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate. Compare it with the paper's Figure 4 |
+# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block the CLS token's attention outlines objects. Such ViTs look far in high blocks, and there their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
+# | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | the same with more images, registers, and the Gram matrix of the patches held to that of an earlier self | patches lose their places in long training, and that anchor keeps them |
+# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other, up to the last block (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)). From its first blocks on it looks far, say [Shrivastava et al. (2026)](https://arxiv.org/abs/2602.03531) |
+# | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
 #
-# Is what the paper found a matter of the architecture, or of how it was trained? [Walmer et al. (2023)](https://arxiv.org/abs/2212.03862) compare ViTs that differ in training alone. Attention and features differ with it: local and
-# global information is processed in another order. One thing was the same in all of them: some heads that look at the patch beside their own, always to the same side. So a sentence
-# such as "low blocks look near and far, high blocks far" is about ViTs that were trained on labels. And it is not all settled: [Shrivastava et al. (2026)](https://arxiv.org/abs/2602.03531)
-# find that MAE looks far from its first blocks on.
+# Is what the paper found a matter of the architecture, or of how it was trained? [Walmer et al. (2023)](https://arxiv.org/abs/2212.03862) compare ViTs that differ in training alone: attention and features
+# differ with it. One thing was the same in all of them: some heads that look at the patch beside their own, always to the same side. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were
+# trained on labels.
 #
-# The next figures measure such networks. Their weights cannot be had without a network connection, and at `tiny` they are missing, as what sets them apart is their training: an architecture with
-# random weights shows nothing of it. The other profiles load those that can be had. Networks that you name yourself, in `models`, are shown here, too.
+# Which of these networks has this run? Name others in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: their owner gives the weights of DINOv3 to those who ask, so a profile leaves them out where they
+# cannot be had. (timm has no RepLKNet.) Where a run has none, the figures show its own networks: what the others are to be held against.
 
 # %%
+from seelike.models import load
+
 later = list(run.models) if models else run.lists.get("later", [])
-missing = () if later else ("later",)
+later = [name for name in later if name in run.models]
 print("Networks of after the paper:", ", ".join(later) or "none in this run.")
-if not later:
-    print(
-        "The next four figures need real checkpoints. With a connection, they are drawn by"
-    )
-    print("papermill notebooks/11_what_came_later.ipynb out.ipynb -p profile colab")
+shown = later or [*run.vits, *run.cnns] or list(run.models)
+networks = {name: run.models[name] for name in dict.fromkeys([*shown, *run.names])}
+one = next((name for name in shown if name in run.vits), shown[0])
+before = f"{one.removesuffix(':random')}:random"
+networks |= seelike.where_possible(
+    {before: one}, lambda name: load(name, device=run.device)
+)
+draws = list(run.draws())
+print(f"Beside them, as a control, {before}: one of them before any training.")
 
 # %% [markdown]
-# How far do their heads look, as in [Section 5](05_local_global.ipynb)?
+# **Predict.** A ViT that never saw a label: will its lowest heads look near and far, as in [Section 5](05_local_global.ipynb)? And its highest ones?
 
-# %% mystnb={"figure": {"caption": "Attention distance of all heads of later networks, block by block (compare the paper's Figure 3).", "name": "fig-later-heads"}, "image": {"alt": "A row for each later network with attention: attention distance of each head, by block, with a dashed line for a head that looks everywhere alike. Empty where the run has no such network."}}
+# %% mystnb={"figure": {"caption": "Attention distance of all heads of each network of after the paper, or else of the ViTs of this run (compare the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks.", "name": "fig-later-heads"}, "image": {"alt": "A row for each network with attention: attention distance of each head, sorted on the left and by block on the right, with a dashed line for a head that looks everywhere alike. The nearest and the farthest heads are printed below."}}
+from seelike import claims, plots
 from seelike.sections.local_global import measure_heads
 
+with_heads = later or run.vits
 heads = seelike.where_possible(
-    later, lambda name: measure_heads(run.models[name], draws)
+    with_heads, lambda name: measure_heads(networks[name], draws)
 )
-plots.all_heads(heads) if heads else run.say_missing(*missing)
+plots.all_heads(heads) if heads else run.say_missing("vits")
 
 # %% [markdown]
-# Their skip ratios, as in [Section 6](06_skip_connections.ipynb).
+# The nearest and the farthest head of the two lowest and of the two highest blocks, as shares of uniform.
 
-# %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of later networks, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each later network: skip ratio on a logarithmic axis against relative depth. Empty where the run has no such network."}}
+# %%
+for name, each in heads.items():
+    for which, blocks in {"lowest": slice(2), "highest": slice(-2, None)}.items():
+        share = each.distance[:, blocks].reshape(len(each.distance), -1)
+        share = share / each.uniform
+        near, far = (
+            claims.summary(share.min(axis=1)),
+            claims.summary(share.max(axis=1)),
+        )
+        print(f"{name}, {which}: nearest {near}, farthest {far}")
+
+# %% [markdown]
+# A network is like the paper's where the lowest blocks hold near and far heads at once, and the highest only far ones. And the skip connections?
+# The ratio of [Section 6](06_skip_connections.ipynb), of the tokens of patches, says how much more the stream brings than a branch adds.
+
+# %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of each network of after the paper, or else of the networks of this run, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each network: skip ratio on a logarithmic axis against relative depth. The means over depth are printed above the figure."}}
 from seelike.sections.skip_connections import propagation
 
 skips = seelike.where_possible(
-    later, lambda name: propagation(run.models[name], draws)
+    later or run.names, lambda name: propagation(networks[name], draws)
 )
 lines = {
     name: plots.over_depth(each.ratio_of_spatial) for name, each in skips.items()
 }
+for name, each in skips.items():
+    print(f"{name}: mean {claims.summary(each.ratio_of_spatial.mean(axis=1))}")
 plots.depth_lines(
     lines, y_label="skip ratio", y_scale="log"
-) if lines else run.say_missing(*missing)
+) if lines else run.say_missing()
 
 # %% [markdown]
-# Their largest numbers and longest tokens, as above. Has DINOv2 long tokens, and with registers shorter ones? (The registers themselves are tokens, too.)
-
-# %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, of later networks, by relative depth.", "name": "fig-later-massive"}, "image": {"alt": "Two panels on logarithmic axes, largest number and longest token over the median, against relative depth; a line for each later network. Empty where the run has no such network."}}
-panels = {"largest number": {}, "longest token": {}}
-for name in later:
-    if name in massive:
-        numbers = plots.over_depth(massive[name].largest_number)
-        panels["largest number"][name] = numbers
-        tokens = plots.over_depth(massive[name].longest_token)
-        panels["longest token"][name] = tokens
-plots.depth_panels(panels, y_label="over the median", y_scale="log") if all(
-    panels.values()
-) else run.say_missing(*missing)
-
-# %% [markdown]
-# And their layer maps, as in [Section 4](04_representation_structure.ipynb), on the first draw of images. Does a ConvNeXt fall into stages like a ResNet?
-
-# %% mystnb={"figure": {"caption": "CKA of all blocks within each later network (compare the paper's Figure 1).", "name": "fig-later-maps"}, "image": {"alt": "A square heat map for each later network. Colour is CKA from 0, dark, to 1, bright. Empty where the run has no such network; the means are printed."}}
-maps = []
-for name in (each for each in later if each in clouds):
-    cloud, blocks = clouds[name][0], blocks_of(run.models[name])
-    matrix = similarity_map(cloud, cloud, unbiased_cka)
-    maps.append(CKAMap(matrix, blocks, blocks, title=name))
-    if len(blocks) > 1:
-        mean = structure.mean_off_diagonal(matrix[None]).item()
-        print(f"{name}: mean CKA of different blocks {mean:.3f}")
-plots.cka_maps(maps) if maps else run.say_missing(*missing)
-
-# %% [markdown]
-# ## Look around
+# ## Do layers come in phases?
 #
-# Choose a measure and a pair of networks: larger maps of what stands side by side above.
+# The paper found ViTs uniform. [Jacobs et al. (2025)](https://arxiv.org/abs/2512.19941) look at the same maps and see a few phases: runs of blocks that are alike, with edges between. They replace each phase by one block that is used again and
+# again, and find that a DINOv2 of two such blocks classifies nearly as well as the whole.
+#
+# An edge is easily seen where there is none. Neighbours are alike in any network, so that any map is bright along its diagonal, and any band can be cut. So we cut two maps: that of the network, and a *smooth band*, in which every pair of blocks has the mean CKA of all
+# pairs as far apart as it is. By hand, of four blocks in two phases:
 
 # %%
-figures, alt = {}, {}
-for name in compared:
-    for a, b in columns:
-        pair = name, a if a == b else f"{a} and {b}"
-        figures[pair] = plots.cka_maps([drawn(name, a, b)], label="likeness")
-        alt[pair] = f"{name}, {pair[1]}: mean {of_all[name, a, b].mean():.2f}."
-plots.states_of_two(figures, ("Measure", "Networks"), alt)
+import numpy as np
+
+from seelike.sections.phases import phases, smooth_band
+
+two = np.kron(np.eye(2), np.ones((2, 2)))
+two = np.where(two == 1, 0.9, 0.2) + 0.1 * np.eye(4)
+print("phases", phases(two, 2), "of its smooth band", phases(smooth_band(two), 2))
+print(smooth_band(two)[0].round(3))
 
 # %% [markdown]
-# With a kernel, one block of a network against all blocks of another, by all three measures.
+# The cut is the best of all: no other has more CKA within phases, beyond the mean of the map. **Predict.** The map of a trained ViT, cut in three: will the step from within to between phases be larger than in its smooth band? And before training?
 
-
-# %% tags=["remove-output"]
-def one_block(network, against, percent):
-    """Draw the likeness of a block, at a depth in percent, with all blocks of another network."""
-    lines = {}
-    for name, measure in compared.items():
-        rows = []
-        for a, b in zip(clouds[network], clouds[against], strict=True):
-            block = list(a.values())[round(percent / 100 * (len(a) - 1))]
-            rows.append([measure(block, other) for other in b.values()])
-        lines[name] = plots.over_depth(np.array(rows))
-    return plots.depth_lines(lines, y_label="likeness", title=against)
-
-
-names = list(clouds)
-display(
-    plots.live(one_block, network=names, against=names[::-1], percent=range(101))
+# %%
+from seelike.massive_activations import unevenness
+from seelike.sections.blocks import ask, blocks_of, prepared
+from seelike.sections.token_geometry import (
+    commonest,
+    place_read,
+    share_between_places,
+    where_largest,
 )
+from seelike.similarities import coordinates, similarity_map, unbiased_cka
+
+# %% [markdown]
+# The next sections ask four questions of the same blocks. So all are asked in one pass: the cloud of images for CKA, two of places, and two of large numbers.
+
+
+# %%
+def of_places(tokens, place):
+    """Can a probe tell where a patch is, and how much varies between places?"""
+    patches = tokens[:64, len(place.prefix) :]
+    if place.grid is None or patches.shape[1] < 2:
+        return np.nan, np.nan
+    return place_read(patches, place.grid), share_between_places(patches)
+
+
+questions = {
+    "cloud": lambda tokens, _: coordinates(tokens),
+    "places": of_places,
+    "largest": lambda tokens, _: 10 ** unevenness(tokens).mean(dim=0).cpu().numpy(),
+    "commonest": lambda tokens, _: [
+        commonest(each) for each in where_largest(tokens)
+    ],
+}
+
+# %% [markdown]
+# For every network, every draw of images and every block:
+
+
+# %%
+def answers_of(name):
+    """All answers of a network, in each draw."""
+    return [
+        ask(networks[name], prepared(networks[name], images), questions)
+        for images in draws
+    ]
+
+
+answers = seelike.where_possible(networks, answers_of)
+
+
+def values_of(name, question):
+    """Answers that are numbers, [draws, blocks, numbers]."""
+    return np.array([each[question] for each in answers[name]])
+
+
+def maps_of(name):
+    """CKA of all blocks of a network, in each draw."""
+    clouds = [dict(enumerate(each["cloud"])) for each in answers[name]]
+    return np.array([similarity_map(each, each, unbiased_cka) for each in clouds])
+
+
+of_blocks = seelike.where_possible(answers, maps_of)
+
+# %% [markdown]
+# The maps, cut in three.
+
+# %% mystnb={"figure": {"caption": "CKA of all blocks within each network, mean over draws of images (compare the paper's Figure 1). White lines cut it into the three phases that are most alike within.", "name": "fig-later-maps"}, "image": {"alt": "A square heat map for each network, with white lines at two edges. Colour is CKA from 0, dark, to 1, bright. The blocks of each phase and the means are printed above the figure."}}
+from seelike.plots import CKAMap
+from seelike.sections.representation_structure import mean_off_diagonal
+
+maps = [
+    CKAMap(each.mean(axis=0), *[blocks_of(networks[name])] * 2, title=name)
+    for name, each in of_blocks.items()
+    if each.shape[1] >= 3
+]
+figure = plots.cka_maps(maps) if maps else run.say_missing()
+for axes, each in zip(figure.axes if maps else (), maps, strict=False):
+    cuts = np.flatnonzero(np.diff(phases(each.matrix, 3)))
+    mean = claims.summary(mean_off_diagonal(of_blocks[each.title]))
+    print(f"{each.title}: cut after {cuts + 1}, mean {mean}")
+    for cut in cuts + 0.5:
+        axes.axvline(cut, color="white"), axes.axhline(cut, color="white")
+figure
+
+# %% [markdown]
+# A cut that was chosen by looking at a map fits the chance in it. So each draw of images is cut where the *other* draws say.
+
+
+# %%
+from seelike.sections.representation_structure import within_minus_between_stages
+
+
+def step(found, asked, number):
+    """Mean CKA within minus between phases of a map, cut where another says."""
+    return within_minus_between_stages(asked[None], phases(found, number))[0]
+
+
+def steps(maps, number):
+    """The step of the network's map and of its smooth band, for each draw."""
+    values = []
+    for draw, asked in enumerate(maps):
+        found = np.delete(maps, draw, axis=0) if len(maps) > 1 else maps
+        found = found.mean(axis=0)
+        band = step(smooth_band(found), smooth_band(asked), number)
+        values.append([step(found, asked, number), band])
+    return np.array(values)
+
+
+# %% mystnb={"figure": {"caption": "How much more CKA there is within phases than between them, for two to four phases: of each network's map, and of a smooth band with the same mean at every distance. Bands are 95 % intervals over draws of images.", "name": "fig-phases"}, "image": {"alt": "A panel for each network with a line for its map and one for its smooth band, against the number of phases. The differences at three phases are printed above the figure."}}
+numbers = np.array([2, 3, 4])
+stepped = seelike.where_possible(
+    of_blocks,
+    lambda name: np.stack([steps(of_blocks[name], n) for n in numbers], 1),
+)
+panels = {}
+for name, values in stepped.items():
+    mean, band = claims.mean_and_uncertainty(values)
+    each = zip(("map", "smooth band"), mean.T, band.T, strict=True)
+    panels[name] = {title: (numbers, *line) for title, *line in each}
+    print(f"{name}: beyond its band {claims.summary(-np.diff(values[:, 1])[:, 0])}")
+label = "within minus between"
+plots.line_panels(
+    panels, x_label="phases", y_label=label
+) if panels else run.say_missing()
+
+# %% [markdown]
+# Phases are what the map has beyond its band. Where the two lines meet, the edges are no more than the decay of likeness with distance.
+#
+# ## Does the last block forget places?
+#
+# [Ghiasi et al. (2022)](https://arxiv.org/abs/2212.06727) find that ViTs keep spatial information in all layers but the last, which works as a learned global pooling: any of its patches classifies about as well as CLS. [Section 7](07_spatial_localization.ipynb) asked with CKA whether a token is like its
+# patch. Here are two other questions to the patches of a block. Does a linear probe read from a patch in which row and column it is, on images it has not seen? And of all that varies among patches, how much is between the places of one image, rather than between images? After a
+# global pooling nothing would be.
+#
+# By hand: two images of two patches that are the same in each image, and two that only differ by place.
+
+# %%
+import torch
+
+pooled = torch.tensor([[[1.0], [1.0]], [[3.0], [3.0]]])
+placed = torch.tensor([[[1.0], [3.0]], [[1.0], [3.0]]])
+print(share_between_places(pooled), share_between_places(placed))
+
+# %% [markdown]
+# **Predict.** Where along the depth does the first fall, and where the second?
+
+# %% mystnb={"figure": {"caption": "Above: how well a linear probe reads the row and column of a patch from its token, as R squared: 1 is without error, 0 is no better than the middle. Below: the share of the variance of patches that is between the places of one image. Bands are 95 % intervals over draws of images.", "name": "fig-places"}, "image": {"alt": "Two panels against relative depth, a line for each network: R squared of the place, and share of the variance between places. The values of the last two blocks are printed above the figure."}}
+titles = ["place, read from a token", "variance between the places of an image"]
+panels = {title: {} for title in titles}
+for name, values in {each: values_of(each, "places") for each in answers}.items():
+    for number, title in enumerate(titles):
+        panels[title][name] = plots.over_depth(values[..., number])
+    last_two = [
+        [claims.summary(each[:, b]) for b in (-2, -1)]
+        for each in values.T.swapaxes(1, 2)
+    ]
+    print(
+        f"{name}: place {' then '.join(last_two[0])}, variance {' then '.join(last_two[1])}"
+    )
+plots.depth_panels(
+    panels, y_label="R squared, or share"
+) if answers else run.say_missing()
+
+# %% [markdown]
+# Only a fall *in the last block* would be what Ghiasi et al. describe. The control says what comes with the architecture: position embeddings tell places before anything is learned.
+#
+# ## Massive activations and registers
+#
+# In large trained ViTs a few numbers are hundreds or thousands of times larger than most others of their layer. [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find them in a few channels, the same ones for every
+# image, and with nearly the same value. They call them *massive activations*. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, in dull parts of the image, that know the class of the image well
+# and their own patch badly: the network uses them for notes about the whole. Give it a few tokens of its own for that, *registers*, and the image's tokens stay clean. [Jiang et al. (2025)](https://arxiv.org/abs/2506.08010) need no training for it: few
+# neurons make these tokens, and what they give can be moved to an extra token at test time.
+#
+# Two ratios for each block: the largest number over the median one, and the longest token over the median one. **Predict.** Will the networks of this run have massive activations? (Small networks can have them: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q)
+# find long tokens in a ViT of 22 million parameters.)
+
+# %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, in the output of each block. Bands are 95 % intervals over draws of images.", "name": "fig-massive"}, "image": {"alt": "Two panels on logarithmic axes, largest number and longest token over the median, against relative depth; a line for each network. The largest values are printed above the figure."}}
+panels = {"largest number": {}, "longest token": {}}
+for name in answers:
+    both = values_of(name, "largest").T.swapaxes(1, 2)
+    for title, values in zip(panels, both, strict=True):
+        panels[title][name] = plots.over_depth(values)
+    number, token = (claims.summary(values.max(axis=1)) for values in both)
+    print(f"{name}: number up to {number}, token up to {token}")
+plots.depth_panels(
+    panels, y_label="over the median", y_scale="log"
+) if answers else run.say_missing()
+
+# %% [markdown]
+# Are they in the same channel for every image, as Sun et al. say, and in the same token? In each network's block of the largest numbers, the share of the images whose largest number is in the commonest channel, and in the commonest token.
+
+# %%
+for name in answers:
+    block = values_of(name, "largest")[..., 0].mean(axis=0).argmax()
+    token, channel = map(claims.summary, values_of(name, "commonest")[:, block].T)
+    print(f"{name}: the same channel {channel}, the same token {token}")
+
+# %% [markdown]
+# ### Does a network need what these tokens say?
+#
+# Sun et al. set registers to their mean over images, and the network classifies as well as before. [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) compare that with setting them to zero, which many do to find out what a token is for: with zeros DINOv2 and DINOv3 lose up to 37 points of accuracy, with the mean, with noise, or with
+# the registers of another image next to nothing. A network has never met zeros, so what breaks may be only that.
+#
+# We do the same with the tokens that have no place, CLS and registers where there are some, after every block. How far do the *patches* move: the cosine of each with what it was. **Predict.** Which of the three replacements moves them most?
+
+# %%
+from seelike.models import places
+from seelike.sections.token_geometry import REPLACEMENTS, moved_by_replacement
+
+
+def when_replaced(name):
+    """Cosine of patches with what they were, [draws, replacements, blocks]."""
+    network, blocks, found = networks[name], blocks_of(networks[name]), []
+    for images in draws:
+        pixels = prepared(network, images)[:32]
+        prefix = len(places(network, blocks[:1], pixels)[blocks[0].name].prefix)
+        found.append(moved_by_replacement(network, blocks, pixels, prefix))
+    return np.array(found)
+
+
+in_vits = [name for name in networks if name in [*heads, before, *run.vits]]
+replaced = seelike.where_possible(
+    [name for name in in_vits if name != before], when_replaced
+)
+
+# %% mystnb={"figure": {"caption": "Cosine of the patches of each block with what they were, when CLS and registers are replaced after every block: by zeros, by their mean over images, or by those of another image. Bands are 95 % intervals over draws of images.", "name": "fig-replaced"}, "image": {"alt": "A panel for each ViT, cosine against the number of the block, a line for each of the three replacements. The values of the last block are printed above the figure."}}
+panels = {}
+for name, found in replaced.items():
+    blocks = np.arange(1, found.shape[2] + 1)
+    each = found.swapaxes(0, 1)
+    lines = [(blocks, *claims.mean_and_uncertainty(values)) for values in each]
+    panels[name] = dict(zip(REPLACEMENTS, lines, strict=True))
+    for how, values in zip(REPLACEMENTS, each, strict=True):
+        print(f"{name}: {how:<16} last block {claims.summary(values[:, -1])}")
+plots.line_panels(
+    panels, x_label="block", y_label="cosine"
+) if panels else run.say_missing("vits")
+
+# %% [markdown]
+# Where zeros move the patches much more than another image's tokens do, zeros say that the network expects *something* there, and not that it needs what was there.
+#
+# ## What does a LayerNorm do to CLS?
+#
+# [Marouani et al. (2026)](https://arxiv.org/abs/2602.08626) compare CLS with the patches right before and right after each normalisation. Both kinds of tokens go through the same weights; and yet they find that the cosine of CLS with the patches falls to nearly zero there, while patches stay as alike as they
+# were. The network has learned to tell the two apart by the few weights of a LayerNorm. They give each kind its own, and the patches become better.
+#
+# By hand: CLS and two patches that share two large channels. The weights of the LayerNorm are 0 there and 1 elsewhere.
+
+# %%
+from seelike.sections.token_geometry import cls_and_patches
+
+norm = torch.nn.LayerNorm(6)
+norm.weight.data = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+cls, patch = [1.0, -1.0, 0.0, 0.0, 6.0, -6.0], [0.0, 0.0, 1.0, -1.0, 6.0, -6.0]
+tokens = torch.tensor([[cls, patch, patch]])
+for what, each in {"before": tokens, "after": norm(tokens).detach()}.items():
+    with_cls, among, longer = cls_and_patches(each)
+    print(f"{what}: CLS with patches {with_cls:+.2f}, among patches {among:+.2f}")
+
+# %% [markdown]
+# **Predict.** Trained or not: which lines will part?
+
+# %%
+from dataclasses import replace
+
+from seelike.models import layers, read_tokens
+
+
+def first_norms(network):
+    """The first norm of each block, each read on both sides."""
+    norms = layers(network, kinds=["norm"])
+    norms = [norm for norm in norms if norm.name.endswith("attention norm")]
+    pairs = [(replace(n, name=f"into {n.name}", side="input"), n) for n in norms]
+    return [layer for pair in pairs for layer in pair]
+
+
+# %% [markdown]
+# Three numbers on each side: two cosines, and how long CLS is.
+
+
+# %%
+def around_norms(name):
+    """CLS and patches before and after each block's first norm, [draws, blocks, 2, 3]."""
+    network, found = networks[name], []
+    both = first_norms(network)
+    for images in draws:
+        pixels = prepared(network, images)
+        prefix = len(places(network, both[1:2], pixels)[both[1].name].prefix)
+        of_tokens = lambda _, x, prefix=prefix: cls_and_patches(x, prefix)  # noqa: E731
+        read = list(read_tokens(network, both, pixels, of_tokens).values())
+        found.append(np.reshape(read, (-1, 2, 3)))
+    return np.array(found)
+
+
+normed = seelike.where_possible(in_vits, around_norms)
+
+# %% mystnb={"figure": {"caption": "Mean cosine of CLS with the patches of its image, and of two different patches, right before and right after the first LayerNorm of each block. Bands are 95 % intervals over draws of images.", "name": "fig-norms"}, "image": {"alt": "A panel for each ViT, cosine against the number of the block; four lines: CLS with patches and patches among each other, before and after the norm. The means over blocks are printed above the figure."}}
+panels = {}
+for name, values in normed.items():
+    blocks, panels[name] = np.arange(1, values.shape[1] + 1), {}
+    for kind, what in enumerate(("CLS with patches", "among patches")):
+        for side, when in enumerate(("before", "after")):
+            some = values[:, :, side, kind]
+            line = blocks, *claims.mean_and_uncertainty(some)
+            panels[name][f"{what}, {when}"] = line
+            print(f"{name}: {what} {when:<6} {claims.summary(some.mean(axis=1))}")
+plots.line_panels(
+    panels, x_label="block", y_label="cosine"
+) if panels else run.say_missing("vits")
+
+# %% [markdown]
+# A LayerNorm parts the two where the first pair of lines falls and the second does not. How long is CLS beside the patches, before and after? The mean over blocks:
+
+# %%
+for name, values in normed.items():
+    sides = [claims.summary(values[:, :, side, 2].mean(axis=1)) for side in (0, 1)]
+    print(f"{name}: CLS over patches {sides[0]} before, {sides[1]} after")
+
+# %% [markdown]
+# ## What a receptive field hides
+#
+# Large kernels are back in CNNs. [Ding et al. (2022)](https://arxiv.org/abs/2203.06717) argue that a few large kernels see farther than many small ones that could reach as far: effective receptive fields grow with the kernel's size, but only with the root of the number of layers ([Luo et al., 2016](https://arxiv.org/abs/1701.04128)).
+# By hand, along a line: stacks of random kernels that all reach 15 places to each side. **Predict.** Within how many places lies half of their field?
+
+# %%
+from seelike.sections.channel_mean import half_width, stack_of_kernels
+
+random = np.random.default_rng(run.seed)
+for number in (1, 3, 5, 15):
+    kernels = random.normal(size=(200, number, 1 + 30 // number))
+    found = np.array([half_width(stack_of_kernels(each)) for each in kernels])
+    size = kernels.shape[2]
+    print(f"{number:>2} kernels of {size:>2}: {claims.summary(found)}")
+
+# %% [markdown]
+# So "what a layer can reach" and "what it looks at" are two things. There is a second choice in any such figure. The paper differentiates every channel and averages the absolute values. Tools often differentiate the *mean of the channels*, once: openerf, which many use, keeps the positive numbers of that. Channels
+# that answer with opposite signs cancel there. **Predict.** Which of the two is the wider field?
+
+# %%
+from seelike.receptive_field import effective_receptive_field, radius
+from seelike.sections.channel_mean import field_of_channel_mean
+
+
+def some_blocks(name):
+    """Every second block of a network and the last, with their relative depths."""
+    every = blocks_of(networks[name])
+    at = sorted({*range(0, len(every), 2), len(every) - 1})
+    return [every[place] for place in at], np.array(at) / max(1, len(every) - 1)
+
+
+# %% [markdown]
+# Both fields of these blocks, on the first images of each draw.
+
+
+# %%
+def radii_of(name):
+    """Radius of both fields as shares of the image's height, [2, draws, blocks]."""
+    network, blocks, found = networks[name], some_blocks(name)[0], []
+    for images in draws:
+        pixels = prepared(network, images)[:8]
+        exact = effective_receptive_field(network, blocks, pixels, 4, before=False)
+        of_mean = {
+            b.name: field_of_channel_mean(network, b, pixels) for b in blocks
+        }
+        both = [
+            [radius(each[name], grid) for name, grid in exact.grids.items()]
+            for each in (exact.after, of_mean)
+        ]
+        found.append(np.array(both) / pixels.shape[2])
+    return np.array(found).swapaxes(0, 1)
+
+
+# %% [markdown]
+# A ViT and a CNN, where the run has both.
+
+# %%
+cnn = [name for name in [*run.cnns, *shown] if name in networks and name != one]
+fields = seelike.where_possible(dict.fromkeys([one, *cnn[-1:]]), radii_of)
+
+# %% mystnb={"figure": {"caption": "Radius of half of the receptive field's mass, as a share of the image's height, by relative depth: of all channels, as the paper has it, from four channels an image; and of the mean channel, positive numbers alone, as openerf has it. Bands are 95 % intervals over draws of images.", "name": "fig-channel-mean"}, "image": {"alt": "Two lines for each network against relative depth: radius of the field of all channels, and of the field of the mean channel. The values of the first and of the last block are printed above the figure."}}
+lines = {}
+for name, found in fields.items():
+    for what, values in zip(("all channels", "mean channel"), found, strict=True):
+        depth = some_blocks(name)[1]
+        line = depth, *claims.mean_and_uncertainty(values)
+        lines[f"{name}, {what}"] = line
+        first, last = (claims.summary(values[:, block]) for block in (0, -1))
+        print(f"{name}, {what}: first block {first}, last {last}")
+plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missing()
+
+# %% [markdown]
+# Where the lines part, a figure of the mean channel says nothing of how far the layer sees; it says what the channels agree on.
 
 # %% [markdown]
 # ## What we take with us
 #
-# **Others found** that a few points, one dominant direction, a small sample or the images themselves can decide a CKA; that large ViTs keep a few enormous numbers; and that how a ViT was
-# trained shapes its attention as much as that it is a ViT.
+# **Others found** that how a ViT was trained shapes its attention as much as that it is a ViT; that its blocks come in phases; that its last block forgets places; that large ViTs keep a few enormous numbers, which may sit in registers whose content hardly matters; that a LayerNorm tells
+# CLS from patches; and that large kernels see farther than many small ones.
 #
-# **The pretrained networks** bear it out, too. One image far away decides plain CKA, two decide the unbiased one. Two directions out of hundreds make the CKA of the last block of the ViT-S/14, with a third of its variance; in EfficientNet-Lite0 many share it. The
-# ViT has numbers far larger than the rest in every block, though no token is much longer than others. Of the networks that came after the paper this run has that ViT alone, so that nothing can be said of training.
+# **The tiny networks** share little of it, and say why each finding needs its control.
 #
-# **The tiny networks** bear it out, as far as they can show it.
+# - *Phases.* The map of the trained ViT has a little more of them than its smooth band, that of the ResNet more, and that of an untrained ViT next to none. Uniform maps have little to cut, and the last block is a phase of its own.
+# - *Places.* They can be read from every block, also from the last. But an untrained ViT tells them better: its position embeddings are still all there. What falls in the last block of the trained one is how much varies between places, and it falls only a little.
+# - *Large numbers.* No number is massive, and no token long. The largest one sits in the same channel for nearly every image even so, and before training for about half of them.
+# - *Replaced tokens.* Whatever stands in the place of CLS, the patches hardly move; those of another image move them more than zeros do. In a network this small the patches do not listen to CLS.
+# - *LayerNorm.* It does not part CLS from patches here. Patches become a little less alike, and so they do before training.
+# - *Receptive fields.* The mean channel of a ViT's first block sees nearly the whole image; its channels one by one see their surroundings. Which of the two is drawn decides whether the field jumps or stays.
 #
-# - One image far away decides plain CKA and cannot move the unbiased one. Two images can: they take it to 1. That takes points far out. Real noise among the images is not far
-#   out for these networks: a few broken images move CKA by next to nothing.
-# - CKA sees little of a layer. The few largest directions of a last block, found on other images, have little more than half of its variance, and are almost the whole to CKA. All others together are much less like it.
-# - With eight images, layers that have nothing to do with each other are alike to plain CKA, to Procrustes most of all, and to CCA; only the unbiased CKA stays near zero. And networks that learned nothing are not far
-#   from those that did: the last block of the ViT is most like that of the trained ResNet, but that of an untrained ResNet, and even the pixels, are not far behind.
-# - Three findings of Section 4 hang on the measure. Over the outputs of blocks, CKA cannot decide whether the ViT is the more uniform one, whether its low and high blocks are more alike, and whether the ResNet falls into stages. By
-#   CCA all of these hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same, too.
-# - There are no massive activations in them, and without its largest channel a block is nearly what it was to CKA. A planted one
-#   is nothing to CKA in a fixed token, and decides it where it wanders.
+# **The pretrained networks** of this run are the place to ask again: the numbers above each figure are theirs where such a result is shown.
 #
-# **Why.** A measure is a choice of what shall count. CKA takes what varies most, CCA takes the first directions alike, Procrustes lies between. A finding that all three share is about the
-# networks. One that depends on the measure is about the measure, until someone says why just that one is right.
+# **Why.** Each of these findings is of one kind of network at one size. What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
 #
 # ## Try it yourself
 #
-# 1. Move one image in *one* of the two layers only. What becomes of plain CKA, and of the unbiased one?
-# 2. Two layers hold the same twenty directions, but in one of them the variances are all alike, in the other they fall by half from each to the next. What does CCA say, and what does CKA?
-# 3. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
-# 4. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
+# 1. A map of six blocks, all of whose pairs have a CKA of 0.9 but those with the last block, 0.5. Where is it cut in two, and what is the smooth band's step?
+# 2. Why does an untrained ViT know places better than a trained one?
+# 3. Replace CLS after the last block only. What happens to the patches?
+# 4. Name a network of your own in `models`, with its untrained self beside it: `"vit_small_patch14_dinov2.lvd142m:224px"`. Which finding do you see that the tiny networks do not have?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
-#    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
-# 2. CCA says 1. CKA looks at the first few directions of the second layer, which are only a few of twenty in the first: by hand, the sum of `a_i b_i` over the root of the sums of
-#    `a_i^2` and `b_i^2` is about 0.39.
-# 3. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
-#    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
-# 4. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
+# 1. After the fifth: within phases 0.9, between them 0.5. The band mixes both at every distance but the largest, so that its step is smaller.
+#    `m = np.full((6, 6), 0.9); m[5, :5] = m[:5, 5] = 0.5; np.fill_diagonal(m, 1); print(phases(m, 2), step(smooth_band(m), smooth_band(m), 2))`.
+# 2. Nothing has been written over its position embeddings: blocks with small random weights add little to the stream. A trained block adds what it found, which differs from image to image.
+# 3. Nothing: CLS reaches patches through attention, and there is no block after it.
+# 4. That depends on the network. Hold what you see against the `:random` line first.
 #
 # </details>
 #
 # ## Summary
 #
-# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from the last, and from a single image.
-# - A high CKA of two networks is to be laid beside that of untrained ones, and a finding beside that of another measure. Procrustes and CCA weigh directions otherwise.
-# - Massive activations matter to CKA where they sit in other tokens for other images. Registers give them a fixed place.
 # - What the paper says of ViTs is about ViTs trained on labels. Without labels, attention and layers can come out otherwise.
+# - Phases, forgotten places, massive numbers and parted tokens are each to be laid beside a control: a smooth band, the untrained network, another image's token.
+# - A receptive field of the mean channel is another quantity than the paper's.
 #
-# **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).
+# **Next:** [questions of measure](12_questions_of_measure.ipynb), and [the tiny networks](tiny_networks.ipynb) that this book trained for itself.

@@ -1,0 +1,884 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Questions of measure
+#
+# **Question.** Most of the paper rests on one measure, CKA. What has been said against that measure since? What does it say at all? And would others have found the same?
+#
+# | | |
+# |---|---|
+# | **You will learn** | what moves CKA though it should not; what chance gives, and how to take it away; two other measures, and which claims of Section 4 hang on the measure; what CKA says of readouts |
+# | **You need** | [Section 3](03_background.ipynb) and [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
+# | **Cost** | a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
+
+# %% tags=["remove-cell"]
+# Colab only: install the library when it is missing.
+import importlib.util
+
+if importlib.util.find_spec("seelike") is None:
+    _repository = "git+https://github.com/seelike/seelike"
+    get_ipython().run_line_magic(
+        "pip", f'install -q "seelike[hub] @ {_repository}"'
+    )
+
+# %% [markdown]
+# These parameters can be changed here or from the command line, as in
+# `.venv/bin/papermill notebooks/12_questions_of_measure.ipynb out.ipynb -p images ~/photos`; `None` takes the value of the profile.
+
+# %% tags=["parameters"]
+profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
+models = None  # names of networks, as a list or separated by commas
+images = None  # "fashion-mnist", or a folder of images
+probe_images = None  # images with classes for linear probes, if others
+number_of_images = None
+batch_size = None
+repeats = None
+seed = 0
+device = None  # "cpu" or "cuda"
+precision = None  # "float32", or "mixed": products in 16 bits
+weights = None  # "random": the networks before any training
+
+# %% [markdown]
+# One line loads the networks and the images that the parameters name.
+
+# %%
+import seelike
+
+run = seelike.start(globals(), "12_questions_of_measure")
+
+# %% [markdown]
+# ## The clouds
+#
+# To a measure that does not mind rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the images' places along its principal
+# directions: of *n* images at most *n* - 1 numbers each, however wide the layer is. Everything on this page is made of them: those of all blocks of all networks, for each draw of images.
+
+# %%
+from seelike.sections.blocks import blocks_of, clouds_of, prepared
+from seelike.similarities import coordinates
+
+draws = list(run.draws())
+clouds = seelike.where_possible(
+    run.models,
+    lambda name: [clouds_of(run.models[name], images) for images in draws],
+)
+
+# %% [markdown]
+# Most of this page looks at two networks, *one* and the *other*: the first ViT of this run and its last CNN. (Where it has none of a kind, another network stands for it.)
+
+# %%
+one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
+rest = [name for name in clouds if name != one] or [one]
+cnns = [name for name in run.cnns if name in rest]
+other = (cnns or rest)[-1]
+short = {one: "one", other: "other"}
+print(f"one: {one}, the other: {other}")
+
+# %% [markdown]
+# ## One image far away
+#
+# [Davari et al. (2023)](https://arxiv.org/abs/2210.16156) show that a few points can decide a CKA. By hand: two layers of random numbers that have nothing to do with each other, and
+# the CKA of Equation 1, as in Section 3.
+
+# %%
+import numpy as np
+
+random = np.random.default_rng(run.seed)
+x, y = (each - each.mean(axis=0) for each in random.normal(size=(2, 50, 10)))
+
+
+def equation_1(x, y):
+    """CKA as the paper writes it, for centred features."""
+    of_both = np.sum((x.T @ y) ** 2)
+    return of_both / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2))
+
+
+print(f"unrelated: {equation_1(x, y):.3f}")
+
+# %% [markdown]
+# Now the first image is moved, in both layers: each gets one more neuron, which is 100 for this image and 0 for all others. All other images stay where they were.
+
+# %%
+moved = [np.column_stack([each, np.zeros(50)]) for each in (x, y)]
+for each in moved:
+    each[0, -1] = 100
+    each -= each.mean(axis=0)
+print(f"one image moved: {equation_1(*moved):.3f}")
+
+# %% [markdown]
+# The library gives the same, and the unbiased CKA, which all pages of this book use.
+
+# %%
+from seelike.similarities import plain_cka, unbiased_cka
+
+print(f"plain    {plain_cka(x, y):.3f}, one image moved {plain_cka(*moved):.3f}")
+print(
+    f"unbiased {unbiased_cka(x, y):.3f}, one image moved {unbiased_cka(*moved):.3f}"
+)
+
+# %% [markdown]
+# The unbiased form has not moved at all. It leaves out the diagonal of the Gram matrix, where the moved image meets itself; its entries with all others changed by the same
+# number, and centring takes that away. **Predict.** What if *two* images are moved, to the same far place?
+#
+# On our networks: the first block of the one against the last block of the other. The distance is in units of the usual distance from the mean.
+
+# %%
+from seelike.similarities import cca, move_away, procrustes
+
+few = min(20, run.number_of_images // 3)  # directions for CCA
+measures = {
+    "CKA, plain": plain_cka,
+    "CKA, unbiased": unbiased_cka,
+    "Procrustes": procrustes,
+    "CCA": lambda x, y: cca(x, y, few),
+}
+distances = np.array([0, 1, 2, 4, 7, 10, 15, 20, 30])
+ends = [
+    (next(iter(a.values())), list(b.values())[-1])
+    for a, b in zip(clouds[one], clouds[other], strict=True)
+]
+
+# %% [markdown]
+# Procrustes and CCA are two other measures, to which we come below. (Where images are few, CCA gets fewer directions.)
+
+# %% mystnb={"figure": {"caption": "Likeness of two layers when one image, or two, are moved away from all others in both layers, by four measures. Bands are 95 % intervals over draws of images.", "name": "fig-far-away"}, "image": {"alt": "Two panels, one image moved and two images moved: likeness against distance, a line for each of plain CKA, unbiased CKA, Procrustes and CCA. The table below gives the right ends of the lines."}}
+from seelike import claims, plots
+
+
+def when_moved(measure, number):
+    """A measure's line: distances, mean and band over draws."""
+
+    def at(times, pair):
+        return measure(*(move_away(x, times, number) for x in pair))
+
+    values = np.array([[at(times, pair) for times in distances] for pair in ends])
+    return distances, *claims.mean_and_uncertainty(values)
+
+
+panels = {
+    title: {name: when_moved(each, number) for name, each in measures.items()}
+    for title, number in {"one image moved": 1, "two images moved": 2}.items()
+}
+plots.line_panels(panels, x_label="distance", y_label="likeness")
+
+# %% [markdown]
+# In numbers, before and after.
+
+# %%
+for title, lines in panels.items():
+    for name, (_, values, band) in lines.items():
+        first, last = (f"{values[at]:.2f} ± {band[at]:.2f}" for at in (0, -1))
+        print(f"{title}: {name:<14} {first} before, {last} after")
+
+# %% [markdown]
+# ### A broken image
+#
+# Nobody moves images in a layer. But data sets have broken files. We replace eight images by pure noise, and ask how far the map of all blocks of the one
+# network moves: the mean absolute difference over all pairs of blocks.
+
+# %%
+from PIL import Image
+
+from seelike.similarities import similarity_map
+
+
+def with_noise(images, number):
+    """The same images, the first of them replaced by noise."""
+    kept = list(images)[number:]
+    return [Image.effect_noise(kept[0].size, 100) for _ in range(number)] + kept
+
+
+# %% [markdown]
+# Every block with every block, in each draw of images.
+
+# %%
+moves = {name: [] for name in measures}
+for images, cloud in zip(draws, clouds[one], strict=True):
+    noisy = with_noise(images, min(8, len(images) // 2))
+    noisy = clouds_of(run.models[one], noisy)
+    for name, measure in measures.items():
+        maps = [similarity_map(each, each, measure) for each in (cloud, noisy)]
+        moves[name].append(np.abs(maps[1] - maps[0]).mean())
+for name, found in moves.items():
+    print(f"{name:<14} moves by {claims.summary(np.array(found))}")
+
+# %% [markdown]
+# ## A few directions
+#
+# CKA weighs the principal directions of a layer by their variance, twice: once for each layer. **Predict.** Keep the first direction of a layer and throw away all
+# others. How like the whole layer is it?
+#
+# By hand: a layer of three directions, along which four images have the variances 9, 4 and 1. The first has 9 of 14 parts of the variance. CKA squares them.
+
+# %%
+directions = np.array(
+    [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]
+)
+layer = directions[1:].T * np.sqrt([9.0, 4.0, 1.0])
+first_alone = layer[:, :1]
+print(f"share of the variance {9 / (9 + 4 + 1):.3f}")
+print(f"CKA, by hand {9 / np.sqrt(9**2 + 4**2 + 1**2):.3f}", end=", ")
+print(f"library {plain_cka(first_alone, layer):.3f}")
+
+# %% [markdown]
+# Now the last block of the two networks: what its first few directions hold, against the whole of it, and then what all others hold. The directions are found on other images than these. A layer's own
+# directions would fit the chance in these very images, and what they leave over would come out as *un*like the layer: no estimate is unbiased for what was chosen by looking.
+
+# %%
+from seelike.models import read
+from seelike.similarities import principal_directions
+
+
+def features_of(name, images):
+    """The last block of a network, laid flat."""
+    network = run.models[name]
+    block = blocks_of(network)[-1:]
+    pixels = prepared(network, images)
+    flat = read(network, block, pixels, lambda _, x: x.flatten(1).double().cpu())
+    return next(iter(flat.values()))
+
+
+def other_images(repeat):
+    """Images for the directions, drawn on their own."""
+    seed = run.seed + run.repeats + repeat
+    return run.images.sample(run.number_of_images, seed=seed)
+
+
+# %% [markdown]
+# Some directions divide a layer into two parts: what they hold, and all else. Four numbers compare these with the whole.
+
+
+# %%
+def parts(x, directions):
+    """Share of the variance, Procrustes and CKA of what directions hold; CKA of all else."""
+    places = x @ directions
+    layers = places, x - places @ directions.T, x
+    first, others, whole = map(coordinates, layers)
+    return [
+        np.sum(first**2) / np.sum(whole**2),
+        procrustes(first, whole),
+        unbiased_cka(first, whole),
+        unbiased_cka(others, whole),
+    ]
+
+
+# %% [markdown]
+# For each draw of images and each number of directions:
+
+
+# %%
+def all_parts(name):
+    """The four numbers of a network, [draws, numbers of directions, 4]."""
+    values = []
+    for repeat, images in enumerate(draws):
+        found = principal_directions(features_of(name, other_images(repeat)), 30)
+        x = features_of(name, images)
+        x = x - x.mean(dim=0)
+        values.append([parts(x, found[:, :number]) for number in kept])
+    return np.array(values)
+
+
+kept = np.array([n for n in (1, 2, 3, 5, 8, 12, 20, 30) if n < len(draws[0]) - 1])
+measured = seelike.where_possible(dict.fromkeys([one, other]), all_parts)
+
+# %% mystnb={"figure": {"caption": "The first principal directions of the last block against the whole block: their share of the variance, how like the whole they are, and how like it all others are. The directions come from other images. Bands are 95 % intervals over draws of images.", "name": "fig-directions"}, "image": {"alt": "A panel for each network, against the number of directions: the share of the variance of the first directions, their CKA and their Procrustes similarity with the whole and the CKA of all other directions with the whole. The numbers below give the first values."}}
+titles = [
+    "variance of the first",
+    "Procrustes of the first",
+    "CKA of the first",
+    "CKA of the others",
+]
+panels = {}
+for name, values in measured.items():
+    mean, band = claims.mean_and_uncertainty(values)
+    each = zip(titles, mean.T, band.T, strict=True)
+    panels[name] = {title: (kept, *line) for title, *line in each}
+label = "with the whole layer"
+plots.line_panels(
+    panels, x_label="directions", y_label=label
+) if panels else run.say_missing()
+
+# %% [markdown]
+# How few directions reach a CKA of 0.9 with the whole? And how much of the variance do all others have, and what CKA?
+
+# %%
+for name, values in measured.items():
+    cka_of_first = values.mean(axis=0)[:, 2]
+    at = int(np.argmax(cka_of_first >= 0.9))
+    if cka_of_first[at] < 0.9:
+        print(f"{name}: more than the first {kept[-1]}")
+        continue
+    share, _, _, of_others = map(claims.summary, values[:, at].T)
+    print(f"{name}: first {kept[at]}, share of the variance {share}", end="; ")
+    print(f"the others: a CKA of {of_others}")
+
+# %% [markdown]
+# So a high CKA says that two layers agree in the few directions along which images differ most. What a network does with the others CKA can hardly see, and a classifier may need
+# exactly those: [Ding et al. (2021)](https://arxiv.org/abs/2108.01661) take principal directions away and ask which measure notices what a linear probe loses. CKA is slow to. [Nguyen et al.
+# (2022)](https://arxiv.org/abs/2202.07184) find that the bright blocks in CKA maps of large networks come from one dominant direction, and that a few images make it.
+#
+# ## Few images
+#
+# A third criticism is a bias. [Section 3](03_background.ipynb) drew it with random numbers: the wider a layer is beside the number of images, the nearer plain CKA comes to 1. [Murphy et al.
+# (2024)](https://arxiv.org/abs/2405.01012) show what that does to comparisons with brains, where images are few: shuffled ones come out about as much alike.
+#
+# We do as they do, with our layers. The images of the one layer are shuffled, so that the two have nothing to do with each other, and fewer and fewer images are taken.
+# **Predict.** Which of the four measures will still say 0 with eight images?
+
+# %%
+import torch
+
+from seelike.similarities import of_shuffled
+
+numbers = [n for n in (8, 16, 32, 64, 128, 256, 512) if n <= run.number_of_images]
+numbers = np.array(numbers or [run.number_of_images])
+
+
+def by_chance(measure, number):
+    """What a measure gives of some images of two layers, shuffled, in each draw."""
+    part = [[coordinates(torch.from_numpy(x[:number])) for x in xy] for xy in ends]
+    return [of_shuffled(*xy, measure, run.seed) for xy in part]
+
+
+# %% [markdown]
+# CCA gets a direction for every three images, and twenty at most.
+
+# %% mystnb={"figure": {"caption": "Likeness of two layers that have nothing to do with each other, as one of them is shown the images in another order, against the number of images. Bands are 95 % intervals over draws of images.", "name": "fig-by-chance"}, "image": {"alt": "Four lines against the number of images. Plain CKA, Procrustes and CCA are high at eight images and fall as images are added; unbiased CKA lies near zero throughout. The numbers below give the ends of the lines."}}
+lines = {}
+for name, measure in measures.items():
+    if name == "CCA":
+        measure = lambda x, y: cca(x, y, min(20, len(x) // 3))  # noqa: E731
+    values = np.transpose([by_chance(measure, number) for number in numbers])
+    lines[name] = numbers, *claims.mean_and_uncertainty(values)
+plots.line_panels({"": lines}, x_label="images", y_label="likeness by chance")
+
+# %% [markdown]
+# In numbers, at both ends.
+
+# %%
+for name, (_, values, band) in lines.items():
+    first, last = (f"{values[at]:+.3f} ± {band[at]:.3f}" for at in (0, -1))
+    print(f"{name:<14} {numbers[0]} images {first}, {numbers[-1]} images {last}")
+
+# %% [markdown]
+# The unbiased form of this book has no such bias, though with few images it is a rough estimate. The other measures have: their numbers mean something only beside what chance gives.
+#
+# ### The best of many
+#
+# There is chance in a search, too. "The last third of the ViT is like no layer of the CNN" takes the best of many layers, and the best of many numbers is high even where all are noise. [Gröger et al. (2026)](https://arxiv.org/abs/2602.14486) take it away, for any measure and any search. Put the images of the one network into
+# another order, the same for all of its layers, do the *same search*, and do so many times. What one of twenty such searches exceeds is the new zero: `(found - zero) / (1 - zero)`. After that, they write, networks of growing size no longer grow alike by CKA, though they do by their nearest neighbours.
+#
+# **Predict.** The most alike pair among every second block of our two networks: how much will be left of it, by each measure?
+
+# %%
+from seelike.sections.measures import calibrated_highest, shuffled_maps
+
+compared = {name: measures[name] for name in list(measures)[1:]}
+every_second = {
+    name: [dict(list(cloud.items())[::2]) for cloud in clouds[name]]
+    for name in dict.fromkeys([one, other])
+}
+
+# %% [markdown]
+# The highest, the new zero, and what is left: for each measure, over draws.
+
+# %%
+for name, measure in compared.items():
+    of_draws = []
+    for pair in zip(every_second[one], every_second[other], strict=True):
+        shuffled = shuffled_maps(*pair, measure, run.seed, 19)
+        of_draws.append(
+            calibrated_highest(similarity_map(*pair, measure), shuffled)
+        )
+    best, zero, left = map(claims.summary, np.transpose(of_draws))
+    print(f"{name:<14} highest {best}, zero at {zero}, calibrated {left}")
+
+# %% [markdown]
+# ## Two networks, the same images
+#
+# There is one more way to a high CKA. Images that look alike as they come are still alike some layers on, in any network. [Cui et al. (2022)](https://arxiv.org/abs/2202.00095) point out that even
+# untrained networks are therefore like each other. **Predict.** How like is a trained ViT to a CNN that has never learned anything: as like as to a trained one, half as like, or not at all?
+#
+# The last blocks of the two networks, of the same two before training, and the pixels themselves.
+
+# %%
+from seelike.models import load
+
+
+def last_block(name):
+    """Coordinates of each draw of images in the last block of a network."""
+    network = run.models.get(name) or load(name, device=run.device)
+    return [list(clouds_of(network, images).values())[-1] for images in draws]
+
+
+names = [one, other]
+names += [f"{name.removesuffix(':random')}:random" for name in names]
+last = seelike.where_possible(dict.fromkeys(names), last_block)
+last["pixels"] = [
+    coordinates(prepared(run.models[one], images)) for images in draws
+]
+
+# %% [markdown]
+# A row and a column for each, mean over draws.
+
+# %%
+import pandas as pd
+
+of_draw = [
+    {name: each[draw] for name, each in last.items()} for draw in range(len(draws))
+]
+tables = {
+    name: np.array([similarity_map(each, each, measure) for each in of_draw])
+    for name, measure in compared.items()
+}
+table = tables["CKA, unbiased"].mean(axis=0)
+pd.DataFrame(table, index=list(last), columns=list(last)).round(2)
+
+# %% [markdown]
+# So a CKA of two networks is to be read beside that of networks that learned nothing. Cui et al. go further, and take out of both layers what the pixels explain.
+#
+# Which measure tells best what was learned? [Bo et al. (2024)](https://arxiv.org/abs/2411.14633) ask that of eight measures: CKA and Procrustes tell trained from untrained networks best, and go along with how like their answers are. Here, by each measure: how much more like each other the two trained networks are than a trained and an untrained one.
+
+
+# %%
+def above_untrained(name):
+    """Trained with trained, minus trained with untrained, for each draw."""
+    table = tables[name]
+    return table[:, 0, 1] - (table[:, 0, 3] + table[:, 2, 1]) / 2
+
+
+for name in compared if len(last) == 5 else ():
+    spread = claims.summary(tables[name][:, 0, 1])
+    print(
+        f"{name:<14} {spread}, above untrained {claims.summary(above_untrained(name))}"
+    )
+
+# %% [markdown]
+# ## What CKA says of readouts
+#
+# What is a CKA of a half? [Harvey et al. (2024)](https://arxiv.org/abs/2411.08197) have an answer in words of decoding. Take a target: a number for each image, at random. Read it out of a layer, by the direction in which the layer goes along with it, and look at what that readout says of each image. Do the same in another layer. How
+# far the two readouts agree, over many targets, *is* plain CKA. In ten lines, with the two layers from above:
+
+# %%
+from seelike.sections.measures import agreement_of_readouts
+
+x, y = ends[0]
+for number in (10, 100, 1000, 10_000):
+    found = []
+    for seed in range(8):
+        targets = np.random.default_rng(seed).normal(size=(len(x), number))
+        found.append(agreement_of_readouts(x, y, targets))
+    print(f"{number:>6} targets: agreement {claims.summary(np.array(found))}")
+print(f"plain CKA: {plain_cka(x, y):.3f}")
+
+# %% [markdown]
+# So CKA says that two layers answer *random* questions alike. Nobody asks random questions: whether they agree on those that matter, such as classes, a [linear probe](08_scale_and_transfer.ipynb) has to say. And the readout has no ridge in it that could weigh directions of little variance up, which is why CKA hardly sees them.
+#
+# ## Two other measures
+#
+# *Procrustes* turns one cloud until it lies on the other as well as can be, and gives what is then the same. It does well in the tests of Ding et al., and its angle
+# is a distance in the strict sense ([Williams et al., 2021](https://arxiv.org/abs/2110.14739)). By hand: a triangle, and the same one turned by 90 degrees with one corner pushed. The singular values of
+# `X'Y` do the turning.
+
+# %%
+triangle = np.array([[2.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]])
+pushed = triangle @ np.array([[0.0, 1.0], [-1.0, 0.0]]) + [[0, 0], [0, 0], [0.6, 0]]
+pushed -= pushed.mean(axis=0)
+singular_values = np.linalg.svd(triangle.T @ pushed, compute_uv=False)
+lengths = np.linalg.norm(triangle) * np.linalg.norm(pushed)
+print(f"{singular_values.sum() / lengths:.6f} {procrustes(triangle, pushed):.6f}")
+
+# %% [markdown]
+# *CCA*, canonical correlation analysis, looks for directions in both layers along which the images are correlated, and averages the squared correlations
+# ([Kornblith et al., 2019](https://arxiv.org/abs/1905.00414)). How much variance a direction has does not matter to it. By hand: scale all directions of both layers to the same length, and the
+# singular values of their product are the correlations. Six images, two neurons; the second layer has the first neuron of the first, and a new one.
+
+# %%
+x = np.array(
+    [[1.0, 2.0], [3.0, 0.0], [-2.0, 1.0], [0.0, -3.0], [-3.0, 1.0], [1.0, -1.0]]
+)
+y = np.column_stack([100 * x[:, 0], [2.0, 0.0, -1.0, 1.0, -1.0, -1.0]])
+scaled = [np.linalg.svd(each, full_matrices=False)[0] for each in (x, y)]
+correlations = np.linalg.svd(scaled[0].T @ scaled[1], compute_uv=False)
+print("correlations", correlations.round(3))
+print(f"{np.mean(correlations**2):.6f} {cca(x, y, 2):.6f}")
+
+# %% [markdown]
+# With as many directions as images everything is correlated. So layers are first cut down to their first principal directions: to those that hold 99 % of the variance, in
+# SVCCA ([Raghu et al., 2017](https://arxiv.org/abs/1706.05806)). How many are these of our layers, and what does CCA give of them, for the two layers and by chance?
+
+# %%
+from seelike.similarities import directions_that_keep
+
+pair = [layer[:, : directions_that_keep(layer, 0.99)] for layer in ends[0]]
+print(f"{[each.shape[1] for each in pair]} directions for {len(pair[0])} images")
+all_of_them = max(each.shape[1] for each in pair)
+for what, number in {"99 % of the variance": all_of_them, "few": few}.items():
+    measure = lambda x, y, number=number: cca(x, y, number)  # noqa: E731
+    try:
+        found, chance = measure(*pair), of_shuffled(*pair, measure, run.seed)
+        print(f"{what}: {number} directions, {found:.3f}, by chance {chance:.3f}")
+    except ValueError as error:
+        print(f"{what}: not here, {error}")
+
+# %% [markdown]
+# Where 99 % of the variance takes nearly as many directions as there are images, chance gives almost as much as the layers do. That is why this page takes
+# twenty. Kornblith et al. show that no measure of this kind, blind to how much directions vary, can do without more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures.
+#
+# [Klabunde et al. (2025)](https://arxiv.org/abs/2408.00531) hold 24 of them to tests whose answer is known, such as that nearer layers are more alike; none is best everywhere.
+#
+# **Predict.** Section 4 drew maps of ViTs and of CNNs by CKA. Which of its findings will the two others share?
+
+# %%
+of_all = {
+    (name, a, b): np.array(
+        [
+            similarity_map(x, y, measure)
+            for x, y in zip(clouds[a], clouds[b], strict=True)
+        ]
+    )
+    for name, measure in compared.items()
+    for a, b in {(one, one), (other, other), (one, other)}
+}
+
+# %% [markdown]
+# Three measures with three zeros do not fit one scale of colours: Procrustes of nothing at all is far above CKA of nothing at all. So each entry is put between what chance gives for these very layers, 0, and 1.
+
+# %% mystnb={"figure": {"caption": "Likeness of all blocks within the one and the other network, and between them, by three measures: a row for each. Each entry is on the scale from 0, what the measure gives of these blocks by chance, to 1.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the one network, the other, and the two together. Colour is likeness beyond chance from 0, dark, to 1, bright. The table below gives their means."}}
+from seelike.plots import CKAMap
+from seelike.sections.measures import beyond_chance
+
+
+def drawn(name, a, b):
+    """One map beyond chance, mean over draws."""
+    blocks = [blocks_of(run.models[each]) for each in (a, b)]
+    pair = clouds[a][0], clouds[b][0]
+    chance = shuffled_maps(*pair, compared[name], run.seed, 3).mean(axis=0)
+    matrix = beyond_chance(of_all[name, a, b].mean(axis=0), chance)
+    labels = {"y_label": short[a]} | ({"x_label": short[b]} if a != b else {})
+    return CKAMap(matrix, *blocks, **labels, title=name)
+
+
+columns = list(dict.fromkeys([(one, one), (other, other), (one, other)]))
+every = {(name, a, b): drawn(name, a, b) for name in compared for a, b in columns}
+plots.cka_maps(
+    list(every.values()), columns=len(columns), label="likeness beyond chance"
+)
+
+# %% [markdown]
+# ### Does Section 4 depend on the measure?
+#
+# For each measure: its mean over all pairs of different blocks, the value that it gives by chance to layers of the same shape whose images are shuffled, and the rank correlation of
+# all entries of its maps with those of CKA: at 1 it would put all pairs of blocks in the same order. Beside them stands a test of Klabunde et al. (2025): in what share of all triples of blocks of one network are the outer two the least alike?
+
+# %%
+from scipy.stats import spearmanr
+
+from seelike.sections.measures import share_in_order
+from seelike.sections.representation_structure import mean_off_diagonal
+
+
+def entries(name):
+    """All entries of a measure's maps, mean over draws."""
+    maps = [of_all[name, a, b].mean(axis=0) for a, b in columns]
+    return np.concatenate([each.ravel() for each in maps])
+
+
+def rank_correlation(name):
+    """Of a measure's maps with those of CKA."""
+    return spearmanr(entries(name), entries("CKA, unbiased")).statistic
+
+
+def in_order(name, network):
+    """Share of triples of blocks whose likeness is in their order."""
+    maps = of_all[name, network, network]
+    return claims.summary(np.array([share_in_order(each) for each in maps]))
+
+
+# %% [markdown]
+# A row for each measure.
+
+# %%
+table = {}
+for name, measure in compared.items():
+    by_chance = [of_shuffled(*pair, measure, run.seed) for pair in ends]
+    table[name] = {
+        one: claims.summary(mean_off_diagonal(of_all[name, one, one])),
+        other: claims.summary(mean_off_diagonal(of_all[name, other, other])),
+        "by chance": claims.summary(np.array(by_chance)),
+        "rank correlation with CKA": f"{rank_correlation(name):.3f}",
+        "one, in order": in_order(name, one),
+        "other, in order": in_order(name, other),
+    }
+pd.DataFrame(table).T
+
+# %% [markdown]
+# And the claims themselves: the five statistics of Section 4, each the larger the more its claim is true. There they were taken over all layers of several networks, and here over the blocks of two.
+
+
+# %%
+from seelike.sections import representation_structure as structure
+
+
+def stages_of(name):
+    """The stage of each block of a network."""
+    return structure.stages(blocks_of(run.models[name]))
+
+
+# %% [markdown]
+# First those of the maps within networks.
+
+
+# %%
+def within_networks(name):
+    """Section 4's statistics of maps within networks, by a measure: ViT against CNN."""
+    maps = [of_all[name, one, one], of_all[name, other, other]]
+    depths = [np.linspace(0, 1, each.shape[1]) for each in maps]
+    stages = [stages_of(each) for each in (one, other)]
+    stages[0] = structure.stages_like(stages[0], depths[0], stages[1], depths[1])
+    mean = [structure.mean_off_diagonal(each) for each in maps]
+    ends = list(map(structure.first_third_with_last_third, maps, depths))
+    step = list(map(structure.within_minus_between_stages, maps, stages))
+    return {
+        "ViT more uniform": mean[0] - mean[1],
+        "low and high blocks alike in the ViT": ends[0] - ends[1],
+        "CNN falls into stages": step[1] - step[0],
+    }
+
+
+# %% [markdown]
+# The other two are of the map between the two networks.
+
+
+# %%
+def between_networks(name):
+    """Section 4's statistics of the map between networks, by a measure."""
+    both = of_all[name, one, other]
+    vit, cnn = (np.linspace(0, 1, size) for size in both.shape[1:])
+    low = structure.lowest_minus_second_quarter(both, vit, cnn)
+    last = structure.row_maximum_middle_minus_last_third(both, vit)
+    return {
+        "second quarter of CNN matches lowest of ViT": low,
+        "last third of ViT matches less": last,
+    }
+
+
+def claims_of(name):
+    """All five, each with its uncertainty."""
+    values = within_networks(name) | between_networks(name)
+    return {claim: claims.summary(value) for claim, value in values.items()}
+
+
+# %% [markdown]
+# A row for each claim, a column for each measure. Where a row has one sign throughout, the claim does not hang on the measure.
+
+# %%
+both = one in run.vits and other in run.cnns
+found = seelike.where_possible(compared if both else (), claims_of)
+pd.DataFrame(found) if found else run.say_missing("vits", "cnns")
+
+# %% [markdown]
+# ## What would massive activations do to CKA?
+#
+# A few numbers of a ViT can be a thousand times larger than the rest ([what came later](11_what_came_later.ipynb)). As the networks of a run may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, two images of two tokens, the first image
+# with its first token, the second with its second:
+
+# %%
+from seelike.massive_activations import with_massive_activation
+from seelike.models import read_tokens
+
+tokens = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [2.0, 1.0]]])
+planted = tokens.clone()
+planted[0, 0, 0] = planted[1, 1, 0] = 100 * tokens.median()
+places = torch.tensor([0.0, 0.5])
+print(bool((with_massive_activation(tokens, 100, places) == planted).all()))
+
+# %% [markdown]
+# **Predict.** We plant it in the first and in the last block of a network. It has the same value in every image. Does CKA see it if it sits in the same token in every image, such as a register? And if
+# every image has it in a token of its own, the same one in both blocks, as a residual stream would hand it on?
+
+# %%
+in_one_token = torch.full((len(draws[0]),), 0.5)
+anywhere = torch.rand(
+    len(draws[0]), generator=torch.Generator().manual_seed(run.seed)
+)
+powers = np.array([1.0, 1.5, 2.0, 2.5, 3.0])
+
+
+def planted_clouds(tokens, places):
+    """A layer's coordinates with numbers of each size in it."""
+    sizes = 10**powers
+    planted = (with_massive_activation(tokens, s, places) for s in sizes)
+    return [coordinates(each) for each in planted]
+
+
+# %% [markdown]
+# Both blocks are read once for each draw, and all sizes are planted into what was read, in both ways.
+
+
+# %%
+def when_planted(*ways):
+    """Clouds with planted numbers, by block: for each draw, for each way, for each size."""
+    network = run.models[one]
+    two = [blocks_of(network)[0], blocks_of(network)[-1]]
+    every_way = lambda _, tokens: [planted_clouds(tokens, each) for each in ways]  # noqa: E731
+    pixels = [prepared(network, images) for images in draws]
+    return [list(read_tokens(network, two, x, every_way).values()) for x in pixels]
+
+
+ways = {"the same token": in_one_token, "a token of its own": anywhere}
+found = seelike.where_possible([one], lambda _: when_planted(*ways.values()))
+planted = {
+    title: [list(zip(first[way], last[way], strict=True)) for first, last in each]
+    for each in found.values()
+    for way, title in enumerate(ways)
+}
+
+# %% mystnb={"figure": {"caption": "Likeness of the first and the last block of a network when a massive activation is planted into both: in the same token of every image, and in a token of its own for every image. Bands are 95 % intervals over draws of images.", "name": "fig-planted"}, "image": {"alt": "Two panels, likeness against the size of the planted number from ten to a thousand times the median. A line each for CKA, Procrustes and CCA. The numbers below give the ends of the lines."}}
+panels = {}
+for title, of_draws in planted.items():
+    panels[title] = {}
+    for name in ("CKA, unbiased", "Procrustes", "CCA"):
+        values = [[measures[name](*pair) for pair in sizes] for sizes in of_draws]
+        line = powers, *claims.mean_and_uncertainty(np.array(values))
+        panels[title][name] = line
+label = "size, as a power of ten"
+plots.line_panels(
+    panels, x_label=label, y_label="likeness"
+) if panels else run.say_missing()
+
+# %% [markdown]
+# In numbers: ten times the median, and a thousand times.
+
+# %%
+for title, lines in panels.items():
+    for name, (_, values, band) in lines.items():
+        first, last = (f"{values[at]:.2f} ± {band[at]:.2f}" for at in (0, -1))
+        print(f"{title}: {name:<14} {first}, then {last}")
+
+# %% [markdown]
+# What is the same for every image is taken away with the mean, however large it is: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image and is large enough, CKA compares
+# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. (In a CNN, whose resolution falls, the places of the one block are not quite those of the other.) The other
+# measures do no better. It follows, though we have not seen it in a paper, that a network with registers and one without should be compared with care: their maps may differ by where they keep a
+# few large numbers.
+#
+# In the networks of this run: what does CKA say of a block with itself when the one channel of the largest variance is set to zero?
+
+# %%
+from seelike.cka import cka
+from seelike.massive_activations import without_largest_channel
+
+
+def lowest_without_channel(name):
+    """The block that has least in common with itself, when its largest channel is set to zero."""
+    network = run.models[name]
+    pixels, blocks = prepared(network, draws[0]), blocks_of(network)
+    of_block = lambda _, x: cka(x, without_largest_channel(x))  # noqa: E731
+    found = read_tokens(network, blocks, pixels, of_block)
+    return min(found.items(), key=lambda each: each[1])
+
+
+for name, found in seelike.where_possible(clouds, lowest_without_channel).items():
+    print(f"{name}: lowest at {found[0]}, {found[1]:.3f}")
+
+# %% [markdown]
+# ## Look around
+#
+# Choose a measure and a pair of networks: larger maps of what stands side by side above.
+
+# %%
+figures, alt = {}, {}
+for name in compared:
+    for a, b in columns:
+        pair = name, a if a == b else f"{a} and {b}"
+        figures[pair] = plots.cka_maps([every[name, a, b]], label="beyond chance")
+        alt[pair] = (
+            f"{name}, {pair[1]}: mean {every[name, a, b].matrix.mean():.2f}."
+        )
+plots.states_of_two(figures, ("Measure", "Networks"), alt)
+
+# %% [markdown]
+# With a kernel, one block of a network against all blocks of another, by all three measures.
+
+
+# %% tags=["remove-output"]
+def one_block(network, against, percent):
+    """Draw the likeness of a block, at a depth in percent, with all blocks of another network."""
+    lines = {}
+    for name, measure in compared.items():
+        rows = []
+        for a, b in zip(clouds[network], clouds[against], strict=True):
+            block = list(a.values())[round(percent / 100 * (len(a) - 1))]
+            rows.append([measure(block, other) for other in b.values()])
+        lines[name] = plots.over_depth(np.array(rows))
+    return plots.depth_lines(lines, y_label="likeness", title=against)
+
+
+names = list(clouds)
+display(
+    plots.live(one_block, network=names, against=names[::-1], percent=range(101))
+)
+
+# %% [markdown]
+# ## What we take with us
+#
+# **Others found** that a few points, one dominant direction, a small sample, a search over layers or the images themselves can decide a CKA; that chance can be taken away from any measure; and that CKA is how far the readouts of two layers agree.
+#
+# **The pretrained networks** bear it out, too. One image far away decides plain CKA, two decide the unbiased one. Two directions out of hundreds make the CKA of the last block of the ViT-S/14, with a third of its variance; in EfficientNet-Lite0 many share it.
+#
+# **The tiny networks** bear it out, as far as they can show it.
+#
+# - One image far away decides plain CKA and cannot move the unbiased one. Two images can: they take it to 1. That takes points far out. Real noise among the images is not far
+#   out for these networks: a few broken images move CKA by next to nothing.
+# - CKA sees little of a layer. The few largest directions of a last block, found on other images, have little more than half of its variance, and are almost the whole to CKA. All others together are much less like it.
+# - With eight images, layers that have nothing to do with each other are alike to plain CKA, to Procrustes most of all, and to CCA; only the unbiased CKA stays near zero. And networks that learned nothing are not far
+#   from those that did: the last block of the ViT is most like that of the trained ResNet, but that of an untrained ResNet, and even the pixels, are not far behind.
+# - Three findings of Section 4 hang on the measure. Over the outputs of blocks, CKA cannot decide whether the ViT is the more uniform one, whether its low and high blocks are more alike, and whether the ResNet falls into stages. By
+#   CCA all of these hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same, too.
+# - The best pair of blocks stands far above the best of a search among shuffled images, by each measure, though Procrustes has the highest zero. Every measure puts nearer blocks first.
+# - Without its largest channel a block is nearly what it was to CKA. A planted massive activation
+#   is nothing to CKA in a fixed token, and decides it where it wanders.
+#
+# **Why.** A measure is a choice of what shall count. CKA takes what varies most, CCA takes the first directions alike, Procrustes lies between. A finding that all three share is about the
+# networks. One that depends on the measure is about the measure, until someone says why just that one is right.
+#
+# ## Try it yourself
+#
+# 1. Move one image in *one* of the two layers only. What becomes of plain CKA, and of the unbiased one?
+# 2. Two layers hold the same twenty directions, but in one of them the variances are all alike, in the other they fall by half from each to the next. What does CCA say, and what does CKA?
+# 3. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
+# 4. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
+#    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
+# 2. CCA says 1. CKA looks at the first few directions of the second layer, which are only a few of twenty in the first: by hand, the sum of `a_i b_i` over the root of the sums of
+#    `a_i^2` and `b_i^2` is about 0.39.
+# 3. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
+#    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
+# 4. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
+#
+# </details>
+#
+# ## Summary
+#
+# - Chance has a likeness of its own, and the best of a search a higher one. Both can be measured by shuffling images, and taken away.
+# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from the last, and from a single image.
+# - A high CKA of two networks is to be laid beside that of untrained ones, and a finding beside that of another measure. Procrustes and CCA weigh directions otherwise.
+# - Massive activations matter to CKA where they sit in other tokens for other images. Registers give them a fixed place.
+# - CKA is the agreement of readouts of random targets. Whether layers agree on the targets that matter it does not say.
+#
+# **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).
