@@ -24,7 +24,7 @@ export PATH := $(PATH):$(abspath $(BIN))
 SNAKEMAKE = $(BIN)/python book/tools/launch.py --rerun-incomplete --scheduler greedy
 CONFIG = --config profile=$(PROFILE) memory_mb=$(MEMORY) parameters='$(PARAMETERS)'
 HERE = $(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPUS) memory_mb=$(MEMORY) --quiet host progress reason rules $(CONFIG)
-THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG)
+THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG) cluster=$(CLUSTER)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book results sweep pack unpack render serve test bootstrap bench lint format notebooks lock clean

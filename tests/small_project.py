@@ -19,6 +19,8 @@ REAL = (
     "package.json",
     "package-lock.json",
     "benchmarks/results/README.md",
+    "benchmarks/results/architectures.json",
+    "benchmarks/results/costs.md",
     "CONTRIBUTING.md",
     "results/README.md",
     "lib/seelike/profiles.toml",
