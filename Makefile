@@ -119,7 +119,7 @@ notebooks: $(STAMP) ## bring each notebook and its .py in step; the newer of the
 lock: ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install '.[hub,book,test,bench,lint]'
+	build/lock/bin/python -m pip install '.[hub,book,test,cluster,bench,lint]'
 	build/lock/bin/python book/tools/lock.py > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 	rm -rf build/lock

@@ -1,7 +1,7 @@
 """What a job on a cluster asks for: the time and memory that its page has cost elsewhere, with room.
 
-At `pretrained` both were measured when the results were made. Of `colab` and `paper` benchmarks/costs.py has estimated
-the minutes, and benchmarks/architectures.py measured the memory.
+At `pretrained` both were measured when the results were made. Of `colab` and `paper` benchmarks/costs.py has
+estimated the minutes, and benchmarks/architectures.py measured the memory.
 """
 
 import functools

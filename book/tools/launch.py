@@ -31,7 +31,7 @@ def holder(noted: str) -> str:
     look = ["ps", "-o", "state=", "-p", number]
     state = subprocess.run(look, capture_output=True, text=True, check=False).stdout.strip()
     if state.startswith("T"):
-        return f"process {number}, which is stopped: fg or kill -CONT {number} lets it go on, kill -9 {number} ends it"
+        return f"process {number}, which is stopped: kill -CONT {number} lets it go on, kill -9 {number} ends it"
     return f"process {number}"
 
 

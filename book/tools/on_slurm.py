@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import snakemake_executor_plugin_slurm as plugin
-from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_executor_plugin_slurm import SubmittedJobInfo
 
 # What is asked for where a job asks for too little.
 SET_IN = "set-resources of profiles/slurm/config.yaml"
@@ -132,6 +132,7 @@ class Executor(plugin.Executor):
     """The plugin's, which submits, with another way to follow jobs and to tell of them."""
 
     def __init__(self, workflow: Any, logger: Any) -> None:
+        """Begin, as snakemake does, before any job is known."""
         self._open: set[str] | None = None
         self._begun: dict[str, float] = {}
         self._unseen: Counter[str] = Counter()
@@ -142,13 +143,14 @@ class Executor(plugin.Executor):
         super().__init__(workflow, logger)
 
     def __post_init__(self, test_mode: bool = False) -> None:
+        """Give all jobs of this folder one name."""
         super().__post_init__(test_mode)
         self.run_uuid = name_of(Path(self.workflow.workdir_init))
 
     # Giving jobs to Slurm.
 
     def run_jobs(self, jobs: Sequence[Any]) -> None:
-        """Take up what an earlier driver has left, and submit all else, in arrays of those that ask for the same."""
+        """Take up what an earlier driver has left, and submit all else, in arrays where they ask for the same."""
         if self._open is None:
             self._open = {job.output[0] for job in self.workflow.dag.needrun_jobs() if not job.is_local}
             self._before = self._states([]) or {}
@@ -160,11 +162,15 @@ class Executor(plugin.Executor):
             for chunk in _chunks(list(group), min(LARGEST_ARRAY, self.max_array_size)):
                 self._submit(chunk)
 
+    def additional_general_args(self) -> str:
+        """Run a job in its allocation as it is: a step of its own would start snakemake a third time."""
+        return "--executor local"
+
     def _submit(self, jobs: Sequence[Any]) -> None:
         """Submit jobs as one, or as one array.
 
-        Each task has its own command. Those of the plugin's arrays all have the first job's, which a task that fails
-        takes back, with its result.
+        Each task has its own command. Those of the plugin's own arrays all begin with the first job's, so that one
+        that fails removes the first one's result.
         """
         job = jobs[0]
         logs = self.slurm_logdir / f"rule_{job.name}"
@@ -239,7 +245,7 @@ class Executor(plugin.Executor):
     # Following them.
 
     def _states(self, numbers: Iterable[str]) -> dict[str, State] | None:
-        """Ask for the jobs of this folder, and for those numbers that squeue has forgotten. None without an answer."""
+        """Ask for the jobs of this folder, and for numbers that squeue has forgotten. None without an answer."""
         queue = ["squeue", "--array", "--states=all", "--noheader", "--format=%i|%T|%N", f"--name={self.run_uuid}"]
         answer = ask(queue)
         if answer is None:
