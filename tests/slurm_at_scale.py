@@ -71,14 +71,13 @@ def drive() -> None:
 def measure(jobs: int, folder: Path, environment: dict[str, str], limit: int) -> str:
     """Run a sweep of that many jobs."""
     project = lay_out(folder / f"sweep_{jobs}", jobs)
-    command = [
-        *(sys.executable, __file__, "--drive", "--nolock", "--rerun-incomplete", "--scheduler", "greedy"),
-        *("--workflow-profile", "profiles/slurm", "--jobs", str(limit), "--config", "cluster=slurm", "profile=tiny"),
-        *("sweep=mine.yaml", "--until", "sweep_notebook", "--", "sweep"),
-    ]
-    done = subprocess.run(
-        command, cwd=project, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    options = (
+        "--nolock --rerun-incomplete --scheduler greedy --workflow-profile profiles/slurm --config cluster=slurm "
+        f"profile=tiny sweep=mine.yaml --jobs {limit} --until sweep_notebook -- sweep"
     )
+    command = [sys.executable, __file__, "--drive", *options.split()]
+    around = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=project, env=around, capture_output=True, text=True, check=False)
     (folder / f"driver_{jobs}.log").write_text(done.stdout + done.stderr)
     made = sum(1 for _ in project.glob("build/sweep/mine/*/*/*.ipynb"))
     costs = [line for line in done.stdout.splitlines() if line.startswith("COST")]

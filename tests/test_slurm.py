@@ -145,9 +145,9 @@ def test_each_fault_of_a_job_is_named_and_nothing_is_lost(project, slurms, accou
     said = driver.said
     for line in (
         rf"FAILED {FILES[0]} \(job {numbers[0]}\): killed for memory: it asked for 1500 MB; \d to go\n"
-        r"  tried again, with 3000 MB\n  to raise: mem_mb of sweep_notebook in set-resources of profiles/slurm",
+        r"  tried again, with 3000 MB\n  to raise: mem_mb of sweep_notebook in set-resources of profiles",
         rf"FAILED {FILES[1]} \(job {numbers[1]}\): killed for time: it asked for 20 minutes; \d to go\n"
-        r"  tried again, with 40 minutes\n  to raise: runtime of sweep_notebook in set-resources of profiles/slurm",
+        r"  tried again, with 40 minutes\n  to raise: runtime of sweep_notebook in set-resources of profiles",
         rf"FAILED {FILES[2]} \(job {numbers[2]}\): cancelled, by somebody or by the cluster; \d to go\n",
         rf"FAILED {FILES[3]} \(job {numbers[3]}\): a disk is full; \d to go\n",
         rf"done {FILES[0]} \(job \d+, \d+\.\d min\); \d to go",

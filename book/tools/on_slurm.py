@@ -304,7 +304,7 @@ class Executor(plugin.Executor):
         reason, short = why(state, printed, info.job.resources)
         if short == "node" and state.node:
             self._failed_nodes.add(state.node)
-        self._fail(info, reason, short, told(printed) if short is None else [])
+        self._fail(info, reason, short, told(printed) if short is None and state.name == "FAILED" else [])
 
     def _succeed(self, info: SubmittedJobInfo, how: str) -> None:
         begun = self._begun.pop(info.external_jobid, None)
