@@ -32,6 +32,7 @@ GOING = {
 LARGEST_ARRAY = 500
 # Looks for a job that neither squeue nor sacct knows. Accounts may come late.
 LOOKS = 3
+NOTES = Path(".snakemake/on_slurm")
 _LINES_SHOWN = 12
 _MEMORY = re.compile(r"oom[-_ ]?kill|out of memory|exceeded .*memory limit|Kernel died", re.IGNORECASE)
 
@@ -113,6 +114,14 @@ def told(log: str) -> list[str]:
         return [line for line in lines if "error:" in line.lower()][:3]
     # Snakemake goes on with a time in brackets.
     return list(itertools.takewhile(lambda line: not line.startswith("["), lines[begin : begin + _LINES_SHOWN]))
+
+
+def note_of(output: str) -> Path:
+    """Where the number of a job is noted, from before it runs until a driver knows its end.
+
+    Snakemake's own marks do not do: the snakemake on the node writes its own over them, and removes them.
+    """
+    return NOTES / hashlib.sha256(str(output).encode()).hexdigest()[:16]
 
 
 def say(text: str) -> None:
@@ -209,25 +218,28 @@ class Executor(plugin.Executor):
         job, number = info.job, info.external_jobid
         log = self.slurm_logdir / f"rule_{job.name}" / f"{number}.log"
         info.aux = {"log": log, "made": made or _made(job)}
-        job.register(external_jobid=f"{number} {_contents(job)} {info.aux['made']}")
-        self.report_job_submission(info, register_job=False)
+        NOTES.mkdir(parents=True, exist_ok=True)
+        note_of(job.output[0]).write_text(f"{number} {_contents(job)} {info.aux['made']}")
+        self.report_job_submission(info)
 
     def _take_up(self, job: Any) -> bool:
         """Follow a job that an earlier driver submitted, if it would be the same today."""
-        for note in self.workflow.persistence.external_jobids(job):
-            number, contents, made = note.split(" ") if note.count(" ") == 2 else (note, "", "")
-            goes_on = number in self._before and self._before[number].name in GOING
-            if contents != _contents(job):
-                if goes_on:
-                    say(f"cancelled {job.output[0]} (job {number}): what it is made from has changed")
-                    ask(["scancel", number])
-            elif goes_on:
-                say(f"takes up {job.output[0]} (job {number})")
-                self._follow(SubmittedJobInfo(job, external_jobid=number), made)
-                return True
-            elif _made(job) != made:
-                self._succeed(SubmittedJobInfo(job, external_jobid=number), "was done meanwhile:")
-                return True
+        note = note_of(job.output[0])
+        if not note.exists():
+            return False
+        number, contents, made = note.read_text().split(" ")
+        goes_on = number in self._before and self._before[number].name in GOING
+        if contents != _contents(job):
+            if goes_on:
+                say(f"cancelled {job.output[0]} (job {number}): what it is made from has changed")
+                ask(["scancel", number])
+        elif goes_on:
+            say(f"takes up {job.output[0]} (job {number})")
+            self._follow(SubmittedJobInfo(job, external_jobid=number), made)
+            return True
+        elif _made(job) != made:
+            self._succeed(SubmittedJobInfo(job, external_jobid=number), "was done meanwhile:")
+            return True
         return False
 
     def get_account_arg(self, job: Any) -> Iterator[str]:
@@ -310,6 +322,7 @@ class Executor(plugin.Executor):
         begun = self._begun.pop(info.external_jobid, None)
         took = f", {(time.monotonic() - begun) / 60:.1f} min" if begun else ""
         self._open.discard(info.job.output[0])
+        note_of(info.job.output[0]).unlink(missing_ok=True)
         say(f"{how} {info.job.output[0]} (job {info.external_jobid}{took}); {len(self._open)} to go")
         self.report_job_success(info)
 
@@ -322,6 +335,7 @@ class Executor(plugin.Executor):
             # No further try.
             job.attempt = job.restart_times + 1
             self._open.discard(job.output[0])
+            note_of(job.output[0]).unlink(missing_ok=True)
         which = f"job {info.external_jobid}" if info.external_jobid else "not submitted"
         text = [f"FAILED {job.output[0]} ({which}): {reason}; {len(self._open)} to go"]
         if again:
@@ -382,9 +396,15 @@ def main() -> int:
     plugin.Executor = Executor
     from snakemake import logging as talk
     from snakemake.cli import main as snakemake
+    from snakemake.persistence.file import FilePersistence
 
     passes = talk.DefaultFilter.filter
     talk.DefaultFilter.filter = lambda self, record: record.levelno >= logging.ERROR and passes(self, record)
+    # Where there is a note, a result is not known to be of today's files until `_take_up` has looked.
+    marked = FilePersistence._filter_incomplete_keys
+    FilePersistence._filter_incomplete_keys = lambda self, keys: (
+        marked(self, keys) | {key for key in keys if note_of(key).exists()}
+    )
     return snakemake()
 
 
