@@ -24,7 +24,7 @@ export PATH := $(PATH):$(abspath $(BIN))
 SNAKEMAKE = $(BIN)/python book/tools/launch.py --rerun-incomplete --scheduler greedy
 CONFIG = --config profile=$(PROFILE) memory_mb=$(MEMORY) parameters='$(PARAMETERS)'
 HERE = $(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPUS) memory_mb=$(MEMORY) --quiet host progress reason rules $(CONFIG)
-THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG)
+THERE = $(SNAKEMAKE) --workflow-profile profiles/$(CLUSTER) $(CONFIG) cluster=$(CLUSTER)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book results sweep pack unpack render serve test bootstrap bench lint format notebooks lock clean
@@ -119,7 +119,7 @@ notebooks: $(STAMP) ## bring each notebook and its .py in step; the newer of the
 lock: ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install '.[hub,book,test,bench,lint]'
+	build/lock/bin/python -m pip install '.[hub,book,test,cluster,bench,lint]'
 	build/lock/bin/python book/tools/lock.py > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 	rm -rf build/lock

@@ -6,6 +6,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+sys.path.insert(0, str(Path(workflow.basedir, "book/tools")))
+import asks
+
 PROFILE = config.get("profile", "tiny")
 # Without a value snakemake makes it None, for which shlex would wait to read from the terminal.
 PARAMETERS = config.get("parameters") or ""
@@ -21,6 +24,8 @@ TINY_ALONE = {"tiny_networks", "uncertainty"}
 KEPT = sorted(str(path) for path in Path("results").rglob("*.ipynb")) if PROFILE == "tiny" else []
 SHOWN = EXECUTED + CONTROLS + KEPT
 NEEDS_GPU = ("colab", "paper")
+# Jobs of a cluster, not of this machine.
+CLUSTER = config.get("cluster")
 RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
 READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
 STAGED_BY = ("citations", "explorers", "folding", "judging", "measured_costs", "photographs", "scoreboard")
@@ -42,6 +47,21 @@ def memory_mb(wildcards):
     except (OSError, ValueError, KeyError):
         held = None  # there is no such result; a damaged one is named where it is read
     return min(held or USUAL_MB, MEMORY_MB)
+
+
+def asked(profile):
+    """What a notebook asks a cluster for; where that was too little, twice as much the second time."""
+    if not CLUSTER:
+        return {}
+    return {
+        "runtime": lambda wildcards, attempt: attempt * asks.asks(profile, wildcards.notebook)[0],
+        "mem_mb": lambda wildcards, attempt: attempt * asks.asks(profile, wildcards.notebook)[1],
+    }
+
+
+def cores_of_each(profile, notebooks):
+    """All cores when there are more of them than notebooks."""
+    return asks.cores(profile) if CLUSTER else max(1, (workflow.cores or 1) // max(1, notebooks))
 
 
 # What every notebook works with. Training is not part of it: its results, the checkpoints, are.
@@ -110,9 +130,8 @@ if RUN:
             before=pages_before,
         output: "build/executed/" + PROFILE + "/{notebook}.ipynb"
         params: options=options()
-        # All cores when there are more of them than notebooks.
-        threads: max(1, (workflow.cores or 1) // max(1, len(NOTEBOOKS)))
-        resources: gpu=int(PROFILE in NEEDS_GPU), memory_mb=memory_mb
+        threads: cores_of_each(PROFILE, len(NOTEBOOKS))
+        resources: gpu=int(PROFILE in NEEDS_GPU), memory_mb=memory_mb, **asked(PROFILE)
         shell: RUN_NOTEBOOK
 
     use rule notebook as untrained with:
@@ -172,11 +191,10 @@ rule render:
 
 # Results of larger networks, kept in the repository: make results PROFILE=...
 if "results" in config:
-    sys.path.insert(0, str(Path(workflow.basedir, "book/tools")))
     import results as kept_results
     from run_notebook import parse_value
 
-    def asked(notebook, *more):
+    def place_and_values(notebook, *more):
         """The place of a result, and the parameters of its notebook."""
         values = {name: parse_value(value) for name, value in parameters(*more)}
         return kept_results.place_of(notebook, values), values
@@ -184,8 +202,8 @@ if "results" in config:
     try:
         # By content: times of change tell nothing after a clone.
         TO_MAKE = kept_results.wanted(
-            [asked(notebook) for notebook in NOTEBOOKS if notebook not in TINY_ALONE]
-            + [asked(notebook, *RANDOM) for notebook in UNTRAINED]
+            [place_and_values(notebook) for notebook in NOTEBOOKS if notebook not in TINY_ALONE]
+            + [place_and_values(notebook, *RANDOM) for notebook in UNTRAINED]
         )
     except ValueError as error:
         raise WorkflowError(str(error)) from None
@@ -199,8 +217,8 @@ if "results" in config:
         input: lambda wildcards: [path for path in MADE if "09_discussion" not in path] if wildcards.notebook == "09_discussion" else []
         output: touch("build/taken/" + PROFILE + "/{notebook}")
         params: options=options()
-        threads: max(1, (workflow.cores or 1) // max(1, len(MADE)))
-        resources: gpu=int(PROFILE in NEEDS_GPU), memory_mb=memory_mb
+        threads: cores_of_each(PROFILE, len(MADE))
+        resources: gpu=int(PROFILE in NEEDS_GPU), memory_mb=memory_mb, **asked(PROFILE)
         shell: "OMP_NUM_THREADS={threads} {sys.executable:q} book/tools/results.py make notebooks/{wildcards.notebook}.ipynb {params.options}"
 
     use rule result as untrained_result with:
@@ -211,7 +229,6 @@ if "results" in config:
 
 # A sweep: notebooks x models x seeds, as a file such as sweep.yaml lists them.
 if "sweep" in config:
-    sys.path.insert(0, str(Path(workflow.basedir, "book/tools")))
     from sweep import read
 
     SWEEP = read(Path(config["sweep"]))
@@ -232,8 +249,8 @@ if "sweep" in config:
                 library=LIBRARY,
             output: str(SWEEP.folder / "{notebook}/{label}/seed_{seed}.ipynb")
             params: options=lambda wildcards: SWEEP.options(wildcards.label, int(wildcards.seed))
-            threads: max(1, (workflow.cores or 1) // len(SWEEP_JOBS))
-            resources: gpu=int(SWEEP.profile in NEEDS_GPU)
+            threads: cores_of_each(SWEEP.profile, len(SWEEP_JOBS))
+            resources: gpu=int(SWEEP.profile in NEEDS_GPU), **asked(SWEEP.profile)
             shell: RUN_NOTEBOOK
 
     rule gather:

@@ -19,6 +19,8 @@ REAL = (
     "package.json",
     "package-lock.json",
     "benchmarks/results/README.md",
+    "benchmarks/results/architectures.json",
+    "benchmarks/results/costs.md",
     "CONTRIBUTING.md",
     "results/README.md",
     "lib/seelike/profiles.toml",
@@ -78,13 +80,13 @@ def make_project(folder, notebooks=("03_background",), cells=(RUN, CLAIM)):
     return folder
 
 
-def start_make(folder, *arguments, **environment):
+def start_make(folder, *arguments, stdout=subprocess.PIPE, **environment):
     """Start make in a process group of its own."""
     return subprocess.Popen(
         ["make", *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,

@@ -19,7 +19,7 @@ PLACES = {
     "the library": ("lib", (), False),
     "the library's functions": ("lib", ("hub",), True),
     "notebooks": ("notebooks", (), True),
-    "tools of the book": ("book/tools", ("book",), True),
+    "tools of the book": ("book/tools", ("book", "cluster"), True),
     "benchmarks": ("benchmarks", ("bench",), True),
     "tests": ("tests", ("hub", "book", "bench", "test"), True),
 }

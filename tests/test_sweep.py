@@ -185,11 +185,14 @@ def test_a_second_make_in_a_folder_waits_for_the_first(tmp_path):
     launch = [sys.executable, ROOT / "book" / "tools" / "launch.py", "--version"]
     (tmp_path / "build").mkdir()
     with (tmp_path / "build" / "snakemake.lock").open("w") as lock:
-        lock.write("123")
+        lock.write("elsewhere 123")
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = subprocess.Popen(launch, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert "Another make is at work in this folder (process 123). Waiting" in second.stderr.readline()
+        assert (
+            "Another make is at work in this folder (process 123 on elsewhere). Waiting"
+            in second.stderr.readline()
+        )
         assert second.poll() is None
     output, errors = second.communicate()
     assert second.returncode == 0, errors

@@ -14,23 +14,21 @@ from packaging.utils import canonicalize_name
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 # The values of environment markers on a Mac: what only other machines need is marked so.
 MAC = {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"}
-# Extras that `make setup` does not install.
-LEFT_OUT = {"cluster"}
 HEADER = """\
-# Exact versions of all that this project and its extras need, but `cluster`. `make setup` installs them.
+# Exact versions of all that this project and its extras need. `make setup` installs them.
 # Made by `make lock` from pyproject.toml: change that file, not this one.
 """
 
 
 def requirements(pyproject: Path) -> list[Requirement]:
-    """Read what a project asks for, with all its extras but those that are left out.
+    """Read what a project asks for, with all its extras.
 
     Example:
         >>> "torch" in [requirement.name for requirement in requirements(PYPROJECT)]
         True
     """
     project = tomllib.loads(pyproject.read_text())["project"]
-    extras = [lines for name, lines in project.get("optional-dependencies", {}).items() if name not in LEFT_OUT]
+    extras = project.get("optional-dependencies", {}).values()
     wanted = [Requirement(line) for lines in (project["dependencies"], *extras) for line in lines]
     # An extra may name another extra of the project itself. All are here already.
     return [requirement for requirement in wanted if requirement.name != project["name"]]
