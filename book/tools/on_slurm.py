@@ -49,7 +49,7 @@ def name_of(folder: Path) -> str:
 
     Example:
         >>> name_of(Path("/home/me/seelike"))
-        'seelike-2c4a1fbe'
+        'seelike-e9e332cb'
     """
     return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
