@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "book/tools")))
-import asks
 
 PROFILE = config.get("profile", "tiny")
 # Without a value snakemake makes it None, for which shlex would wait to read from the terminal.
@@ -26,6 +25,8 @@ SHOWN = EXECUTED + CONTROLS + KEPT
 NEEDS_GPU = ("colab", "paper")
 # Jobs of a cluster, not of this machine.
 CLUSTER = config.get("cluster")
+if CLUSTER:
+    import asks
 RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
 READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
 STAGED_BY = ("citations", "explorers", "folding", "judging", "measured_costs", "photographs", "scoreboard")

@@ -1,4 +1,6 @@
-"""A Slurm of one machine in a folder of its own, with or without accounting. It takes root, and Debian's packages:
+"""A Slurm of two nodes on one machine, in a folder of its own, with or without accounting.
+
+It takes root, and Debian's packages:
 
 apt-get install --no-install-recommends slurm-wlm munge slurmdbd mariadb-server
 """
@@ -10,24 +12,25 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
+from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sbatch")
-# More than there is: nothing is computed here.
+NODES = ("n1", "n2")
+# More than there is, on each: nothing is computed here.
 CPUS, MEMORY_MB, GPUS = 64, 256_000, 16
 CONF = """\
 ClusterName=testing
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ctld_port}
-SlurmdPort={slurmd_port}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd%n.log
 # A container may not make control groups.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -45,7 +48,7 @@ ReturnToService=2
 OverTimeLimit=0
 GresTypes=gpu
 {accounting}
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:{gpus} State=UNKNOWN
+{nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 ACCOUNTING = """\
@@ -110,17 +113,11 @@ class Slurm:
 
     def __init__(self, folder, accounting, remembered=300):
         self.folder, self.accounting = folder, accounting
-        path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         self.processes = {}
         self.host = socket.gethostname().partition(".")[0]
-        ctld_port, slurmd_port, dbd_port, self.db_port = free_ports(4)
+        ctld_port, dbd_port, self.db_port, *node_ports = free_ports(3 + len(NODES))
         (folder / "state").mkdir(parents=True)
-        (folder / "spool").mkdir()
-        # Where the configuration is not in its usual place, the plugin's job does not find it.
-        srun = f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n'
-        self._write("srun", srun)
-        (folder / "srun").chmod(0o755)
         folder.chmod(0o755)
         values = {"folder": folder, "host": self.host, "port": dbd_port, "db_port": self.db_port}
         self._write(
@@ -128,10 +125,7 @@ class Slurm:
             CONF.format(
                 **values,
                 ctld_port=ctld_port,
-                slurmd_port=slurmd_port,
-                cpus=CPUS,
-                memory=MEMORY_MB,
-                gpus=GPUS,
+                nodes="\n".join(map(self._node, NODES, node_ports)),
                 remembered=remembered,
                 accounting=ACCOUNTING.format(**values) if accounting else "",
             ),
@@ -141,6 +135,10 @@ class Slurm:
             (folder / f"gpu{number}").touch()
         self._write("gres.conf", f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
         self._write("slurmdbd.conf", DBD.format(**values))
+
+    def _node(self, name, port):
+        where = f"NodeName={name} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={port}"
+        return f"{where} CPUs={CPUS} RealMemory={MEMORY_MB} Gres=gpu:{GPUS}"
 
     def __enter__(self):
         try:
@@ -170,7 +168,9 @@ class Slurm:
         if self.accounting:
             self._begin_accounting()
         self._start("slurmctld", "-D", "-i")
-        self.start_node()
+        for name in NODES:
+            self._start("slurmd", "-D", "-N", name, name=name)
+        until(lambda: self.run("sinfo", "--noheader", "-o", "%t").split() == ["idle"])
 
     def _begin_accounting(self):
         data = self.folder / "database"
@@ -186,18 +186,16 @@ class Slurm:
         until(lambda: self.succeeds("sacctmgr", "-i", "list", "cluster"))
         self.run("sacctmgr", "-i", "add", "cluster", "testing")
 
-    def start_node(self):
-        """Start the daemon that runs jobs, and wait until it takes some."""
-        self._start("slurmd", "-D")
-        until(lambda: self.run("sinfo", "--noheader", "-o", "%t").strip() in ("idle", "mix"))
-
-    def kill_node(self):
-        """Let the node die: its daemon, and all jobs on it."""
-        jobs = [int(line) for line in self.run("pgrep", "-f", "slurmstepd").split()]
-        self._end(self.processes.pop("slurmd"))
-        for job in jobs:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(job, signal.SIGKILL)
+    def kill_node(self, name, job):
+        """Let a node die: its daemon, and all that a job on it has started."""
+        self._end(self.processes.pop(name))
+        for number in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()):
+            with suppress(OSError):
+                around = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+                command = Path(f"/proc/{number}/cmdline").read_bytes()
+                ours = f"SLURM_CONF={self.folder}/slurm.conf".encode() in around
+                if ours and (b"slurmstepd" in command or f"SLURM_JOB_ID={job}".encode() in around):
+                    os.kill(number, signal.SIGKILL)
 
     def run(self, *command):
         """Run a command; give what it prints."""
@@ -221,10 +219,11 @@ class Slurm:
             return False
         return True
 
-    def _start(self, name, *arguments):
+    def _start(self, command, *arguments, name=None):
+        name = name or command
         with open(self.folder / f"{name}.out", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [name, *arguments],
+                [command, *arguments],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

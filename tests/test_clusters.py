@@ -1,6 +1,7 @@
 """The profiles for clusters, and Kubernetes: a stand-in that runs jobs on this machine, with the real plugins."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 
 import pytest
 import yaml
+from asks import asks
 from kubernetes_stand_in import Cluster
 from small_project import ROOT, make, make_project
 
@@ -61,6 +63,18 @@ def test_a_sweep_runs_as_jobs_of_kubernetes(tmp_path, kubernetes):
         assert str(project) in [mount["mountPath"] for mount in container["volumeMounts"]]
 
 
+@pytest.mark.parametrize("profile", ["pretrained", "colab", "paper"])
+def test_jobs_ask_for_what_their_pages_cost(profile, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    asks.cache_clear()
+    short, long = asks(profile, "03_background"), asks(profile, "10_your_own_models")
+    assert 15 < short[0] < long[0] < 48 * 60
+    # No network is so large that its page needs what a whole node has.
+    assert all(1000 < megabytes <= 20_000 for _, megabytes in (short, long))
+    if profile == "pretrained":
+        assert short[1] < long[1]
+
+
 @pytest.fixture(scope="module")
 def options_of_snakemake():
     """Its own options and those of all plugins, as its help lists them."""
@@ -73,4 +87,4 @@ def test_a_profile_has_no_option_that_snakemake_does_not_know(name, options_of_s
     pytest.importorskip(f"snakemake_executor_plugin_{name}", reason=f"the plugin for {name} is not installed")
     profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
     for option in profile:
-        assert f"--{option} " in options_of_snakemake
+        assert re.search(rf"--{option}[ ,]", options_of_snakemake)

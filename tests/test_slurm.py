@@ -200,13 +200,35 @@ def test_a_job_whose_node_dies_runs_again(project, slurms):
     slurm = slurms(False)
     here = project("if first:\n    wait()\n", [0])
     driver = Driver(here, slurm)
-    driver.until(rf"started {FILES[0]}")
+    number, node = driver.until(rf"started {FILES[0]} \(job (\d+) on (\w+)\)").groups()
     real_slurm.until((here / "been_0").exists, LIMIT)
-    slurm.kill_node()
+    slurm.kill_node(node, number)
     driver.until(rf"queued again by Slurm: {FILES[0]} \(job \d+\). Its node failed")
-    slurm.start_node()
+    # Slurm would wait two minutes.
+    slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
     assert driver.end() == 0, driver.said
+    (other,) = set(real_slurm.NODES) - {node}
+    assert f"started {FILES[0]} (job {number} on {other})" in driver.said
     assert starts(here) == [0, 0]
+
+
+@pytest.mark.notebook
+def test_a_job_that_is_made_from_older_files_is_not_taken_up(project, slurms):
+    slurm = slurms(False)
+    here = project("", [0])
+    slurm.run("scontrol", "update", "PartitionName=all", "State=DOWN")
+    driver = Driver(here, slurm)
+    number = driver.until(r"submitted 1 of sweep_notebook \(job (\d+)\); 1 to go")[1]
+    assert driver.end(signal.SIGTERM) != 0
+    (here / "lib" / "seelike" / "cka.py").write_text("second")
+    driver = Driver(here, slurm)
+    driver.until(rf"cancelled {FILES[0]} \(job {number}\): what it is made from has changed")
+    name = on_slurm.name_of(here)
+    driver.until(r"submitted 1 of sweep_notebook")
+    slurm.run("scancel", f"--name={name}")
+    slurm.run("scontrol", "update", "PartitionName=all", "State=UP")
+    assert driver.end() != 0
+    assert not (here / "started.txt").exists()
 
 
 @pytest.mark.notebook

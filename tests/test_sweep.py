@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 
 import gather_sweep
+import launch
 import pytest
 import scoreboard
 import sweep
@@ -197,6 +199,18 @@ def test_a_second_make_in_a_folder_waits_for_the_first(tmp_path):
     output, errors = second.communicate()
     assert second.returncode == 0, errors
     assert re.match(r"\d+\.\d+", output)
+
+
+def test_who_holds_a_folder_is_said_also_when_it_is_stopped():
+    waiting = subprocess.Popen(["sleep", "60"])
+    noted = f"{platform.node()} {waiting.pid}"
+    assert launch.holder(noted) == f"process {waiting.pid}"
+    waiting.send_signal(signal.SIGSTOP)
+    os.waitpid(waiting.pid, os.WUNTRACED)
+    assert "which is stopped: kill -CONT" in launch.holder(noted)
+    waiting.kill()
+    waiting.wait()
+    assert launch.holder("") == "not known which"
 
 
 # Gathering

@@ -76,26 +76,33 @@ def read(asked: sweep.Sweep) -> tuple[list[Outcome], list[dict[str, Any]]]:
     Raises:
         ValueError: A notebook is missing, or did not run to its end.
     """
-    done: dict[sweep.Job, NotebookNode] = {}
-    complaints = []
-    for job in asked.jobs:
-        if not job.output.exists():
-            complaints.append(f"{job.output} is not there.")
+    complaints: dict[sweep.Job, list[str]] = {}
+    outcomes: dict[sweep.Job, list[Outcome]] = {}
+    runs: dict[sweep.Job, dict[str, Any]] = {}
+    # What one set of models gave on the images of one seed is as one book. All of a large sweep are gigabytes.
+    for book in dict.fromkeys((job.label, job.seed) for job in asked.jobs):
+        done: dict[sweep.Job, NotebookNode] = {}
+        for job in asked.jobs:
+            if (job.label, job.seed) != book:
+                continue
+            if not job.output.exists():
+                complaints[job] = [f"{job.output} is not there."]
+                continue
+            done[job] = nbformat.read(job.output, as_version=4)
+            complaints[job] = [f"{job.output}: {problem}" for problem in executed.problems(done[job])]
+        if any(complaints.values()):
             continue
-        notebook = nbformat.read(job.output, as_version=4)
-        complaints += [f"{job.output}: {problem}" for problem in executed.problems(notebook)]
-        done[job] = notebook
-    if complaints:
-        raise ValueError("\n".join(complaints))
-    # What one set of models gave on the images of one seed is as one book.
-    for label, seed in dict.fromkeys((job.label, job.seed) for job in done):
-        judging.judge([notebook for job, notebook in done.items() if (job.label, job.seed) == (label, seed)])
-    outcomes = [
-        Outcome(job, executed.parameters(notebook).get("models", []), row)
-        for job, notebook in done.items()
-        for row in scoreboard.rows(job.notebook, notebook, asked.profile)
-    ]
-    return outcomes, [run for notebook in done.values() if (run := executed.parameters(notebook))]
+        judging.judge(list(done.values()))
+        for job, notebook in done.items():
+            runs[job] = executed.parameters(notebook)
+            rows = scoreboard.rows(job.notebook, notebook, asked.profile)
+            outcomes[job] = [Outcome(job, runs[job].get("models", []), row) for row in rows]
+    if any(complaints.values()):
+        raise ValueError("\n".join(line for job in asked.jobs for line in complaints[job]))
+    return (
+        [one for job in asked.jobs for one in outcomes[job]],
+        [runs[job] for job in asked.jobs if runs[job]],
+    )
 
 
 def as_csv(outcomes: Iterable[Outcome]) -> str:

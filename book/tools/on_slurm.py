@@ -26,7 +26,7 @@ from snakemake_executor_plugin_slurm import SubmittedJobInfo
 SET_IN = "set-resources of profiles/slurm/config.yaml"
 GOING = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"),
-    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "RESV_DEL_HOLD", "SPECIAL_EXIT", "PREEMPTED"),
+    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
 }
 # Tasks of one array. Each has a command of about 3 KB in the script, of which Slurm takes 4 MB.
 LARGEST_ARRAY = 500
@@ -49,7 +49,7 @@ def name_of(folder: Path) -> str:
 
     Example:
         >>> name_of(Path("/home/me/seelike"))
-        'seelike-2c4a1fbe'
+        'seelike-e9e332cb'
     """
     return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
@@ -86,6 +86,8 @@ def why(state: State, log: str, asked: Any) -> tuple[str, str | None]:
         return f"killed for time: it asked for {asked.get('runtime')} minutes", "runtime"
     if state.name == "OUT_OF_MEMORY" or _MEMORY.search(log):
         return f"killed for memory: it asked for {asked.get('mem_mb')} MB", "mem_mb"
+    if state.name == "PREEMPTED":
+        return "others went before", "node"
     if state.name in ("NODE_FAIL", "BOOT_FAIL"):
         return f"its node {state.node} failed".replace("  ", " "), "node"
     if state.name == "CANCELLED":
@@ -96,7 +98,7 @@ def why(state: State, log: str, asked: Any) -> tuple[str, str | None]:
         return "Slurm no longer knows it, and there is no result", None
     if not log:
         return "no log: perhaps its node cannot write to this folder, or the disk is full", None
-    return "its notebook failed", None
+    return "its notebook failed" if "FAILED:" in log else "it failed", None
 
 
 def told(log: str) -> list[str]:
@@ -314,7 +316,7 @@ class Executor(plugin.Executor):
         log = info.aux["log"]
         printed = log.read_text(errors="replace") if log.exists() else ""
         reason, short = why(state, printed, info.job.resources)
-        if short == "node" and state.node:
+        if state.name == "NODE_FAIL" and state.node:
             self._failed_nodes.add(state.node)
         self._fail(info, reason, short, told(printed) if short is None and state.name == "FAILED" else [])
 
