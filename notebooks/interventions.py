@@ -221,7 +221,7 @@ for title, lines in panels.items():
         print(f"{title:<17} {kind:<7} {ends}")
 
 # %% [markdown]
-# READ1
+# Look first whether the three lines part: where they lie on each other, it does not matter which heads go, only how many. **The tiny networks** have hardly a near head to spare, and their lines do lie on each other: a few heads can be spared, most cannot.
 #
 # It does not show what a head is *for*: a network that was trained without these heads would do otherwise, and the heads that stay were never asked to stand in.
 #
@@ -271,7 +271,7 @@ for of_draws in shuffles.values():
         )
 
 # %% [markdown]
-# READ2
+# Behind the embedding nothing happens: CKA is 1 in every block, and no image changes its class. Without the positions that its tokens carry, a ViT does not know an order. **The tiny networks** lose their class when patches are shuffled, though low blocks, which are near the patches, are nearly what they were: the last block falls most.
 #
 # It does not show that the network makes no use of shapes: the images are few and the pieces are cut without mercy, with edges that no photograph has. (In networks with rotary positions, such as DINOv3, positions enter
 # in each attention, and the tokens do not carry them.)
@@ -338,7 +338,7 @@ for label, (blocks, value, band) in list(lines.items())[:2]:
         )
 
 # %% [markdown]
-# READ3
+# Where the share of images with the same class comes down to the line by chance, what the cut network says has nothing to do with what it said before. **The tiny networks** come down to it, or near it, wherever the cut is, also where the skip ratio promised little harm in one direction or the other.
 #
 # It does not show what a skip connection is worth. The paper's networks had the whole training to find another way; these are shown, with no warning, a stream of another length and direction than any they know.
 #
@@ -393,7 +393,7 @@ for name, (depths, of_draws) in swaps.items():
         print(f"  behind block {x[at]}, {label}: {value[at]:.2f} ± {band[at]:.2f}")
 
 # %% [markdown]
-# READ4
+# Left of the crossing, the spatial tokens still write the class into whatever CLS token stands there; right of it, the class is in the token. **The tiny networks** change hands about half-way, and gradually; the mean, which says nothing wrong, lets the own class through farther than another image's token does.
 #
 # It does not show where the class is *known*: probes of spatial tokens find it elsewhere as well ([Section 7](07_spatial_localization.ipynb)). It shows through which token it goes.
 #
@@ -426,7 +426,7 @@ for depths, of_draws in swaps.values():
         print_costs(f"CLS behind block {depths[at]}", *both.T)
 
 # %% [markdown]
-# READ5
+# At depth 0 the CLS token is the same for all images. The mean costs nothing there, since it is the token itself; so all that zero costs is the shock, and none of it a need. A page with the zeros alone would have said that the network depends on what its first token holds. **The tiny networks** pay for zero more than for the mean all the way to the last blocks. Of heads, zero and mean come to about the same: what they add on average is small beside what varies.
 #
 # ## Side by side
 #
@@ -458,7 +458,14 @@ pd.concat(tables) if tables else run.say_missing("vits")
 # %% [markdown]
 # ## What we take with us
 #
-# TAKE
+# **Others found** that many heads of a trained Transformer can go one at a time ([Michel et al., 2019](https://arxiv.org/abs/1905.10650)), that ViTs bear shuffled patches better than CNNs ([Naseer et al., 2021](https://arxiv.org/abs/2105.10497)), and that zero overstates what a token holds (Parodi et al.).
+#
+# **The tiny networks** can spare a quarter of their heads, and it does not matter which. Half of them leave most classes as they were. No block can do without its skip connections, once the network was trained with them; and the order of
+# patches is in the position embedding alone. The class moves into the CLS token in the middle blocks.
+#
+# How far the heads look hardly changes by any of this. Where to look is decided early, by positions, and not by what other heads say. (Heads that are taken out still look, and are counted; what they see goes nowhere.)
+#
+# **Why.** To leave a part out answers another question than to train without it. It asks what the other parts *count on*. That they count on something, a stream of the usual length, a token of the usual kind, does not say that they learn anything from it.
 #
 # ## Try it yourself
 #
