@@ -328,7 +328,7 @@ plots.depth_panels(
 ) if answers else run.say_missing()
 
 # %% [markdown]
-# Only a fall *in the last block* would be what Ghiasi et al. describe. The control says what comes with the architecture: position embeddings tell places before anything is learned.
+# Only a fall *in the last block* would be what Ghiasi et al. describe. The control says what comes with the architecture: position embeddings that are sines tell places before anything is learned, small random ones do not.
 #
 # ## Massive activations and registers
 #
@@ -568,18 +568,26 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # - *Phases.* The map of the trained ViT has a little more of them than its smooth band, that of the ResNet more, and that of an untrained ViT next to none. Uniform maps have little to cut, and the last block is a phase of its own.
 # - *Places.* They can be read from every block, also from the last. But an untrained ViT tells them better: its position embeddings are still all there. What falls in the last block of the trained one is how much varies between places, and it falls only a little.
 # - *Large numbers.* No number is massive, and no token long. The largest one sits in the same channel for nearly every image even so, and before training for about half of them.
-# - *Replaced tokens.* Whatever stands in the place of CLS, the patches hardly move; those of another image move them more than zeros do. In a network this small the patches do not listen to CLS.
+# - *Replaced tokens.* Whatever stands in the place of CLS, the patches hardly move; those of another image move them more than zeros do. In a network this small the patches hardly listen to CLS.
 # - *LayerNorm.* It does not part CLS from patches here. Patches become a little less alike, and so they do before training.
 # - *Receptive fields.* The mean channel of a ViT's first block sees nearly the whole image; its channels one by one see their surroundings. Which of the two is drawn decides whether the field jumps or stays.
 #
-# **The pretrained networks** of this run are the place to ask again: the numbers above each figure are theirs where such a result is shown.
+# **The pretrained networks** share more of it. Of the networks of after the paper this run has one, the ViT-S/14 of DINOv2, so that nothing can be said of training.
+#
+# - Its lowest blocks have near and far heads at once, without a label, as in the paper's Figure 3. Its highest blocks keep some that look half-way.
+# - Its map shows an edge near the top to the eye; beyond its smooth band the step is no larger than its uncertainty. The EfficientNet's is a little larger.
+# - The place can be read from its patches nearly without error for most of the depth, and falls at the end, most of all in the last block, as Ghiasi et al. say; it does not vanish. So does what varies between places. (Where the probe is below 0, as at the end of the EfficientNet, there are too few patches for so many channels.)
+# - It has numbers far larger than the rest, in one and the same channel and token for every image, as Sun et al. find. No token is much longer than others: no need of registers.
+# - Its patches move when zeros stand in the place of CLS, and next to not at all with the mean or with another image's CLS: as Parodi et al. say, zeros break what the content does not.
+# - Its LayerNorms part CLS from the patches: their cosine falls to about zero, as Marouani et al. find.
+# - Before training its blocks hand on what they get, since the factors on their branches begin near zero. Such a network is a weak control: it has one phase, because nothing happens.
 #
 # **Why.** Each of these findings is of one kind of network at one size. What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
 #
 # ## Try it yourself
 #
 # 1. A map of six blocks, all of whose pairs have a CKA of 0.9 but those with the last block, 0.5. Where is it cut in two, and what is the smooth band's step?
-# 2. Why does an untrained ViT know places better than a trained one?
+# 2. Why does an untrained tiny ViT know places better than a trained one?
 # 3. Replace CLS after the last block only. What happens to the patches?
 # 4. Name a network of your own in `models`, with its untrained self beside it: `"vit_small_patch14_dinov2.lvd142m:224px"`. Which finding do you see that the tiny networks do not have?
 #
@@ -587,7 +595,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #
 # 1. After the fifth: within phases 0.9, between them 0.5. The band mixes both at every distance but the largest, so that its step is smaller.
 #    `m = np.full((6, 6), 0.9); m[5, :5] = m[:5, 5] = 0.5; np.fill_diagonal(m, 1); print(phases(m, 2), step(smooth_band(m), smooth_band(m), 2))`.
-# 2. Nothing has been written over its position embeddings: blocks with small random weights add little to the stream. A trained block adds what it found, which differs from image to image.
+# 2. Nothing has been written over its position embeddings, which are sines: blocks with small random weights add little to the stream. A trained block adds what it found, which differs from image to image.
 # 3. Nothing: CLS reaches patches through attention, and there is no block after it.
 # 4. That depends on the network. Hold what you see against the `:random` line first.
 #

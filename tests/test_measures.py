@@ -54,9 +54,11 @@ def test_a_search_is_held_against_searches_among_shuffled_images():
     shuffled = np.zeros((19, 2, 2))
     shuffled[:, 1, 0] = np.arange(19) / 100
     # Twenty searches with the one found: the nineteenth from below is the largest by chance.
-    assert calibrated_highest(np.array([[0.1, 0.59]]), shuffled) == pytest.approx((0.59, 0.18, 0.41 / 0.82))
+    assert calibrated_highest(np.array([[0.1, 0.59], [0.0, 0.2]]), shuffled) == pytest.approx(
+        (0.59, 0.18, 0.41 / 0.82)
+    )
     # One that is no better than chance has nothing left.
-    assert calibrated_highest(np.array([[0.05, 0.1]]), shuffled)[2] == 0
+    assert calibrated_highest(np.array([[0.05, 0.1], [0.0, 0.0]]), shuffled)[2] == 0
     with pytest.raises(ValueError, match="19 orders or more; got 3"):
         calibrated_highest(np.ones((1, 1)), np.ones((3, 1, 1)))
 

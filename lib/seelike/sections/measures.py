@@ -99,7 +99,7 @@ def beyond_chance(
         [1.0, 0.5]
     """
     found, chance = np.asarray(found, dtype=float), np.asarray(chance, dtype=float)
-    return (found - chance) / np.where(chance < 1, 1 - chance, np.nan)
+    return np.asarray((found - chance) / np.where(chance < 1, 1 - chance, np.nan))
 
 
 def calibrated_highest(
