@@ -178,43 +178,33 @@ for name in list(maps)[:1]:
 # But what can be had? On images of things in the middle, distant patches tell of each other, and no token can be like one place only. So compare the patches
 # themselves with each other, as if each were a token: that is the contrast of a token that is its patch, pixel for pixel. No network runs for it. A layer's share
 # of it is 1 where tokens are as much of their place as the pixels there, and 0 where they are of no place. It can be compared between images, too.
-#
-# The same is measured once more without CKA: which images are nearest to each other at a token, and which at a patch? The maps have the share of these that the two have
-# in common, and the contrast is taken of these maps.
 
 # %%
 from seelike.sections.place_contrasts import maps_of_patches
-from seelike.sections.place_neighbours import place_maps_by_neighbours
 
 
 def contrasts(name):
-    """Contrast of a network's tokens and of the patches themselves, for each draw: by CKA, by neighbours."""
+    """Contrast of a network's tokens and of the patches themselves, for each draw."""
     network, images = run.models[name], run.images_for([name])
     (last,) = mapped_blocks(network, images, number=1)
     size = {"minibatch": run.batch_size}
-    pixels, shared = (
-        [measure(network, last, each, **size) for each in run.draws(images)]
-        for measure in (maps_of_patches, place_maps_by_neighbours)
-    )
-    of_both = (maps[name], pixels), zip(*shared, strict=True)
-    return [np.array([[*map(contrast, each)] for each in of]) for of in of_both]
+    pixels = [
+        maps_of_patches(network, last, each, **size) for each in run.draws(images)
+    ]
+    return np.array([[contrast(cka) for cka in of] for of in (maps[name], pixels)])
 
+
+found = seelike.where_possible(maps, contrasts)
 
 # %% [markdown]
 # All networks, the mean over draws.
 
 # %%
-contrasts_of = seelike.where_possible(maps, contrasts)
-found = {name: by_cka for name, (by_cka, _) in contrasts_of.items()}
-shared = {name: by_neighbours for name, (_, by_neighbours) in contrasts_of.items()}
-knows_place, by_neighbours = (
-    {name: tokens / pixels for name, (tokens, pixels) in each.items()}
-    for each in (found, shared)
-)
+knows_place = {name: tokens / pixels for name, (tokens, pixels) in found.items()}
 for name, (tokens, pixels) in found.items():
     print(
         f"{name}: contrast {tokens.mean():.3f} of {pixels.mean():.3f}, "
-        f"a share of {knows_place[name].mean():.2f}; by neighbours {by_neighbours[name].mean():.2f}"
+        f"a share of {knows_place[name].mean():.2f}"
     )
 
 # %% [markdown]
@@ -235,10 +225,6 @@ claims.record_difference(
     "vit_tokens_stay_at_their_place",
     of(with_cls, knows_place),
     list(of(run.cnns, knows_place).values()),
-    by_neighbours=(
-        of(with_cls, by_neighbours),
-        list(of(run.cnns, by_neighbours).values()),
-    ),
     figure_name="fig-token-maps",
 )
 
@@ -280,7 +266,6 @@ of_both = "a ViT with CLS token with one with global average pooling"
 claims.record(
     "gap_localizes_less",
     less,
-    by_neighbours={one: shared[one][0] - shared[two][0] for one, two, *_ in pairs},
     figure_name="fig-gap-contrast",
     otherwise=f"It compares {of_both}: this run does not have both.",
 )
