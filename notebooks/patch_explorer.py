@@ -102,19 +102,19 @@ next(iter(shown.values())) if shown else run.say_missing("vits")
 #
 # **1. Follow the distances.** Stay at one patch and move the slider from the first block to the last. Read the distances above the heads, then look at the maps: which of two heads with the same distance could you not tell apart by it?
 #
-# - **The pretrained networks**: in a block below the middle some heads look at the next few patches while others reach across the picture. That is what Section 5 finds on average. In the first block many heads look for
-#   what resembles the patch, wherever it is, or give much of their attention to CLS.
+# - **The pretrained networks**: in a block below the middle some heads look at the next few patches while others reach across the picture. That is what Section 5 finds on average. In the first block most heads
+#   look anywhere but near, or give CLS the most. And in the last block the same heads look nearby from the face of a dog and far from the wall behind it: a mean over patches does not tell that.
 # - **The tiny networks**: every head has about the distance of one that looks everywhere alike. The maps are not alike at all: one head may look at a far edge, another at everything. A mean distance cannot tell these.
 #
 # **2. From the place to the thing.** Choose a patch of what the picture shows, then one of the background, and go up. Look at *Alike*.
 #
-# - **The pretrained networks**: low in the ViT, patches are alike that look alike, such as the boards of the wall. In its last block the picture falls into two: what it shows, and all the rest. The second dog is like the first, however far away. So a
-#   token tells more and more of the thing, and less of the place; [Section 7](07_spatial_localization.ipynb) measures how much of the place is left. In the last block of the CNN it is rather the neighbours that are alike: a place of its map sees most of what the next one sees.
+# - **The pretrained networks**: low in the ViT, patches are alike that look alike, such as the boards of the wall. In its last block the picture of the dogs falls into two: what it shows, and all the rest. The second dog is like the first, however far away. So a
+#   token tells more of the thing, and less of the place; [Section 7](07_spatial_localization.ipynb) measures how much of the place is left. The CNN finds the second dog, too, half-way up. In its last block it is rather the neighbours that are alike: a place of its map sees most of what the next one sees.
 # - **The tiny networks**: tokens of the ViT are like their neighbours in every block, and there are no two parts.
 #
 # **3. Where a token comes from.** Look at the *Receptive field* of one patch, and click through the patches in the last block.
 #
-# - In the ViT the whole picture has a faint share in the first block already, since attention reaches it in one step. And in nearly every patch the brightest place is still the own patch, up to the last block: the skip connections hand it on ([Section 6](06_skip_connections.ipynb)).
+# - In the ViT the whole picture has a faint share in the first block already, since attention reaches it in one step. And for most patches the brightest place is still the own patch, up to the last block: the skip connections hand it on ([Section 6](06_skip_connections.ipynb)).
 # - In the CNN the field begins as the own patch and a rim, and grows from block to block, as its windows add up. At the end the brightest place is often not the patch that you clicked.
 #
 # Both are the paper's Figure 6, which averages over images the patch in the middle. Here it is every patch of one picture, before any average.
