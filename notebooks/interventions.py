@@ -69,7 +69,7 @@ run = seelike.start(globals(), "interventions")
 #   linear probe of its output does: trained once, on the intact network and on other images, and then left alone.
 # - **CKA** of each block with the same block of the intact network, as in [Section 4](04_representation_structure.ipynb).
 #
-# Two images have the same class *by chance* now and then: that is the floor. The images are those on which other pages train probes, since these have classes, and the network sees them small: the page needs many passes.
+# Two images have the same class *by chance* now and then: that is the floor. The images are those on which other pages train probes, since these have classes.
 
 # %%
 import numpy as np
