@@ -69,7 +69,7 @@ run = seelike.start(globals(), "interventions")
 #   linear probe of its output does: trained once, on the intact network and on other images, and then left alone.
 # - **CKA** of each block with the same block of the intact network, as in [Section 4](04_representation_structure.ipynb).
 #
-# Two images have the same class *by chance* now and then. No intervention can do worse than that for long, so it is the floor.
+# Two images have the same class *by chance* now and then: that is the floor. The images are those on which other pages train probes, since these have classes.
 
 # %%
 import numpy as np
@@ -221,7 +221,8 @@ for title, lines in panels.items():
         print(f"{title:<17} {kind:<7} {ends}")
 
 # %% [markdown]
-# Look first whether the three lines part: where they lie on each other, it does not matter which heads go, only how many. **The tiny networks** have hardly a near head to spare, and their lines do lie on each other: a few heads can be spared, most cannot.
+# Look first whether the three lines part: where they lie on each other, it does not matter which heads go, only how many. **The pretrained ViT** loses much with the first head of every block, whichever it is; by CKA the global heads seem to cost most, but the
+# bands overlap. **The tiny networks** have hardly a near head to choose, and their lines do lie on each other: a few heads can be spared, most cannot.
 #
 # It does not show what a head is *for*: a network that was trained without these heads would do otherwise, and the heads that stay were never asked to stand in.
 #
@@ -271,7 +272,8 @@ for of_draws in shuffles.values():
         )
 
 # %% [markdown]
-# Behind the embedding nothing happens: CKA is 1 in every block, and no image changes its class. Without the positions that its tokens carry, a ViT does not know an order. **The tiny networks** lose their class when patches are shuffled, though low blocks, which are near the patches, are nearly what they were: the last block falls most.
+# Behind the embedding nothing happens: CKA is 1 in every block, and no image changes its class. Without the positions that its tokens carry, a ViT does not know an order. Pieces of the image leave the low blocks what they were, and cost the more the higher the block
+# and the smaller the pieces: content comes first, and arrangement last. **The pretrained ViT** shows it block by block, **the tiny networks** most in their last block.
 #
 # It does not show that the network makes no use of shapes: the images are few and the pieces are cut without mercy, with edges that no photograph has. (In networks with rotary positions, such as DINOv3, positions enter
 # in each attention, and the tokens do not carry them.)
@@ -338,7 +340,8 @@ for label, (blocks, value, band) in list(lines.items())[:2]:
         )
 
 # %% [markdown]
-# Where the share of images with the same class comes down to the line by chance, what the cut network says has nothing to do with what it said before. **The tiny networks** come down to it, or near it, wherever the cut is, also where the skip ratio promised little harm in one direction or the other.
+# Where the share of images with the same class comes down to the line by chance, what the cut network says has nothing to do with what it said before: so it is in **the pretrained ViT** and in **the tiny networks**, at nearly every block, however low or high the
+# skip ratio. In the pretrained one CKA rises again in the last blocks, and the class does not come back. The last block can be much like itself over all tokens, while the few directions that a class is read from are lost.
 #
 # It does not show what a skip connection is worth. The paper's networks had the whole training to find another way; these are shown, with no warning, a stream of another length and direction than any they know.
 #
@@ -393,7 +396,8 @@ for name, (depths, of_draws) in swaps.items():
         print(f"  behind block {x[at]}, {label}: {value[at]:.2f} ± {band[at]:.2f}")
 
 # %% [markdown]
-# Left of the crossing, the spatial tokens still write the class into whatever CLS token stands there; right of it, the class is in the token. **The tiny networks** change hands about half-way, and gradually; the mean, which says nothing wrong, lets the own class through farther than another image's token does.
+# Left of the crossing, the spatial tokens still write the class into whatever CLS token stands there; right of it, the class is in the token. **The pretrained ViT** writes it in its last blocks, **the tiny networks** about half-way, and more gradually. The mean, which
+# says nothing wrong, lets the own class through at least as far as another image's token does.
 #
 # It does not show where the class is *known*: probes of spatial tokens find it elsewhere as well ([Section 7](07_spatial_localization.ipynb)). It shows through which token it goes.
 #
@@ -426,7 +430,9 @@ for depths, of_draws in swaps.values():
         print_costs(f"CLS behind block {depths[at]}", *both.T)
 
 # %% [markdown]
-# At depth 0 the CLS token is the same for all images. The mean costs nothing there, since it is the token itself; so all that zero costs is the shock, and none of it a need. A page with the zeros alone would have said that the network depends on what its first token holds. **The tiny networks** pay for zero more than for the mean all the way to the last blocks. Of heads, zero and mean come to about the same: what they add on average is small beside what varies.
+# At depth 0 the CLS token is the same for all images. The mean costs nothing there, since it is the token itself; so all that zero costs is the shock, and none of it a need. A page with the zeros alone would have said that the network depends on what its first token
+# holds. **The pretrained ViT** pays for zero with most of its classes from the first block on, where the mean costs it next to nothing. Behind the last block the two are alike: there the token is needed for what it says. **The tiny networks** show the same, by less. Of heads, zero costs
+# little more than the mean or nothing, within what the draws of images tell apart.
 #
 # ## Side by side
 #
@@ -460,10 +466,12 @@ pd.concat(tables) if tables else run.say_missing("vits")
 #
 # **Others found** that many heads of a trained Transformer can go one at a time ([Michel et al., 2019](https://arxiv.org/abs/1905.10650)), that ViTs bear shuffled patches better than CNNs ([Naseer et al., 2021](https://arxiv.org/abs/2105.10497)), and that zero overstates what a token holds (Parodi et al.).
 #
-# **The tiny networks** can spare a quarter of their heads, and it does not matter which. Half of them leave most classes as they were. No block can do without its skip connections, once the network was trained with them; and the order of
-# patches is in the position embedding alone. The class moves into the CLS token in the middle blocks.
+# **The pretrained ViT** began as DINOv2, and has no classifier; a probe on few images reads its class, and is often wrong. So its class is easily moved, and small losses say little. What it shows clearly: tokens that carry their positions know no order; shuffled pieces are
+# noticed by high blocks alone; no block can do without its skip connections; the class enters the CLS token in the last blocks, and until then any usual token will do, but not zero.
 #
-# How far the heads look hardly changes by any of this. Where to look is decided early, by positions, and not by what other heads say. (Heads that are taken out still look, and are counted; what they see goes nowhere.)
+# **The tiny networks** can spare a quarter of their heads, and it does not matter which. No block can do without its skip connections, and the order of patches is in the position embedding alone. Their class moves into the CLS token in the middle blocks.
+#
+# How far heads look hardly changes when other heads go, and rises when patches are shuffled or skips dropped, where it can rise. (Heads that are taken out still look, and are counted; what they see goes nowhere.)
 #
 # **Why.** To leave a part out answers another question than to train without it. It asks what the other parts *count on*. That they count on something, a stream of the usual length, a token of the usual kind, does not say that they learn anything from it.
 #
