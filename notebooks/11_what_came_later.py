@@ -580,6 +580,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # - It has numbers far larger than the rest, in one and the same channel and token for every image, as Sun et al. find. No token is much longer than others: no need of registers.
 # - Its patches move when zeros stand in the place of CLS, and next to not at all with the mean or with another image's CLS: as Parodi et al. say, zeros break what the content does not.
 # - Its LayerNorms part CLS from the patches: their cosine falls to about zero, as Marouani et al. find.
+# - The field of its mean channel is wide from the first block on, while that of its channels grows with depth. In the EfficientNet the two are one line.
 # - Before training its blocks hand on what they get, since the factors on their branches begin near zero. Such a network is a weak control: it has one phase, because nothing happens.
 #
 # **Why.** What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
