@@ -68,10 +68,10 @@ run = seelike.start(globals(), "11_what_came_later")
 #
 # | | what is new | what was found, in the words of this book |
 # |---|---|---|
-# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate. Compare it with the paper's Figure 4 |
-# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block the CLS token's attention outlines objects. Such ViTs look far in high blocks, and there their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
-# | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | the same with more images, registers, and the Gram matrix of the patches held to that of an earlier self | patches lose their places in long training, and that anchor keeps them |
-# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other, up to the last block (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)). From its first blocks on it looks far, say [Shrivastava et al. (2026)](https://arxiv.org/abs/2602.03531) |
+# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate |
+# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block CLS attends to objects; high blocks look far, and their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
+# | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | more images, registers, and the patches' Gram matrix held to an earlier one | maps of patches blur in long training; that anchor keeps them |
+# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)), or look far from the first blocks on ([Shrivastava et al., 2026](https://arxiv.org/abs/2602.03531)) |
 # | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
 #
 # Is what the paper found a matter of the architecture, or of how it was trained? [Walmer et al. (2023)](https://arxiv.org/abs/2212.03862) compare ViTs that differ in training alone: attention and features
@@ -580,16 +580,16 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # - It has numbers far larger than the rest, in one and the same channel and token for every image, as Sun et al. find. No token is much longer than others: no need of registers.
 # - Its patches move when zeros stand in the place of CLS, and next to not at all with the mean or with another image's CLS: as Parodi et al. say, zeros break what the content does not.
 # - Its LayerNorms part CLS from the patches: their cosine falls to about zero, as Marouani et al. find.
+# - The field of its mean channel is wide from the first block on, while that of its channels grows with depth. In the EfficientNet the two are one line.
 # - Before training its blocks hand on what they get, since the factors on their branches begin near zero. Such a network is a weak control: it has one phase, because nothing happens.
 #
-# **Why.** Each of these findings is of one kind of network at one size. What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
+# **Why.** What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
 #
 # ## Try it yourself
 #
 # 1. A map of six blocks, all of whose pairs have a CKA of 0.9 but those with the last block, 0.5. Where is it cut in two, and what is the smooth band's step?
 # 2. Why does an untrained tiny ViT know places better than a trained one?
 # 3. Replace CLS after the last block only. What happens to the patches?
-# 4. Name a network of your own in `models`, with its untrained self beside it: `"vit_small_patch14_dinov2.lvd142m:224px"`. Which finding do you see that the tiny networks do not have?
 #
 # <details><summary>Answers</summary>
 #
@@ -597,13 +597,12 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #    `m = np.full((6, 6), 0.9); m[5, :5] = m[:5, 5] = 0.5; np.fill_diagonal(m, 1); print(phases(m, 2), step(smooth_band(m), smooth_band(m), 2))`.
 # 2. Nothing has been written over its position embeddings, which are sines: blocks with small random weights add little to the stream. A trained block adds what it found, which differs from image to image.
 # 3. Nothing: CLS reaches patches through attention, and there is no block after it.
-# 4. That depends on the network. Hold what you see against the `:random` line first.
 #
 # </details>
 #
 # ## Summary
 #
-# - What the paper says of ViTs is about ViTs trained on labels. Without labels, attention and layers can come out otherwise.
+# - What the paper says of ViTs is about ViTs trained on labels.
 # - Phases, forgotten places, massive numbers and parted tokens are each to be laid beside a control: a smooth band, the untrained network, another image's token.
 # - A receptive field of the mean channel is another quantity than the paper's.
 #

@@ -325,8 +325,7 @@ for name, values in measured.items():
     print(f"the others: a CKA of {of_others}")
 
 # %% [markdown]
-# So a high CKA says that two layers agree in the few directions along which images differ most. What a network does with the others CKA can hardly see, and a classifier may need
-# exactly those: [Ding et al. (2021)](https://arxiv.org/abs/2108.01661) take principal directions away and ask which measure notices what a linear probe loses. CKA is slow to. [Nguyen et al.
+# So a high CKA says that two layers agree in the few directions along which images differ most, and a classifier may need the others: [Ding et al. (2021)](https://arxiv.org/abs/2108.01661) take principal directions away and ask which measure notices what a linear probe loses. CKA is slow to. [Nguyen et al.
 # (2022)](https://arxiv.org/abs/2202.07184) find that the bright blocks in CKA maps of large networks come from one dominant direction, and that a few images make it.
 #
 # ## Few images
@@ -378,7 +377,7 @@ for name, (_, values, band) in lines.items():
 # ### The best of many
 #
 # There is chance in a search, too. "The last third of the ViT is like no layer of the CNN" takes the best of many layers, and the best of many numbers is high even where all are noise. [Gröger et al. (2026)](https://arxiv.org/abs/2602.14486) take it away, for any measure and any search. Put the images of the one network into
-# another order, the same for all of its layers, do the *same search*, and do so many times. What one of twenty such searches exceeds is the new zero: `(found - zero) / (1 - zero)`. After that, they write, networks of growing size no longer grow alike by CKA, though they do by their nearest neighbours.
+# another order, the same for all of its layers, do the *same search*, and do so many times. What one of twenty such searches exceeds is the new zero: `(found - zero) / (1 - zero)`. Then networks of growing size, they find, no longer grow alike by CKA, though they do by their nearest neighbours.
 #
 # **Predict.** The most alike pair among every second block of our two networks: how much will be left of it, by each measure?
 
@@ -484,7 +483,7 @@ for number in (10, 100, 1000, 10_000):
 print(f"plain CKA: {plain_cka(x, y):.3f}")
 
 # %% [markdown]
-# So CKA says that two layers answer *random* questions alike. Nobody asks random questions: whether they agree on those that matter, such as classes, a [linear probe](08_scale_and_transfer.ipynb) has to say. And the readout has no ridge in it that could weigh directions of little variance up, which is why CKA hardly sees them.
+# So CKA says that two layers answer *random* questions alike. Nobody asks random questions: whether they agree on those that matter, such as classes, a [linear probe](08_scale_and_transfer.ipynb) has to say.
 #
 # ## Two other measures
 #
@@ -769,9 +768,9 @@ for title, lines in panels.items():
         print(f"{title}: {name:<14} {first}, then {last}")
 
 # %% [markdown]
-# What is the same for every image is taken away with the mean, however large it is: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image and is large enough, CKA compares
-# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. (In a CNN, whose resolution falls, the places of the one block are not quite those of the other.) The other
-# measures do no better. It follows, though we have not seen it in a paper, that a network with registers and one without should be compared with care: their maps may differ by where they keep a
+# What is the same for every image is taken away with the mean: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image and is large enough, CKA compares
+# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. The other
+# measures do no better. So a network with registers and one without should be compared with care: their maps may differ by where they keep a
 # few large numbers.
 #
 # In the networks of this run: what does CKA say of a block with itself when the one channel of the largest variance is set to zero?
@@ -836,20 +835,15 @@ display(
 #
 # **Others found** that a few points, one dominant direction, a small sample, a search over layers or the images themselves can decide a CKA; that chance can be taken away from any measure; and that CKA is how far the readouts of two layers agree.
 #
-# **The pretrained networks** bear it out, too. One image far away decides plain CKA, two decide the unbiased one. Two directions out of hundreds make the CKA of the last block of the ViT-S/14, with a third of its variance; in EfficientNet-Lite0 many share it.
+# **The pretrained networks** bear it out. One image far away decides plain CKA, two decide the unbiased one. A few directions make the CKA of the last block of the ViT-S/14, with less than half of its variance; in EfficientNet-Lite0 many share it.
 #
 # **The tiny networks** bear it out, as far as they can show it.
 #
-# - One image far away decides plain CKA and cannot move the unbiased one. Two images can: they take it to 1. That takes points far out. Real noise among the images is not far
-#   out for these networks: a few broken images move CKA by next to nothing.
-# - CKA sees little of a layer. The few largest directions of a last block, found on other images, have little more than half of its variance, and are almost the whole to CKA. All others together are much less like it.
-# - With eight images, layers that have nothing to do with each other are alike to plain CKA, to Procrustes most of all, and to CCA; only the unbiased CKA stays near zero. And networks that learned nothing are not far
-#   from those that did: the last block of the ViT is most like that of the trained ResNet, but that of an untrained ResNet, and even the pixels, are not far behind.
-# - Three findings of Section 4 hang on the measure. Over the outputs of blocks, CKA cannot decide whether the ViT is the more uniform one, whether its low and high blocks are more alike, and whether the ResNet falls into stages. By
-#   CCA all of these hold, as in the paper's Figure 1. The two findings about the pair hold by all three measures. The order of the pairs of blocks is much the same, too.
-# - The best pair of blocks stands far above the best of a search among shuffled images, by each measure, though Procrustes has the highest zero. Every measure puts nearer blocks first.
-# - Without its largest channel a block is nearly what it was to CKA. A planted massive activation
-#   is nothing to CKA in a fixed token, and decides it where it wanders.
+# - Two images far away take the unbiased CKA to 1, one cannot move it. Real noise is not far out for these networks: some broken images move CKA by next to nothing.
+# - The few largest directions of a last block, found on other images, are almost the whole to CKA, with little more than half of the variance.
+# - With eight images, layers that have nothing to do with each other are alike by all measures but the unbiased CKA. The best pair of blocks stands far above the best of a search among shuffled images.
+# - Over the outputs of blocks, CKA cannot decide three findings of Section 4, which hold by CCA. The two findings about the pair have one sign by all three measures. Every measure puts nearer blocks first.
+# - A planted massive activation is nothing to CKA in a fixed token, and decides it where it wanders.
 #
 # **Why.** A measure is a choice of what shall count. CKA takes what varies most, CCA takes the first directions alike, Procrustes lies between. A finding that all three share is about the
 # networks. One that depends on the measure is about the measure, until someone says why just that one is right.
@@ -857,19 +851,16 @@ display(
 # ## Try it yourself
 #
 # 1. Move one image in *one* of the two layers only. What becomes of plain CKA, and of the unbiased one?
-# 2. Two layers hold the same twenty directions, but in one of them the variances are all alike, in the other they fall by half from each to the next. What does CCA say, and what does CKA?
-# 3. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
-# 4. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
+# 2. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
+# 3. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
 #    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
-# 2. CCA says 1. CKA looks at the first few directions of the second layer, which are only a few of twenty in the first: by hand, the sum of `a_i b_i` over the root of the sums of
-#    `a_i^2` and `b_i^2` is about 0.39.
-# 3. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
+# 2. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
 #    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
-# 4. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
+# 3. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
 #
 # </details>
 #
@@ -878,7 +869,6 @@ display(
 # - Chance has a likeness of its own, and the best of a search a higher one. Both can be measured by shuffling images, and taken away.
 # - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from the last, and from a single image.
 # - A high CKA of two networks is to be laid beside that of untrained ones, and a finding beside that of another measure. Procrustes and CCA weigh directions otherwise.
-# - Massive activations matter to CKA where they sit in other tokens for other images. Registers give them a fixed place.
 # - CKA is the agreement of readouts of random targets. Whether layers agree on the targets that matter it does not say.
 #
 # **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).

@@ -52,7 +52,6 @@ ALLOWED = {
         "0.4": "geometry: the circle that holds half of a square",
     },
     "09_discussion": {"0.05": "the axis of `plots.forest`"},
-    "12_questions_of_measure": {"0.39": "a sum by hand, whose formula stands beside it"},
     "A_methods": {"0.1": "size of the tiny networks, in millions", "1.6": "the same"},
     "B_representation_structure": {"0.75": "the mean depth of an upper half"},
     "E_propagation": {"0.71": "the cosine of 45 degrees", "0.99": "given in the exercise"},
