@@ -20,7 +20,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | how networks of after the paper differ; whether layers come in phases; where a ViT forgets places; what massive activations and registers are, and what a network needs of them; what a LayerNorm does to CLS; what a receptive field hides |
+# | **You will learn** | whether layers come in phases; where a ViT forgets places; what massive activations and registers are; what a LayerNorm does to CLS; what a receptive field hides |
 # | **You need** | [Section 4](04_representation_structure.ipynb) to [Section 7](07_spatial_localization.ipynb); [words](../book/glossary.md) |
 # | **Cost** | a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 #
@@ -64,8 +64,6 @@ run = seelike.start(globals(), "11_what_came_later")
 # %% [markdown]
 # ## Networks of after the paper
 #
-# What made the paper's ViTs is the architecture, labels, and a great many photographs. All three have been changed since.
-#
 # | | what is new | what was found, in the words of this book |
 # |---|---|---|
 # | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate |
@@ -74,12 +72,10 @@ run = seelike.start(globals(), "11_what_came_later")
 # | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)), or look far from the first blocks on ([Shrivastava et al., 2026](https://arxiv.org/abs/2602.03531)) |
 # | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
 #
-# Is what the paper found a matter of the architecture, or of how it was trained? [Walmer et al. (2023)](https://arxiv.org/abs/2212.03862) compare ViTs that differ in training alone: attention and features
-# differ with it. One thing was the same in all of them: some heads that look at the patch beside their own, always to the same side. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were
-# trained on labels.
+# ViTs that differ in training alone differ in attention and features ([Walmer et al., 2023](https://arxiv.org/abs/2212.03862)). In all of them some heads look at the patch beside their own. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were trained on labels.
 #
-# Which of these networks has this run? Name others in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: their owner gives the weights of DINOv3 to those who ask, so a profile leaves them out where they
-# cannot be had. (timm has no RepLKNet.) Where a run has none, the figures show its own networks: what the others are to be held against.
+# Which of these networks has this run? Name others in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: the weights of DINOv3 are given to those who ask, and left out where they
+# cannot be had; timm has no RepLKNet. Where a run has none, the figures show its own networks.
 
 # %%
 from seelike.models import load
@@ -125,8 +121,7 @@ for name, each in heads.items():
         print(f"{name}, {which}: nearest {near}, farthest {far}")
 
 # %% [markdown]
-# A network is like the paper's where the lowest blocks hold near and far heads at once, and the highest only far ones. And the skip connections?
-# The ratio of [Section 6](06_skip_connections.ipynb), of the tokens of patches, says how much more the stream brings than a branch adds.
+# Like the paper's is a network whose lowest blocks hold near and far heads at once, and the highest only far ones. And the skip ratios, as in [Section 6](06_skip_connections.ipynb)?
 
 # %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of each network of after the paper, or else of the networks of this run, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each network: skip ratio on a logarithmic axis against relative depth. The means over depth are printed above the figure."}}
 from seelike.sections.skip_connections import propagation
@@ -146,11 +141,11 @@ plots.depth_lines(
 # %% [markdown]
 # ## Do layers come in phases?
 #
-# The paper found ViTs uniform. [Jacobs et al. (2025)](https://arxiv.org/abs/2512.19941) look at the same maps and see a few phases: runs of blocks that are alike, with edges between. They replace each phase by one block that is used again and
-# again, and find that a DINOv2 of two such blocks classifies nearly as well as the whole.
+# The paper found ViTs uniform. [Jacobs et al. (2025)](https://arxiv.org/abs/2512.19941) see a few phases in the same maps: runs of blocks that are alike. With one block for each phase, used again and
+# again, a DINOv2 of two blocks classifies nearly as well as the whole.
 #
-# An edge is easily seen where there is none. Neighbours are alike in any network, so that any map is bright along its diagonal, and any band can be cut. So we cut two maps: that of the network, and a *smooth band*, in which every pair of blocks has the mean CKA of all
-# pairs as far apart as it is. By hand, of four blocks in two phases:
+# Neighbours are alike in any network, and any band can be cut. So we cut two maps: that of the network, and a *smooth band*, in which every pair of blocks has the mean CKA of all
+# pairs as far apart. By hand, of four blocks in two phases:
 
 # %%
 import numpy as np
@@ -163,7 +158,7 @@ print("phases", phases(two, 2), "of its smooth band", phases(smooth_band(two), 2
 print(smooth_band(two)[0].round(3))
 
 # %% [markdown]
-# The cut is the best of all: no other has more CKA within phases, beyond the mean of the map. **Predict.** The map of a trained ViT, cut in three: will the step from within to between phases be larger than in its smooth band? And before training?
+# The cut is the best of all. **Predict.** The map of a trained ViT, cut in three: will the step from within to between phases be larger than in its smooth band? And before training?
 
 # %%
 from seelike.massive_activations import unevenness
@@ -177,7 +172,7 @@ from seelike.sections.token_geometry import (
 from seelike.similarities import coordinates, similarity_map, unbiased_cka
 
 # %% [markdown]
-# The next sections ask four questions of the same blocks. So all are asked in one pass: the cloud of images for CKA, two of places, and two of large numbers.
+# The next sections ask four questions of the same blocks, all in one pass.
 
 
 # %%
@@ -294,11 +289,8 @@ plots.line_panels(
 #
 # ## Does the last block forget places?
 #
-# [Ghiasi et al. (2022)](https://arxiv.org/abs/2212.06727) find that ViTs keep spatial information in all layers but the last, which works as a learned global pooling: any of its patches classifies about as well as CLS. [Section 7](07_spatial_localization.ipynb) asked with CKA whether a token is like its
-# patch. Here are two other questions to the patches of a block. Does a linear probe read from a patch in which row and column it is, on images it has not seen? And of all that varies among patches, how much is between the places of one image, rather than between images? After a
-# global pooling nothing would be.
-#
-# By hand: two images of two patches that are the same in each image, and two that only differ by place.
+# [Ghiasi et al. (2022)](https://arxiv.org/abs/2212.06727) find that ViTs keep spatial information in all layers but the last, which works as a learned global pooling. So: does a linear probe read from a patch in which row and column it is, on images it has not seen? And of all that varies among patches, how much is between the places of one image? After a
+# global pooling nothing would be. By hand: two patches that are the same in each image, and two that only differ by place.
 
 # %%
 import torch
@@ -332,9 +324,9 @@ plots.depth_panels(
 #
 # ## Massive activations and registers
 #
-# In large trained ViTs a few numbers are hundreds or thousands of times larger than most others of their layer. [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find them in a few channels, the same ones for every
-# image, and with nearly the same value. They call them *massive activations*. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, in dull parts of the image, that know the class of the image well
-# and their own patch badly: the network uses them for notes about the whole. Give it a few tokens of its own for that, *registers*, and the image's tokens stay clean. [Jiang et al. (2025)](https://arxiv.org/abs/2506.08010) need no training for it: few
+# In large trained ViTs a few numbers are hundreds or thousands of times larger than the others of their layer: in a few channels, the same ones for every
+# image, find [Sun et al. (2024)](https://arxiv.org/abs/2402.17762). They call them *massive activations*. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, in dull parts of the image, that know its class well
+# and their own patch badly: notes about the whole. With a few tokens of its own for that, *registers*, the image's tokens stay clean. [Jiang et al. (2025)](https://arxiv.org/abs/2506.08010) need no training for it: few
 # neurons make these tokens, and what they give can be moved to an extra token at test time.
 #
 # Two ratios for each block: the largest number over the median one, and the longest token over the median one. **Predict.** Will the networks of this run have massive activations? (Small networks can have them: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q)
@@ -364,10 +356,10 @@ for name in answers:
 # %% [markdown]
 # ### Does a network need what these tokens say?
 #
-# Sun et al. set registers to their mean over images, and the network classifies as well as before. [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) compare that with setting them to zero, which many do to find out what a token is for: with zeros DINOv2 and DINOv3 lose up to 37 points of accuracy, with the mean, with noise, or with
-# the registers of another image next to nothing. A network has never met zeros, so what breaks may be only that.
+# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set registers to zero, as many do to find out what a token is for: DINOv2 and DINOv3 lose up to 37 points of accuracy. With their mean, with noise, or with
+# the registers of another image they lose next to nothing. A network has never met zeros, so what breaks may be only that.
 #
-# We do the same with the tokens that have no place, CLS and registers where there are some, after every block. How far do the *patches* move: the cosine of each with what it was. **Predict.** Which of the three replacements moves them most?
+# We replace the tokens that have no place, CLS and registers, after every block. How far do the *patches* move: the cosine of each with what it was. **Predict.** Which replacement moves them most?
 
 # %%
 from seelike.models import places
@@ -403,12 +395,12 @@ plots.line_panels(
 ) if panels else run.say_missing("vits")
 
 # %% [markdown]
-# Where zeros move the patches much more than another image's tokens do, zeros say that the network expects *something* there, and not that it needs what was there.
+# Where zeros move the patches more than another image's tokens do, the network expects *something* there, and does not need what was there.
 #
 # ## What does a LayerNorm do to CLS?
 #
-# [Marouani et al. (2026)](https://arxiv.org/abs/2602.08626) compare CLS with the patches right before and right after each normalisation. Both kinds of tokens go through the same weights; and yet they find that the cosine of CLS with the patches falls to nearly zero there, while patches stay as alike as they
-# were. The network has learned to tell the two apart by the few weights of a LayerNorm. They give each kind its own, and the patches become better.
+# CLS and patches go through the same weights. [Marouani et al. (2026)](https://arxiv.org/abs/2602.08626) find that right after a normalisation their cosine is nearly zero, while patches stay as alike as they
+# were: the network tells the two apart by the few weights of a LayerNorm. They give each kind its own, and the patches become better.
 #
 # By hand: CLS and two patches that share two large channels. The weights of the LayerNorm are 0 there and 1 elsewhere.
 
@@ -485,7 +477,7 @@ for name, values in normed.items():
 # %% [markdown]
 # ## What a receptive field hides
 #
-# Large kernels are back in CNNs. [Ding et al. (2022)](https://arxiv.org/abs/2203.06717) argue that a few large kernels see farther than many small ones that could reach as far: effective receptive fields grow with the kernel's size, but only with the root of the number of layers ([Luo et al., 2016](https://arxiv.org/abs/1701.04128)).
+# [Ding et al. (2022)](https://arxiv.org/abs/2203.06717) argue that a few large kernels see farther than many small ones that could reach as far: effective receptive fields grow with the kernel's size, but only with the root of the number of layers ([Luo et al., 2016](https://arxiv.org/abs/1701.04128)).
 # By hand, along a line: stacks of random kernels that all reach 15 places to each side. **Predict.** Within how many places lies half of their field?
 
 # %%
@@ -499,7 +491,7 @@ for number in (1, 3, 5, 15):
     print(f"{number:>2} kernels of {size:>2}: {claims.summary(found)}")
 
 # %% [markdown]
-# So "what a layer can reach" and "what it looks at" are two things. There is a second choice in any such figure. The paper differentiates every channel and averages the absolute values. Tools often differentiate the *mean of the channels*, once: openerf, which many use, keeps the positive numbers of that. Channels
+# A second choice hides in any such figure. The paper differentiates every channel and averages the absolute values. Tools often differentiate the *mean of the channels*, once; openerf keeps the positive numbers of that. Channels
 # that answer with opposite signs cancel there. **Predict.** Which of the two is the wider field?
 
 # %%
@@ -560,28 +552,26 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # %% [markdown]
 # ## What we take with us
 #
-# **Others found** that how a ViT was trained shapes its attention as much as that it is a ViT; that its blocks come in phases; that its last block forgets places; that large ViTs keep a few enormous numbers, which may sit in registers whose content hardly matters; that a LayerNorm tells
-# CLS from patches; and that large kernels see farther than many small ones.
+# **Others found** that training shapes attention as much as the architecture does; that blocks come in phases; that the last one forgets places; that a few enormous numbers may sit in registers whose content hardly matters; that a LayerNorm tells
+# CLS from patches; and that large kernels see farther.
 #
-# **The tiny networks** share little of it, and say why each finding needs its control.
+# **The pretrained networks** share much of it. (Of the networks of after the paper this run has one, the ViT-S/14 of DINOv2, so that nothing can be said of training.)
 #
-# - *Phases.* The map of the trained ViT has a little more of them than its smooth band, that of the ResNet more, and that of an untrained ViT next to none. Uniform maps have little to cut, and the last block is a phase of its own.
-# - *Places.* They can be read from every block, also from the last. But an untrained ViT tells them better: its position embeddings are still all there. What falls in the last block of the trained one is how much varies between places, and it falls only a little.
-# - *Large numbers.* No number is massive, and no token long. The largest one sits in the same channel for nearly every image even so, and before training for about half of them.
-# - *Replaced tokens.* Whatever stands in the place of CLS, the patches hardly move; those of another image move them more than zeros do. In a network this small the patches hardly listen to CLS.
-# - *LayerNorm.* It does not part CLS from patches here. Patches become a little less alike, and so they do before training.
-# - *Receptive fields.* The mean channel of a ViT's first block sees nearly the whole image; its channels one by one see their surroundings. Which of the two is drawn decides whether the field jumps or stays.
-#
-# **The pretrained networks** share more of it. Of the networks of after the paper this run has one, the ViT-S/14 of DINOv2, so that nothing can be said of training.
-#
-# - Its lowest blocks have near and far heads at once, without a label, as in the paper's Figure 3. Its highest blocks keep some that look half-way.
-# - Its map shows an edge near the top to the eye; beyond its smooth band the step is no larger than its uncertainty. The EfficientNet's is a little larger.
-# - The place can be read from its patches nearly without error for most of the depth, and falls at the end, most of all in the last block, as Ghiasi et al. say; it does not vanish. So does what varies between places. (Where the probe is below 0, as at the end of the EfficientNet, there are too few patches for so many channels.)
-# - It has numbers far larger than the rest, in one and the same channel and token for every image, as Sun et al. find. No token is much longer than others: no need of registers.
-# - Its patches move when zeros stand in the place of CLS, and next to not at all with the mean or with another image's CLS: as Parodi et al. say, zeros break what the content does not.
-# - Its LayerNorms part CLS from the patches: their cosine falls to about zero, as Marouani et al. find.
+# - Its lowest blocks have near and far heads at once, without a label. Its highest blocks keep some that look half-way.
+# - Its map shows an edge near the top to the eye; beyond its smooth band the step is no larger than its uncertainty.
+# - The place can be read from its patches nearly without error for most of the depth, and falls most in the last block; it does not vanish. (Where the probe is below 0, there are too few patches for so many channels.)
+# - It has numbers far larger than the rest, in one and the same channel and token for every image, and no long tokens.
+# - Its patches move when zeros stand in the place of CLS, and next to not at all with the mean or with another image's CLS.
+# - Its LayerNorms part CLS from the patches: their cosine falls to about zero.
 # - The field of its mean channel is wide from the first block on, while that of its channels grows with depth. In the EfficientNet the two are one line.
-# - Before training its blocks hand on what they get, since the factors on their branches begin near zero. Such a network is a weak control: it has one phase, because nothing happens.
+# - Before training its blocks hand on what they get, since the factors on their branches begin near zero: a weak control.
+#
+# **The tiny networks** share little of it.
+#
+# - The map of the ViT has a little more of phases than its smooth band, that of the ResNet more, that of an untrained ViT next to none.
+# - Places can be read from every block. An untrained ViT tells them better: its position embeddings are still all there.
+# - No number is massive, no token long, and the patches hardly listen to CLS. LayerNorm does not part CLS from patches.
+# - The mean channel of the ViT's first block sees nearly the whole image; its channels one by one see their surroundings.
 #
 # **Why.** What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
 #

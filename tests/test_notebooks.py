@@ -217,7 +217,7 @@ def run_here(shell, stem, **parameters):
 
 # One page goes the whole way, with its names on a command line. A kernel takes seconds to start, and the others
 # are not about it.
-BY_THE_RUNNER = "11_what_came_later"
+BY_THE_RUNNER = "12_questions_of_measure"
 
 
 # The blocks of a ConvNeXt are not known, and the branches of a new ResNet are dead: their last scale is 0.
