@@ -356,7 +356,7 @@ for name in answers:
 # %% [markdown]
 # ### Does a network need what these tokens say?
 #
-# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set registers to zero, as many do to find out what a token is for: DINOv2 and DINOv3 lose up to 37 points of accuracy. With their mean, with noise, or with
+# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set registers to zero, as many do to find out what a token is for, and DINOv2 and DINOv3 lose much of their accuracy. With their mean, with noise, or with
 # the registers of another image they lose next to nothing. A network has never met zeros, so what breaks may be only that.
 #
 # We replace the tokens that have no place, CLS and registers, after every block. How far do the *patches* move: the cosine of each with what it was. **Predict.** Which replacement moves them most?
