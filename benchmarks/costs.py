@@ -98,6 +98,7 @@ PAGES = {
         # Heads, shuffles and CLS tokens of the first network, the table of all.
         Work("forward passes", (VITS,), times=70),
         Work("attention distance", (VITS,), times=9),
+        Work("skip ratios", (VITS,), first=1),
     ],
 }
 # What notebooks measure of tiny networks alone.
