@@ -340,7 +340,7 @@ for label, (blocks, value, band) in list(lines.items())[:2]:
         )
 
 # %% [markdown]
-# Where the share of images with the same class comes down to the line by chance, what the cut network says has nothing to do with what it said before: so it is in **the pretrained ViT** and in **the tiny networks**, at nearly every block, however low or high the
+# Where the share of images with the same class comes down to the line by chance, what the cut network says has nothing to do with what it said before: so it is, or nearly so, in **the pretrained ViT** and in **the tiny networks**, at every block, however low or high the
 # skip ratio. In the pretrained one CKA rises again in the last blocks, and the class does not come back. The last block can be much like itself over all tokens, while the few directions that a class is read from are lost.
 #
 # It does not show what a skip connection is worth. The paper's networks had the whole training to find another way; these are shown, with no warning, a stream of another length and direction than any they know.
@@ -432,7 +432,7 @@ for depths, of_draws in swaps.values():
 # %% [markdown]
 # At depth 0 the CLS token is the same for all images. The mean costs nothing there, since it is the token itself; so all that zero costs is the shock, and none of it a need. A page with the zeros alone would have said that the network depends on what its first token
 # holds. **The pretrained ViT** pays for zero with most of its classes from the first block on, where the mean costs it next to nothing. Behind the last block the two are alike: there the token is needed for what it says. **The tiny networks** show the same, by less. Of heads, zero costs
-# little more than the mean or nothing, within what the draws of images tell apart.
+# somewhat more than the mean, where the draws of images can tell the two apart at all.
 #
 # ## Side by side
 #
