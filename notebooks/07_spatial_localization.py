@@ -90,20 +90,8 @@ for token in tokens:
     )
 
 # %% [markdown]
-# The first token's map is bright at its own patch and dark elsewhere, that of the mixture is not. The library computes all tokens
-# against all patches as one product of matrices.
-
-# %%
-from seelike.localization import TokenPatchCKA
-
-similarity = TokenPatchCKA(grid=(2, 2))
-four_tokens = torch.zeros(64, 4, 3)
-four_tokens[:, 0, :1], four_tokens[:, 1] = own, mixture
-four_tokens[:, 2:] = pixels.flatten(1)[:, 2:, None]
-similarity.update(pixels, four_tokens)
-print(similarity.compute()[:2].flatten(1))
-
-# %% [markdown]
+# The first token's map is bright at its own patch and dark elsewhere, that of the mixture is not.
+#
 # ## Measure
 #
 # The last block of every network, once for each draw of images. A location of a CNN's feature map counts as a token, and the image is cut
@@ -208,6 +196,31 @@ for name, (tokens, pixels) in found.items():
     )
 
 # %% [markdown]
+# CKA is one ruler of several. The other one of Section 3 has maps, too: the share of the nearest neighbours, among the images, that a token and a patch have in
+# common. The same contrasts with it:
+
+# %%
+from seelike.sections.place_neighbours import place_maps_by_neighbours
+
+
+def contrasts_by_neighbours(name):
+    """The same contrasts by the neighbours that tokens share with patches."""
+    network, images = run.models[name], run.images_for([name])
+    (last,) = mapped_blocks(network, images, number=1)
+    size = {"minibatch": run.batch_size, "seed": run.seed}
+    draws = [
+        place_maps_by_neighbours(network, last, each, **size)
+        for each in run.draws(images)
+    ]
+    return np.array([[contrast(of) for of in draw] for draw in draws]).T
+
+
+by_neighbours = seelike.where_possible(found, contrasts_by_neighbours)
+knows_by_neighbours = {
+    name: tokens / pixels for name, (tokens, pixels) in by_neighbours.items()
+}
+
+# %% [markdown]
 # The claim compares the shares of ViTs with a CLS token and CNNs. Each ViT is one case, and the interval covers how much they differ. Of two CNNs that cannot be said, and
 # the claim is about these.
 
@@ -220,11 +233,16 @@ def of(names, values):
     return {name: values[name] for name in names if name in values}
 
 
+def vits_and_cnns(values):
+    """Of the ViTs with a CLS token by name, and of the CNNs."""
+    return of(with_cls, values), list(of(run.cnns, values).values())
+
+
 with_cls = [*run.vits, *(pair[0] for pair in run.own_groups("cls_and_gap"))]
 claims.record_difference(
     "vit_tokens_stay_at_their_place",
-    of(with_cls, knows_place),
-    list(of(run.cnns, knows_place).values()),
+    *vits_and_cnns(knows_place),
+    by_neighbours=vits_and_cnns(knows_by_neighbours),
     figure_name="fig-token-maps",
 )
 
@@ -238,7 +256,7 @@ claims.record_difference(
 # worse?
 
 # %% mystnb={"figure": {"caption": "The same maps for a ViT with CLS token and one that was trained with global average pooling (the paper's Figure 10), mean over pairs of the first pair's grid. Each row has its own scale: compare where it is bright, and read in its colour bar how much.", "name": "fig-gap"}, "image": {"alt": "Two rows of heat maps, one for the ViT with CLS token and one for the ViT with GAP. A white frame marks the token's own place. The next figure says which of the two knows its place better."}}
-pairs = [pair for pair in pairs if all(name in found for name in pair)]
+pairs = [pair for pair in pairs if all(name in by_neighbours for name in pair)]
 pair_maps = {}
 for place, title in enumerate(("CLS token", "GAP") if pairs else ()):
     every_map = [mean_maps[pair[place]] for pair in pairs]
@@ -253,7 +271,10 @@ plots.token_maps(pair_maps) if pair_maps else run.say_missing("cls_and_gap")
 from seelike.plots.twins import differences
 
 of_contrast = claims.CLAIMS["gap_localizes_less"]
-less = {first: found[first][0] - found[second][0] for first, second, *_ in pairs}
+less, less_by_neighbours = (
+    {first: values[first][0] - values[second][0] for first, second, *_ in pairs}
+    for values in (found, by_neighbours)
+)
 differences(
     {"CLS minus GAP": less}, x_label="contrast (CKA)", margin=of_contrast.margin
 ) if less else run.say_missing("cls_and_gap")
@@ -266,6 +287,7 @@ of_both = "a ViT with CLS token with one with global average pooling"
 claims.record(
     "gap_localizes_less",
     less,
+    by_neighbours=less_by_neighbours,
     figure_name="fig-gap-contrast",
     otherwise=f"It compares {of_both}: this run does not have both.",
 )
@@ -288,16 +310,8 @@ slope = (centred @ target) / (centred @ centred + strength)
 print(f"slope {slope:.3f}, at 3: {slope * (3 - token.mean()) + target.mean():.3f}")
 
 # %% [markdown]
-# Above zero means the second class. The library's probe says the same, for any number of features, classes and tokens at once.
-
-# %%
-from seelike.probes import RidgeProbe
-
-probe = RidgeProbe(alphas=[strength]).fit(token[:, None], [-1, -1, 1, 1])
-of_three = probe.decision_function(torch.tensor([[3.0]]))
-print(f"slope {probe.coef_[1, 0]:.3f}, at 3: {of_three[0]:.3f}")
-
-# %% [markdown]
+# Above zero means the second class.
+#
 # **Predict.** In the last block: which network's single tokens classify best, and which worst?
 #
 # As in the paper, these are the ViT with CLS token, the one with GAP, and CNNs. A CNN's lower blocks are finer and have fewer

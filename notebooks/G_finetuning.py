@@ -74,8 +74,9 @@ run = seelike.start(globals(), "G_finetuning")
 from seelike.sections.scale_and_transfer import finetunings
 
 steps = finetunings(run.groups["finetuned"])
-for step in steps:
-    print(f"{step.before} -> {step.after}: {step.target}")
+for before in dict.fromkeys(step.before for step in steps):
+    on = [step.target for step in steps if step.before == before]
+    print(f"{before}, finetuned on: {', '.join(on)}")
 if not steps:
     run.say_missing("finetuned")
 
@@ -191,17 +192,28 @@ import numpy as np
 
 from seelike.sections.scale_and_transfer import kept
 
-compared = {}
-for (step, where), images in shown.items():
-    compared[step, where] = kept(
-        run.models[step.before],
-        run.models[step.after],
+
+def compare(first, second, images):
+    """CKA of each block of one network with the same block of another."""
+    return kept(
+        run.models[first],
+        run.models[second],
         images,
         number_of_images=run.number_of_images,
         batch_size=run.batch_size,
         repeats=run.repeats,
         seed=run.seed,
     )
+
+
+# %% [markdown]
+# Before with after, on both sets of images:
+
+# %%
+compared = {
+    (step, where): compare(step.before, step.after, images)
+    for (step, where), images in shown.items()
+}
 
 # %% [markdown]
 # Networks whose blocks do not pair up, because they have unequal numbers of them, cannot be compared in this way. And a block that shows all
@@ -243,20 +255,48 @@ plots.line_panels(
 # %% [markdown]
 # ## Several sizes: Figures G.1, bottom, and G.2
 #
-# The same for each target, now with a line for each size of network. Sizes can differ in depth, so the horizontal axis is the relative depth of a block: 0
-# for the first, 1 for the last.
+# The same for each target, with a line for each size of network. Where a size was trained from several seeds, each training is a point, and the line is their mean.
+#
+# How much would be left of nothing at all? The grey line compares trainings of one size that began with different weights, before any finetuning, on the same images.
 
-# %% mystnb={"figure": {"caption": "CKA of each block before finetuning with the same block after it, for networks of several sizes, on images of the target where they are known (the paper's Figures G.1, bottom, and G.2). Bands are 95 % intervals over repeats.", "name": "fig-sizes-kept"}, "image": {"alt": "One panel for each target. Horizontal axis: relative depth of the block. Vertical axis: CKA before with after finetuning. One line for each size of network. The claims below compare first blocks with last, over all sizes and targets."}}
-from seelike.sections.scale_and_transfer import depth_of_blocks
+# %%
+from itertools import pairwise
 
-panels = {}
+from seelike.sections.shares_of_data import Pair
+from seelike.sections.twins import are_trainings
+
+ANEW = "begun anew"
+starts = list(dict.fromkeys(step.before for step in steps))
+anew = [pair for pair in pairwise(starts) if are_trainings(pair)]
+of_targets = {}
 for step in steps:
-    values = cka[step, CLAIMED[step]]
-    line = (depth_of_blocks(values.shape[1]), *mean_and_uncertainty(values))
-    panels.setdefault(step.target, {})[step.before] = line
-x_label = "relative depth of the block"
-plots.line_panels(
-    panels, x_label=x_label, y_label="CKA before / after"
+    lines = of_targets.setdefault(step.target, {})
+    lines.setdefault(Pair(step.before, step.after).size, []).append(
+        cka[step, CLAIMED[step]].mean(axis=0)
+    )
+
+# %% [markdown]
+# And the grey ones:
+
+# %%
+for step in steps:
+    for first, second in anew:
+        if first == step.before:
+            found = compare(first, second, shown[step, CLAIMED[step]])
+            lines = of_targets[step.target].setdefault(ANEW, [])
+            lines.append(found.cka.mean(axis=0))
+panels = {
+    target: {name: np.stack(rows) for name, rows in lines.items()}
+    for target, lines in of_targets.items()
+}
+sizes = [name for lines in panels.values() for name in lines if name != ANEW]
+sizes = list(dict.fromkeys(sizes)) + [ANEW] * bool(anew)
+
+# %% mystnb={"figure": {"caption": "CKA of each block before finetuning with the same block after it, for networks of several sizes, on images of the target where they are known (the paper's Figures G.1, bottom, and G.2). Lines are means over trainings, points single trainings. Grey: trainings that began with different weights.", "name": "fig-sizes-kept"}, "image": {"alt": "One panel for each target. Horizontal axis: block. Vertical axis: CKA before with after finetuning. One line for each size of network, and a grey one for networks that were trained anew. The claims below compare first blocks with last, over all sizes and targets."}}
+from seelike.plots.trainings import over_trainings
+
+over_trainings(
+    panels, y_label="CKA before / after", names=sizes, controls=[ANEW]
 ) if panels else run.say_missing("finetuned")
 
 # %% [markdown]
@@ -273,7 +313,7 @@ by_hand = (1.0 + 0.8) / 2 - (0.7 + 0.4) / 2
 print(f"by hand {by_hand:.3f}, library {first_minus_last_third(toy)[0]:.3f}")
 
 # %% [markdown]
-# For each network and target, on both sets of images, with 95 % intervals over repeats:
+# For each size and target, on both sets of images, the mean over trainings with 95 % intervals over repeats:
 
 # %%
 import pandas as pd
@@ -282,11 +322,23 @@ from seelike.claims import summary
 
 rows = {}
 for (step, where), values in cka.items():
-    row = rows.setdefault(f"{step.before} on {step.target}", {})
-    row[f"first minus last third, {where}"] = summary(
-        first_minus_last_third(values)
+    row = rows.setdefault(
+        f"{Pair(step.before, step.after).size} on {step.target}", {}
     )
-    row[f"last block, {where}"] = summary(values[:, -1])
+    both = first_minus_last_third(values), values[:, -1]
+    for what, each in zip(
+        ("first minus last third", "last block"), both, strict=True
+    ):
+        row.setdefault(f"{what}, {where}", []).append(each)
+
+# %% [markdown]
+# As a table:
+
+# %%
+rows = {
+    of: {what: summary(np.mean(each, axis=0)) for what, each in row.items()}
+    for of, row in rows.items()
+}
 table = pd.DataFrame.from_dict(rows, orient="index").sort_index(axis=1)
 table if rows else run.say_missing("finetuned")
 
@@ -371,11 +423,11 @@ for target in dict.fromkeys(step.target for step in steps):
     lines = {}
     for (step, where), values in cka.items():
         if step.target == target:
-            depth = depth_of_blocks(values.shape[1])
-            band = mean_and_uncertainty(values)
-            lines[f"{step.before}, images of {where}"] = (depth, *band)
-    figures[target] = plots.depth_lines(lines, y_label="CKA before / after")
-    lowest = min(line[1].min() for line in lines.values())
+            name = f"{Pair(step.before, step.after).size}, {where}"
+            lines.setdefault(name, []).append(values.mean(axis=0))
+    lines = {name: np.stack(each) for name, each in lines.items()}
+    figures[target] = over_trainings({target: lines}, y_label="CKA before / after")
+    lowest = min(each.mean(axis=0).min() for each in lines.values())
     alt[target] = (
         f"CKA of each block before with after {target}, lowest {lowest:.2f}."
     )
@@ -386,6 +438,9 @@ plots.states(figures, "Target", alt) if figures else run.say_missing("finetuned"
 
 
 # %% tags=["remove-output"]
+from seelike.sections.scale_and_transfer import depth_of_blocks
+
+
 def two_networks(a, b, images):
     """Draw the CKA of each block of one network with the same block of another, on one draw."""
     chosen = next(one for one in shown.values() if one.name == images)

@@ -278,3 +278,9 @@ def test_another_measure_of_two_groups_of_trainings(capsys):
     claims.record_difference("uniform_layers", vits, cnns, by_neighbours=(cnns, vits))
     said = capsys.readouterr().out
     assert "≠ depends on the measure. By CKA: holds. By the nearest neighbours that layers share: -0.400" in said
+
+
+def test_one_repeat_has_no_uncertainty_by_either_measure(capsys):
+    claims.record("uniform_layers", [0.1], by_neighbours=[0.2])
+    said = capsys.readouterr().out
+    assert "By shared neighbours in the place of CKA: 0.200." in said

@@ -19,9 +19,13 @@ def legend(figure):
 def test_twins_are_joined_and_means_stand_before_them():
     much, little = seeds(3), seeds(3, seed=1)
     figure = twins.side_by_side(
-        {"nearest": [much, little]}, names=["much", "little"], y_label="y", margin=0.1, reference=(1.0, "uniform")
+        {"nearest": [much, little]},
+        names=["much", "little"],
+        y_label="y",
+        bands={"nearest": (0.4, 0.6)},
+        reference=(1.0, "uniform"),
     )
-    assert legend(figure) == ["much", "little", "smallest effect of interest", "uniform"]
+    assert legend(figure) == ["much", "little", "too small to count", "uniform"]
     means = [[values.mean() for values in kind.values()] for kind in (much, little)]
     drawn = [line.get_ydata() for line in figure.axes[0].lines]
     for pair in zip(*means, strict=True):
@@ -31,13 +35,24 @@ def test_twins_are_joined_and_means_stand_before_them():
         assert any(np.allclose(np.ravel(y), [np.mean(kind)]) for y in drawn if np.size(y) == 1)
 
 
-def test_the_band_is_the_margin_around_the_first_mean():
+def test_a_band_is_behind_its_group_alone():
     much = seeds(2)
-    figure = twins.side_by_side({"a": [much, much]}, names=["x", "y"], y_label="y", margin=0.25)
+    groups = {"a": [much, much], "b": [much, much]}
+    figure = twins.side_by_side(groups, names=["x", "y"], y_label="y", bands={"b": (0.25, 0.75)})
     (band,) = figure.axes[0].collections
-    heights = band.get_paths()[0].vertices[:, 1]
-    mean = np.mean(list(much.values()))
-    assert (heights.min(), heights.max()) == pytest.approx((mean - 0.25, mean + 0.25))
+    (left, low), (right, high) = (of(band.get_paths()[0].vertices, axis=0) for of in (np.min, np.max))
+    assert (low, high) == (0.25, 0.75)
+    assert 0.5 < left < 1 < right < 1.5
+
+
+def test_controls_are_grey_and_take_no_colour_from_the_others():
+    both = {"a": [seeds(2), seeds(2, seed=1)]}
+    colours = []
+    for controls in ((), ["x"]):
+        figure = twins.side_by_side(both, names=["x", "y"], y_label="y", bands={}, controls=controls)
+        means = [line for line in figure.axes[0].lines if line.get_markersize() == 9]
+        colours.append([line.get_color() for line in means])
+    assert colours == [["C0", "C1"], ["0.5", "C0"]]
 
 
 def test_each_training_is_a_point_and_the_first_row_is_on_top():

@@ -224,7 +224,8 @@ def test_a_notebook_that_outlives_its_snakemake_is_not_run_a_second_time(tmp_pat
     first = start_make(project, "sweep", "SWEEP=mine.yaml")
     until(lambda: starts(project) or first.poll())
     lock = project / "build" / "snakemake.lock"
-    os.kill(int(lock.read_text()), signal.SIGKILL)
+    _, process = lock.read_text().split()
+    os.kill(int(process), signal.SIGKILL)
     first.wait()
     second = start_make(project, "sweep", "SWEEP=mine.yaml")
     lines = []

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import itertools
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -221,7 +222,11 @@ class Executor(plugin.Executor):
         log = self.slurm_logdir / f"rule_{job.name}" / f"{number}.log"
         info.aux = {"log": log, "made": made or _made(job)}
         NOTES.mkdir(parents=True, exist_ok=True)
-        note_of(job.output[0]).write_text(f"{number} {_contents(job)} {info.aux['made']}")
+        note = note_of(job.output[0])
+        # Whole or not at all: a driver can be killed at any time.
+        part = note.with_suffix(".part")
+        part.write_text(f"{number} {_contents(job)} {info.aux['made']}")
+        os.replace(part, note)
         self.report_job_submission(info)
 
     def _take_up(self, job: Any) -> bool:

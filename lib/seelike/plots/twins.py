@@ -1,10 +1,10 @@
-"""What several trainings of a network have in common: Figures 4, 8, 10 and 11, each training a point or thin line.
+"""What several trainings of a network have in common: Figures 3, 4, 8, 10 and 11, each a point or a thin line.
 
 Trainings are told apart by nothing but chance, so they look alike, and stand behind their mean. A grey band is the
 smallest effect of interest of a claim.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -24,6 +24,7 @@ _OF_DIFFERENCES = matplotlib.colormaps["PuOr_r"].with_extremes(bad="0.6")
 _COLOURS = ("C0", "C1", "C2", "C4", "C3", "C7")
 _MARKERS = ("o", "s", "^", "D")
 _BAND = "0.88"
+_GREY = "0.5"
 _THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.45, "zorder": 2}
 _LEAST_LIMIT = 0.1
 
@@ -33,18 +34,18 @@ def side_by_side(
     *,
     names: Sequence[str],
     y_label: str,
-    margin: float,
+    bands: Mapping[str, tuple[float, float]],
+    controls: Collection[str] = (),
     reference: tuple[float, str] | None = None,
 ) -> Figure:
-    """Draw twins beside each other: a thin line joins those of one seed, large marks are means (Figure 4).
-
-    The grey band is as far as the margin to both sides of the first mean of the first group.
+    """Draw twins beside each other: a thin line joins those of one name, large marks are means (Figures 3 and 4).
 
     Args:
         groups: For each place along the axis the trainings of every kind, of the same names in each kind.
         names: What the kinds are called in the legend.
         y_label: What the values are, with their unit.
-        margin: The smallest effect of interest.
+        bands: For some of the groups what is too small to count, from low to high, as a grey band.
+        controls: Those of the names that are drawn grey, such as networks before training.
         reference: A value to which all are compared, as a dashed line, and what it is called.
 
     Returns:
@@ -57,9 +58,10 @@ def side_by_side(
         >>> much = {"seed 0": np.array([0.5]), "seed 1": np.array([0.7])}
         >>> little = {"seed 0": np.array([0.8]), "seed 1": np.array([0.8])}
         >>> both = {"nearest": [much, little]}
-        >>> figure = side_by_side(both, names=["much", "little"], y_label="distance", margin=0.1)
+        >>> bands = {"nearest": (0.5, 0.7)}
+        >>> figure = side_by_side(both, names=["much", "little"], y_label="distance", bands=bands)
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['much', 'little', 'smallest effect of interest']
+        ['much', 'little', 'too small to count']
     """
     if not groups or not all(kind for kinds in groups.values() for kind in kinds):
         raise ValueError("There is nothing to draw. Give one training or more of each kind.")
@@ -67,23 +69,24 @@ def side_by_side(
     axes = figure.subplots()
     apart = 0.5 / max(1, len(names) - 1)
     entries: dict[str, Artist] = {}
-    for place, kinds in enumerate(groups.values()):
+    coloured = [name for name in names if name not in controls]
+    for place, (group, kinds) in enumerate(groups.items()):
         at = place + apart * (np.arange(len(kinds)) - (len(kinds) - 1) / 2)
         values = np.array([[np.mean(values) for values in kind.values()] for kind in kinds])
         axes.plot(at, values, color="0.4", **_THIN)
-        for kind, (x, row) in enumerate(zip(at, values, strict=True)):
+        for name, x, row in zip(names, at, values, strict=True):
             look: dict[str, Any] = {
-                "marker": _MARKERS[kind % len(_MARKERS)],
-                "color": _COLOURS[kind],
+                "marker": _MARKERS[names.index(name) % len(_MARKERS)],
+                "color": _GREY if name in controls else _COLOURS[coloured.index(name)],
                 "linestyle": "none",
             }
             axes.plot([x] * len(row), row, markersize=4.5, alpha=0.5, zorder=3, **look)
             (mean,) = axes.plot(x, row.mean(), markersize=9, markeredgecolor="black", zorder=4, **look)
-            entries.setdefault(names[kind], mean)
-        if place == 0:
-            low, high = values[0].mean() - margin, values[0].mean() + margin
-            band = axes.fill_between([-0.42, 0.42], low, high, color=_BAND, linewidth=0, zorder=0)
-            entries["smallest effect of interest"] = band
+            entries.setdefault(name, mean)
+        if group in bands:
+            across = [place - 0.42, place + 0.42]
+            band = axes.fill_between(across, *bands[group], color=_BAND, linewidth=0, zorder=0)
+            entries["too small to count"] = band
     if reference is not None:
         entries[reference[1]] = axes.axhline(reference[0], color="0.3", linestyle="--", linewidth=1, zorder=1)
     axes.set_xticks(range(len(groups)), list(groups))
@@ -129,7 +132,7 @@ def differences(rows: Mapping[str, Trainings], *, x_label: str, margin: float) -
         )
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=x_label)
-    entries = {"a training": points, "mean": mean, "too small to count": band}
+    entries = {"a network": points, "mean": mean, "too small to count": band}
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3)
     return figure
 
