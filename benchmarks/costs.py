@@ -54,13 +54,15 @@ PAGES = {
     "03_background": [Work("forward passes", (VITS,), 512, first=1)],
     "04_representation_structure": [Work("CKA of all layers", (VITS, CNNS))],
     "05_local_global": [
+        # The ViTs once more before training, and so the CNN of Figure 5.
         Work("attention distance", (VITS, "much_and_little_data")),
-        Work("CKA of heads", (VITS,)),
+        Work("attention distance", (VITS,)),
+        Work("CKA of heads", (VITS,), times=2),
         Work("receptive fields", (VITS, CNNS), 32, times=8),
     ],
     "06_skip_connections": [Work("skip ratios", (VITS, CNNS))],
     "07_spatial_localization": [
-        Work("localization", (VITS, CNNS, "cls_and_gap")),
+        Work("localization", (VITS, CNNS, "cls_and_gap"), times=2),
         Work("probes", (CNNS, "cls_and_gap"), 0),
     ],
     "08_scale_and_transfer": [Work("probes", (VITS, CNNS, "much_and_little_data"), 0)],

@@ -255,9 +255,8 @@ plots.line_panels(
 # %% [markdown]
 # ## Several sizes: Figures G.1, bottom, and G.2
 #
-# The same for each target, with a line for each size of network. Where a size was trained from several seeds, each training is a point, and the line is their mean.
-#
-# How much would be left of nothing at all? The grey line compares trainings of one size that began with different weights, before any finetuning, on the same images.
+# The same for each target, with a line for each size of network. Where a size was trained from several seeds, each training is a point, the line is their mean, and a
+# grey line shows how much would be left of nothing at all: it compares trainings that began with different weights, before any finetuning.
 
 # %%
 from itertools import pairwise
@@ -276,7 +275,7 @@ for step in steps:
     )
 
 # %% [markdown]
-# And the grey ones:
+# The grey lines, where there are any:
 
 # %%
 for step in steps:
