@@ -87,8 +87,8 @@ def test_maps_of_differences_have_one_scale_around_zero():
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: twins.side_by_side({}, names=["a"], y_label="", margin=0.1),
-        lambda: twins.side_by_side({"a": [{}]}, names=["a"], y_label="", margin=0.1),
+        lambda: twins.side_by_side({}, names=["a"], y_label="", bands={}),
+        lambda: twins.side_by_side({"a": [{}]}, names=["a"], y_label="", bands={}),
         lambda: twins.differences({"a": {}}, x_label="", margin=0.1),
         lambda: twins.lines({"a": {}}, y_label=""),
         lambda: twins.difference_maps([], label=""),
