@@ -187,9 +187,9 @@ marks = {
 }
 least = 1 - np.mean(list(low.values())) if low else 0
 bands = [
-    (1 - MARGINS["low_layers_have_local_heads"], 1),
+    (1 - MARGINS["low_layers_have_local_heads"], 1.0),
     (least, least + MARGINS["low_layers_have_global_heads"]),
-    (1 - MARGINS["high_layers_are_global"], 1),
+    (1 - MARGINS["high_layers_are_global"], 1.0),
 ]
 
 # %% [markdown]

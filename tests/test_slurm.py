@@ -5,6 +5,7 @@ Elsewhere they skip, unless SEELIKE_REQUIRE_SLURM is set. Every wait has a limit
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -55,11 +56,17 @@ def slurms(tmp_path_factory):
 class Driver:
     """A `make sweep` at work, and what it has printed."""
 
-    def __init__(self, project, slurm):
+    def __init__(self, project, slurm, **environment):
         self.log = project.parent / f"driver_{len(list(project.parent.glob('driver_*')))}.log"
         with self.log.open("w") as log:
             self.process = start_make(
-                project, "sweep", "SWEEP=mine.yaml", "CLUSTER=slurm", stdout=log, **slurm.environment
+                project,
+                "sweep",
+                "SWEEP=mine.yaml",
+                "CLUSTER=slurm",
+                stdout=log,
+                **slurm.environment,
+                **environment,
             )
 
     @property
@@ -212,14 +219,33 @@ def test_a_job_whose_node_dies_runs_again(project, slurms):
     assert starts(here) == [0, 0]
 
 
+# Between a job's submission and what is said of it. It must not stop with its driver, and neither does its parent.
+STOPPING = """\
+#!/usr/bin/env bash
+{sbatch} "$@" > {folder}/answer || exit
+until [ -e {folder}/group ]; do sleep 0.1; done
+kill -TERM -- -"$(cat {folder}/group)"
+sleep 1
+cat {folder}/answer
+"""
+
+
 @pytest.mark.notebook
-def test_a_job_that_is_made_from_older_files_is_not_taken_up(project, slurms):
+def test_a_driver_that_is_stopped_while_it_submits_knows_its_job_and_does_not_take_up_an_older_one(
+    project, slurms, tmp_path
+):
     slurm = slurms(False)
     here = project("", [0])
     slurm.run("scontrol", "update", "PartitionName=all", "State=DOWN")
-    driver = Driver(here, slurm)
-    number = driver.until(r"submitted 1 of sweep_notebook \(job (\d+)\); 1 to go")[1]
-    assert driver.end(signal.SIGTERM) != 0
+    stopping = tmp_path / "bin" / "sbatch"
+    stopping.parent.mkdir()
+    stopping.write_text(STOPPING.format(sbatch=shutil.which("sbatch"), folder=stopping.parent))
+    stopping.chmod(0o755)
+    driver = Driver(here, slurm, PATH=f"{stopping.parent}:{os.environ['PATH']}")
+    (stopping.parent / "part").write_text(str(driver.process.pid))
+    (stopping.parent / "part").rename(stopping.parent / "group")
+    assert driver.end() != 0
+    number = (stopping.parent / "answer").read_text().strip().split(";")[0]
     (here / "lib" / "seelike" / "cka.py").write_text("second")
     driver = Driver(here, slurm)
     driver.until(rf"cancelled {FILES[0]} \(job {number}\): what it is made from has changed")

@@ -6,6 +6,7 @@ earlier one has left in the queue. `make ... CLUSTER=slurm` starts this in place
 """
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -201,15 +202,20 @@ class Executor(plugin.Executor):
         cases = (f"{place}) {self.format_job_exec(each)} ;;" for place, each in enumerate(jobs, 1))
         script = "\n".join(["#!/bin/sh", "case ${SLURM_ARRAY_TASK_ID:-1} in", *cases, "esac"])
         # The script is its input.
-        done = subprocess.run(call, shell=True, input=script, capture_output=True, text=True, check=False)
-        if done.returncode:
-            for each in jobs:
-                self._fail(SubmittedJobInfo(each), done.stderr.strip(), None, [])
-            return
-        number = plugin.validate_or_get_slurm_job_id(done.stdout.strip().split(";")[0], done.stdout)
+        with _no_stop():
+            done = subprocess.run(
+                call, shell=True, input=script, capture_output=True, text=True, check=False, start_new_session=True
+            )
+            if done.returncode:
+                for each in jobs:
+                    self._fail(SubmittedJobInfo(each), done.stderr.strip(), None, [])
+                return
+            number = plugin.validate_or_get_slurm_job_id(done.stdout.strip().split(";")[0], done.stdout)
+            for place, each in enumerate(jobs, 1):
+                self._follow(
+                    SubmittedJobInfo(each, external_jobid=number if len(jobs) == 1 else f"{number}_{place}")
+                )
         say(f"submitted {len(jobs)} of {job.rule.name} (job {number}); {len(self._open)} to go")
-        for place, each in enumerate(jobs, 1):
-            self._follow(SubmittedJobInfo(each, external_jobid=number if len(jobs) == 1 else f"{number}_{place}"))
 
     def _follow(self, info: SubmittedJobInfo, made: str | None = None) -> None:
         """Look after a job from now on, and note what it is made from, for a later driver.
@@ -368,6 +374,23 @@ class Executor(plugin.Executor):
 def _asked(job: Any) -> tuple[str, ...]:
     """What jobs of one array have in common."""
     return (job.rule.name, str(job.threads), *sorted(f"{name}={value}" for name, value in job.resources.items()))
+
+
+@contextlib.contextmanager
+def _no_stop() -> Iterator[None]:
+    """Let Ctrl-C and its like wait: a job that is in the queue and not yet noted would be submitted twice."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def _chunks(jobs: list[Any], largest: int) -> Iterator[list[Any]]:
