@@ -5,7 +5,7 @@ import gc
 from jaxtyping import install_import_hook
 
 # Before any test module imports seelike: the hook only sees modules imported after it.
-install_import_hook("seelike", "beartype.beartype")
+install_import_hook("seelike", "checked.typechecker")
 
 # Millions of objects of imported modules stay to the end: the garbage collector need not look at them each time.
 gc.disable()
