@@ -1,7 +1,7 @@
 """What checks shapes and types while the tests run: beartype, as it is.
 
 The import hook of jaxtyping decorates nested functions too, each time the function around them runs. It hands over
-not these but empty functions of the same signature, so that one check does for all that are alike: to write it anew
+empty functions of the same signature in their place, so one check does for all that are alike. To write it anew
 each time was a fifth of the time of some tests.
 """
 
