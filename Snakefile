@@ -30,7 +30,7 @@ if CLUSTER:
 RUNNER = ["book/tools/run_notebook.py", "book/tools/gpus.py", "book/tools/fingerprint.py"]
 READERS = [f"book/tools/{name}.py" for name in ("executed", "results", "run_notebook", "fingerprint", "gpus")]
 STAGED_BY = ("citations", "explorers", "folding", "judging", "measured_costs", "photographs", "scoreboard")
-EXTENSION = ["book/tools/sphinx_extension.py", "book/tools/layout.html"]
+EXTENSION = ["book/tools/sphinx_extension.py", "book/tools/card.py", "book/tools/layout.html"]
 RUN_NOTEBOOK = "OMP_NUM_THREADS={threads} {sys.executable:q} {input.runner[0]} {input.notebook} {output} {params.options}"
 # Where no notebook is to be run, as by `make render`, the executed ones that are there are taken, wherever they were run.
 RUN = config.get("run") != "no"

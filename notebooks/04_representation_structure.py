@@ -24,7 +24,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | to read a CKA map; what is uniform about a ViT and what falls into stages in a CNN; which layers of the two correspond |
+# | **You will learn** | to read a CKA map, and to see in it how a network divides its work; which layers of a ViT and of a CNN correspond |
 # | **You need** | [Section 3](03_background.ipynb), or the idea that CKA is 1 for layers that arrange images alike and 0 for unrelated ones |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -69,8 +69,8 @@ run = seelike.start(globals(), "04_representation_structure")
 #
 # The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
 # attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a CNN the
-# convolutions and norms of each bottleneck. Here is the first block of the first network. (Of an architecture whose blocks
-# are not known here, it is the first half.)
+# convolutions and norms of each bottleneck. Here is the first block of the first network, or, where its blocks are not
+# known here, its first half.
 
 # %%
 from seelike.models import layers
@@ -82,8 +82,9 @@ for layer in layers(run.models[name]):
 
 # %% [markdown]
 # The networks differ in how many such places they have. That is why this page speaks of *relative depth*: 0 is the
-# first place, 1 the last. They also differ in size. Networks that do unequally well may be unlike for that reason alone: of the tiny ones, the records of training
-# say how many of the 10,000 test images of Fashion-MNIST they get right.
+# first place, 1 the last. They also differ in size, and two networks may be unlike
+# only because one of them is the more accurate. So here is how large they are and, for the tiny ones, how accurate on the 10,000 test images
+# of Fashion-MNIST.
 
 # %%
 from seelike.models import size_and_accuracy
@@ -94,8 +95,9 @@ size_and_accuracy(run.models)
 # ## Predict
 #
 # Think of a square map: layers from first to last along both sides, the colour of each point the CKA of two layers. The
-# diagonal is 1, as each layer equals itself. **How fast does the colour fade away from the diagonal: in a ViT, and in
-# a CNN? Are there edges?**
+# diagonal is 1, as each layer equals itself. A ViT repeats one and the same block and never changes the size of its map; a CNN
+# halves its map a few times, and can see the whole image only after many layers. **How fast does the colour fade away from the
+# diagonal: in a ViT, and in a CNN?**
 #
 # ## Measure
 #
@@ -105,7 +107,7 @@ size_and_accuracy(run.models)
 #
 # A claim that hangs on the ruler is worth little. So the same call takes a second one along: the
 # [nearest neighbours](../book/reference_neighbours.md) that two layers share ([Huh et al., 2024](https://arxiv.org/abs/2405.07987)). For each image, which others are the nearest in the one layer, and
-# which in the other? All the same is 1, as many as by chance 0. CKA weighs what stands out; here every image counts alike.
+# which in the other? The score is 1 if all neighbours are shared, and 0 if no more are than by chance. A few unusual images can dominate CKA; here each image has the same weight.
 
 # %%
 from seelike.cka import compare_models
@@ -260,7 +262,7 @@ record_within("lower_and_higher_layers_alike", run.vits, run.cnns, ends)
 #
 # A CNN halves its resolution a few times; the blocks between are its *stages*. The third claim asks how much
 # more alike layers of one stage are than layers of two. A ViT has no stages, so we cut it at the same relative depths as the
-# first CNN: layers near each other are alike in any network, and equal cuts favour neither.
+# first CNN. Layers near each other are alike in any network: to be fair, the cuts have to be the same.
 
 # %%
 stage = {}
@@ -290,7 +292,7 @@ if not staged:
     print("No CNN here has several stages: add one to models, such as resnet50.")
 
 # %% [markdown]
-# Here the claim says that the CNNs have the larger step.
+# The paper's claim is that this difference, the step from stage to stage, is larger in CNNs.
 
 # %%
 record_within("resnet_stages", run.cnns, run.vits, steps)
@@ -299,7 +301,9 @@ record_within("resnet_stages", run.cnns, run.vits, steps)
 # ## Between the two: Figures 2 and B.1
 #
 # **Predict.** Take the layer in the middle of a CNN. Which layer of a ViT is most like it: one in the middle, an
-# earlier one, or a later one? And is there a part of the ViT that is like nothing in the CNN?
+# earlier one, or a later one? Attention can mix the whole image in the first block; convolutions have to be stacked for that. And is there a
+# part of the ViT that is like no layer of the CNN? Its last blocks have to gather the image into one token; a CNN takes a mean, after its last
+# layer.
 #
 # Each map now has a ViT from bottom to top and a CNN from left to right. If both built the same things at the same
 # pace, a bright band would run along the diagonal.

@@ -67,7 +67,7 @@ run = seelike.start(globals(), "05_local_global")
 # add up: that is the *attention distance* of the head, after averaging over patches and images.
 #
 # By hand, for three patches in a row, 10 pixels apart. Each of them looks at itself with weight 0.8 and at its right neighbour with weight
-# 0.2, but for the last, which looks at itself.
+# 0.2; the last has no right neighbour, and looks at itself with weight 1. So they look 2, 2 and 0 pixels far.
 
 # %%
 import torch
@@ -78,7 +78,7 @@ distance = (position[:, None] - position[None, :]).abs()
 print((attention * distance).sum(dim=1).mean())
 
 # %% [markdown]
-# The library gives the same. It also gives the distance of a head that looks everywhere alike, *uniform* for short: a head whose distance is near that is global.
+# The library gives the same. It also gives the distance of a head that gives every patch the same weight, *uniform* for short: a head whose distance is near that is global.
 
 # %%
 from seelike.attention import AttentionDistance, uniform_distance
@@ -90,7 +90,8 @@ print(measure.compute().distance, uniform_distance((1, 3), 10))
 # %% [markdown]
 # ## Low and high blocks: Figure 3
 #
-# **Predict.** The two lowest and the two highest blocks of a ViT: which of them have heads that look nearby, and which have heads that look far?
+# **Predict.** Take the two lowest and the two highest blocks of a ViT. Has each of them heads that look nearby alone, heads that look far alone, or both? Nothing
+# keeps a head from looking far. But what a patch can learn from a far one, before anything is known of either, is little.
 #
 # One call measures all heads of a network, without storing any map. CLS tokens and registers are left out, as they have no place in the
 # image. A network whose attention cannot be read is named.

@@ -16,12 +16,12 @@
 # %% [markdown]
 # # Section 6: Skip connections
 #
-# **Question.** In a ViT every token travels on a straight line, and attention and MLP only add to it. How much do they add? Does
-# a token arrive at the top as it was, or as what the branches made of it? And what happens to a ViT from which the line is cut?
+# **Question.** In a ViT a *skip connection* carries every token past attention and MLP, the two *branches* of a block, which only add to it. How much do they add? Does
+# a token arrive at the top as it was, or as what the branches made of it? And what happens to a ViT without the skip connections of one block?
 #
 # | | |
 # |---|---|
-# | **You will learn** | to read the skip ratio; how the CLS token and the spatial tokens change places half-way; what one block without skip connections does to a network |
+# | **You will learn** | to read the skip ratio; where in the network the CLS token is rewritten, and where the spatial tokens are; what one block without skip connections does to a network |
 # | **You need** | [Section 4](04_representation_structure.ipynb) for the CKA maps; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -63,12 +63,12 @@ run = seelike.start(globals(), "06_skip_connections")
 # %% [markdown]
 # ## The measure
 #
-# A block does not replace a token `z`, it adds to it: `z + f(z)`, where `f` is attention or the MLP. Two lengths say which
-# of the two wins: the *skip ratio* is the length of `z` over the length of `f(z)`. At 10 the token is handed on nearly as it was;
+# Neither branch of a block replaces a token `z`, each adds to it: `z + f(z)`, where `f` is attention or the MLP. Which of the two is
+# the larger? The *skip ratio* is the length of `z` over the length of `f(z)`. At 10 the token is handed on nearly as it was;
 # at one tenth it is overwritten.
 #
-# By hand, for one image with two tokens. The first token has length 5 and gets something of length 1 added, the second has
-# length 1 and gets something of length 2.
+# By hand, for one image with two tokens. The first token has length 5 and gets something of length 1 added, in its own direction. The second has
+# length 1 and gets something of length 2 added, at a right angle.
 
 # %%
 import torch
@@ -122,8 +122,9 @@ all_vits = vits + [
 # %% [markdown]
 # ## Token by token: Figure 7, left
 #
-# **Predict.** In a trained ViT the CLS token starts as a constant: it is the same for all images until attention fills it. The
-# spatial tokens start as patches. **In which half of the network is the CLS token overwritten, in which half are they?**
+# **Predict.** In a trained ViT the CLS token starts as a constant, the same for all images, and can gather no more than what the other tokens
+# hold by then. The spatial tokens start as patches, which nobody has looked at yet. **In which half of the network is the skip ratio of the CLS token small,
+# in which half that of the others?**
 #
 # The map shows the first ten tokens, as the paper's does. Token 0 is the CLS token, if the network has one.
 
@@ -159,7 +160,8 @@ of_cls = {name: halves(r) for name, r in of_cls.items() if r is not None}
 of_spatial = {name: -halves(measured[name].ratio_of_spatial) for name in all_vits}
 
 # %% [markdown]
-# Both are arranged so that they are the larger the more the paper's finding is there.
+# The paper finds that the CLS token is handed on in the lower half and rewritten in the upper one, and that the spatial tokens are the other way round. Both
+# numbers are positive where a ViT agrees with that, and grow with the effect.
 
 
 # %%
@@ -235,12 +237,12 @@ claims.record(
 # %% [markdown]
 # ## Without skip connections: Figure 8
 #
-# If the straight line carries most of what a ViT knows, cutting it should show. The paper trains ViTs in which one block hands on `f(z)`
+# If the skip connections carry most of what a ViT knows, a ViT without some of them should be another one. The paper trains ViTs in which one block hands on `f(z)`
 # alone, for attention and MLP, and draws their CKA maps. No such checkpoint is public, so this part uses the tiny networks at every
 # profile.
 #
-# **Predict.** The map of an intact ViT is a bright square. Cut the line at a block in the middle: what happens to the map on either side of the
-# cut, and what to the two corners that compare one side with the other?
+# **Predict.** The map of an intact ViT is a bright square. Take the skip connections from a block in the middle: what happens to the map on either side of that
+# block, and what to the two corners that compare one side with the other?
 
 # %%
 from seelike.cka import compare_models
@@ -509,5 +511,5 @@ exercises.check("06.1", answer)
 #
 # </details>
 #
-# **Next:** [Section 7](07_spatial_localization.ipynb) asks what the straight line is good for: whether a token still knows
+# **Next:** [Section 7](07_spatial_localization.ipynb) asks what the skip connections are good for: whether a token still knows
 # its place at the top. More views of the same measurement are in [Appendix E](E_propagation.ipynb).

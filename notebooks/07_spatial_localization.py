@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | to map a token back onto the image, and to tell what the network does from what the images do; why the way a network is read out decides what its tokens keep; what a probe on a single token can tell |
+# | **You will learn** | to map a token back onto the image, and what such a map owes to the images alone; whether the way in which a network is read out decides what its tokens keep; what a probe on a single token can tell |
 # | **You need** | [Section 3](03_background.ipynb) for CKA; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -63,7 +63,7 @@ run = seelike.start(globals(), "07_spatial_localization")
 # %% [markdown]
 # ## The measure
 #
-# Take one token over many images, and the pixels of one patch over the same images. CKA says how alike the two arrange the images.
+# Take one token over many images, and the pixels of one patch over the same images. CKA says whether images that are alike in the one are alike in the other.
 # Do that for all patches, and a token has a map of the image, which is bright at the patches that the token is about.
 #
 # By hand, on images of 2 x 2 patches of one pixel each. The first token copies its own patch and adds a little noise; the
@@ -119,7 +119,7 @@ def maps_of(name):
 
 
 # %% [markdown]
-# A network without such a grid is named. Figures show the mean over draws.
+# A network without such a grid is left out, with a warning. Figures show the mean over draws.
 
 # %%
 maps = seelike.where_possible(dict.fromkeys([*run.names, *grouped]), maps_of)
@@ -131,7 +131,8 @@ mean_maps = {
 # ## Tokens on the image: Figure 9
 #
 # **Predict.** The paper shows a token at the corner, one at an edge and some of the interior. For which of them will the map of a ViT have a single
-# bright spot? And where will a CNN's tokens be bright?
+# bright spot? A ViT hands its tokens on by skip connections, but lets each look at all others. And where will a CNN's tokens be bright? A CNN's last
+# layer has taken a window as large as the image for each, and its mean is what is classified.
 
 # %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The numbers below say how much brighter the maps are around it."}}
 from seelike import plots
@@ -163,7 +164,7 @@ for name in list(maps)[:1]:
     print(f"by hand {torch.stack(brighter).nanmean():.4f}, {contrast(first):.4f}")
 
 # %% [markdown]
-# But what can be had? On images of things in the middle, distant patches tell of each other, and no token can be like one place only. So compare the patches
+# But how high can a contrast be? In images of things in the middle, distant patches are correlated, and no token can be like one place only. So compare the patches
 # themselves with each other, as if each were a token: that is the contrast of a token that is its patch, pixel for pixel. No network runs for it. A layer's share
 # of it is 1 where tokens are as much of their place as the pixels there, and 0 where they are of no place. It can be compared between images, too.
 
@@ -221,8 +222,8 @@ knows_by_neighbours = {
 }
 
 # %% [markdown]
-# The claim compares the shares of ViTs with a CLS token and CNNs. Each ViT is one case, and the interval covers how much they differ. Of two CNNs that cannot be said, and
-# the claim is about these.
+# The claim compares the shares of ViTs with a CLS token and CNNs. Each ViT is one case, and the interval covers how much they differ. How much CNNs differ two of them cannot
+# say: the claim is about these two.
 
 # %%
 from seelike import claims
@@ -295,12 +296,12 @@ claims.record(
 # %% [markdown]
 # ## What can be read from one token: Figure 11
 #
-# A token that keeps to its patch cannot know what the whole image shows. So train a linear classifier on a single token, and see: where tokens are
-# local it should fail. The classifier is a ridge regression on ten images of each class, in closed form. Its strength is chosen with half of them
+# A token that keeps to its patch cannot know what the whole image shows. So train a linear classifier on a single token, and see: the more
+# tokens keep to their place, the less it should know. The classifier is a ridge regression on ten images of each class, in closed form. Its strength is chosen with half of them
 # held out; then it is trained on all.
 #
-# By hand, for one token of a single number, four images and two classes, -1 and 1: the slope is the covariance over the variance plus the
-# strength.
+# By hand, for one token of a single number, four images and two classes, -1 and 1: the slope is the covariance, divided by the sum of variance
+# and strength.
 
 # %%
 token = torch.tensor([0.0, 1.0, 4.0, 5.0])
@@ -312,7 +313,7 @@ print(f"slope {slope:.3f}, at 3: {slope * (3 - token.mean()) + target.mean():.3f
 # %% [markdown]
 # Above zero means the second class.
 #
-# **Predict.** In the last block: which network's single tokens classify best, and which worst?
+# **Predict.** In the last block: which network's single spatial tokens classify best, and which worst? (The CLS token is none of them.)
 #
 # As in the paper, these are the ViT with CLS token, the one with GAP, and CNNs. A CNN's lower blocks are finer and have fewer
 # channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Training and test images share none.

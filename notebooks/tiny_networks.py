@@ -68,8 +68,7 @@ run = seelike.start(globals(), "tiny_networks")
 # ## The table
 #
 # Training leaves a record beside the weights of each network. The accuracy is that of the weights as they are stored, on
-# test images that were never trained on; its error is the binomial one, `sqrt(a (1 - a) / n)`. It says what another
-# draw of test images would change, not what another training would.
+# test images that were never trained on. Trainings that differ in their seed alone share a line.
 
 # %%
 from seelike.models import model_card, training_record, training_records
@@ -80,7 +79,17 @@ records = [
     for record in with_checkpoints
     if "checkpoint_of" not in record.configuration
 ]
-model_card(records)
+cards = model_card(records)
+# What stands behind ± is the same for all trainings of a line.
+accuracies = cards.pop("accuracy (%)").str.split(" ± ", expand=True)
+cards["accuracy (%)"], cards["±"] = accuracies[0], accuracies[1]
+without_seed = cards.index.str.replace(r"_seed_\d+$", "", regex=True)
+joined = {"accuracy (%)": ", ".join, "minutes": ", ".join}
+cards.groupby(without_seed, sort=False).agg(dict.fromkeys(cards, "first") | joined)
+
+# %% [markdown]
+# Behind ± stands the binomial error of the first, `sqrt(a (1 - a) / n)`. It says what another draw of test images would
+# change. What another training would change, the lines with several accuracies say.
 
 # %% [markdown]
 # The names say what a network is.
@@ -129,13 +138,15 @@ for device in sorted(
 # The horizontal axis counts images seen, so that networks on little data and on much can be laid side by side: one on 3 %
 # of the data sees each image many times.
 
-# %% mystnb={"figure": {"caption": "Accuracy on the test images during training, by the number of training images seen, each repetition counted.", "name": "fig-learning-curves"}, "image": {"alt": "A panel of rising curves for each group of networks, accuracy against training images seen on a logarithmic axis: networks on all data, ViTs without skip connections in one block, networks on shares of the data, and finetuned ViTs. The table above gives the last value of each."}}
+# %% mystnb={"figure": {"caption": "Accuracy on the test images during training, by the number of training images seen, each repetition counted.", "name": "fig-learning-curves"}, "image": {"alt": "A panel of rising curves for each group of networks, accuracy against training images seen on a logarithmic axis: networks on all data, trainings of the smallest ViT on all data, networks without the skip connections of one block, on shares of the data, and finetuned. The table above gives the last value of each."}}
 from seelike import plots
 
 panels = {}
 for record in records:
-    again = record.configuration.get("embed_dim") == 32
-    title = f"The smallest ViT: {record.group}" if again else record.group
+    # "ViTs on all images" and "ResNets on all images" share a panel.
+    title = record.group.partition(" ")[2].capitalize()
+    if title == "On all images" and record.configuration.get("embed_dim") == 32:
+        title = "The smallest ViT, on all images"
     panels.setdefault(title, []).append(record)
 plots.learning_curves(panels)
 
@@ -325,14 +336,25 @@ claims.record("gap_trains_as_well", difference, figure_name="fig-learning-curves
 from seelike.attention import attention_distances
 
 some = garments.sample(128, seed=0)
+nearest = {}
 for record in records:
     if (
         record.configuration["architecture"] == "vit"
         and "without_skips" not in record.configuration
     ):
         blocks = list(attention_distances(load(record.name), some).values())
-        lowest = [f"{b.distance.min() / b.uniform:.2f}" for b in blocks[:2]]
-        print(f"{record.name:<30} block 1: {lowest[0]}, block 2: {lowest[1]}")
+        nearest[record.name] = [b.distance.min() / b.uniform for b in blocks[:2]]
+
+# %% [markdown]
+# Of all these ViTs, the one whose head looks nearest, and the one whose nearest head looks furthest, in each block:
+
+# %%
+for block in (0, 1):
+    ordered = sorted(nearest, key=lambda name: nearest[name][block])
+    ends = [
+        f"{nearest[name][block]:.2f} ({name})" for name in (ordered[0], ordered[-1])
+    ]
+    print(f"block {block + 1}, {len(ordered)} ViTs: from {' to '.join(ends)}")
 
 # %% [markdown]
 # 1 is a head that looks everywhere alike, 0 one that looks at its own patch only. The paper's nearest heads in low blocks are far below one half.

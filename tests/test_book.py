@@ -17,6 +17,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "build" / "html"
@@ -394,10 +395,11 @@ def test_page_says_what_it_is_about(html, name):
     assert 0 < len(said["description"]) <= 200
     assert said["og:description"] == said["description"]
     assert said["og:title"]
-    assert said["twitter:card"] == "summary"
+    assert said["twitter:card"] == "summary_large_image"
     base = yaml.safe_load((ROOT / "_config.yml").read_text())["html"]["baseurl"]
     assert said["og:url"] == f"{base}/{name}.html"
-    assert (html / said["og:image"].removeprefix(f"{base}/")).exists()
+    drawn = Image.open(html / said["og:image"].removeprefix(f"{base}/"))
+    assert [str(side) for side in drawn.size] == [said["og:image:width"], said["og:image:height"]]
 
 
 def test_the_reader_can_choose_the_dark(visit):

@@ -385,14 +385,32 @@ def test_a_page_says_what_it_is_about_and_has_a_card():
     for start in (
         '<meta name="description" content="' + about,
         '<meta property="og:description" content="' + about,
-        '<meta name="twitter:card" content="summary" />',
+        '<meta name="twitter:card" content="summary_large_image" />',
         '<meta property="og:title" content="A &quot;b&quot; &amp; c" />',
         '<meta property="og:url" content="https://book.example/page.html" />',
         f'<meta property="og:image" content="https://book.example/{sphinx_extension.CARD}" />',
     ):
         assert start in head
     assert head.startswith("<meta />")
-    assert (ROOT / "book" / sphinx_extension.CARD).exists()
+
+
+def test_the_card_is_the_front_picture_beside_the_title(tmp_path):
+    (tmp_path / "_static").mkdir()
+    app = SimpleNamespace(
+        srcdir=ROOT / "book",
+        outdir=tmp_path,
+        builder=SimpleNamespace(format="html"),
+        config=SimpleNamespace(html_title="Do Vision Transformers See Like CNNs?"),
+    )
+    sphinx_extension.draw_card(app, None)
+    drawn = Image.open(tmp_path / sphinx_extension.CARD).convert("RGB")
+    assert drawn.size == (1200, 630)
+    assert (tmp_path / sphinx_extension.CARD).stat().st_size < 300_000
+    # All of the title is on the left, all of the picture on the right, and nothing leaves the sheet.
+    ink = np.array(drawn.convert("L")) < 200
+    assert ink[:, :600].any()
+    assert ink[:, 600:].any()
+    assert not any(edge.any() for edge in (ink[:20], ink[-20:], ink[:, :20], ink[:, -20:], ink[:, 555:605]))
 
 
 def test_a_page_without_a_paragraph_is_described_by_the_title_of_the_book():

@@ -42,6 +42,7 @@ OTHERS = (
     "book/tools/widgets.js",
     "book/tools/scoreboard.js",
     "book/tools/citations.py",
+    "book/tools/card.py",
     "book/tools/explorers.py",
     "book/tools/folding.py",
     "book/tools/layout.html",

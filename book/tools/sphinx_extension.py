@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from card import SIZE, card
 from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
@@ -30,8 +31,10 @@ _UNNAMED = re.compile(r"(<a [^>]*>([^<]*)</a><details[^>]*><summary)>")
 # The button for the search has "Search Ctrl+K" on it.
 _SEARCH_LABEL = re.compile(r'(<button [^>]*search-button-field[^>]*) aria-label="Search"')
 _PICTURE = re.compile(r'<img\b[^>]*\bsrc="(?:[^"]*/)?([^"/]+)"[^>]*>')
-CARD = "_static/figure_1.png"
+CARD = "_static/card.png"
 CARD_SHOWS = "CKA between all layers of a Vision Transformer and two CNNs."
+CARD_SAYS = "The figures of Raghu et al. (2021) on real networks: look, change them, run them on your own."
+FRONT_PICTURE = "_static/figure_1.png"
 
 
 def serve_assets(app: Sphinx, config: Config) -> None:
@@ -156,7 +159,7 @@ def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     paragraphs = (part for part in doctree.findall(nodes.paragraph) if isinstance(part.parent, nodes.section))
     about = description(next(paragraphs, nodes.paragraph()).astext()) or project
     tags = {
-        "name": {"description": about, "twitter:card": "summary"},
+        "name": {"description": about, "twitter:card": "summary_large_image"},
         "property": {
             "og:type": "website",
             "og:site_name": project,
@@ -164,6 +167,8 @@ def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
             "og:description": about,
             "og:url": context["pageurl"],
             "og:image": f"{app.config.html_baseurl.rstrip('/')}/{CARD}",
+            "og:image:width": str(SIZE[0]),
+            "og:image:height": str(SIZE[1]),
             "og:image:alt": CARD_SHOWS,
         },
     }
@@ -173,6 +178,13 @@ def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
         for name, content in contents.items()
     ]
     context["metatags"] = context.get("metatags", "") + "".join(lines)
+
+
+def draw_card(app: Sphinx, problem: Exception | None) -> None:
+    """Draw the picture by which all pages are shared."""
+    if problem is None and app.builder.format == "html":
+        drawn = card(Image.open(Path(app.srcdir, FRONT_PICTURE)), app.config.html_title, CARD_SAYS)
+        drawn.quantize(128).save(Path(app.outdir, CARD))
 
 
 def number_by_section(app: Sphinx, env: BuildEnvironment) -> list[str]:
@@ -266,6 +278,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", lighten, priority=900)
     # Before Napoleon reads the sections.
     app.connect("autodoc-process-docstring", plain_docstrings, priority=400)
+    app.connect("build-finished", draw_card)
     # After Sphinx's own numbering, which counts through the whole book.
     app.connect("env-get-updated", number_by_section, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

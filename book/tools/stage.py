@@ -214,7 +214,7 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
     files = list(files)
     keys = citations.keys_by_url(BIBLIOGRAPHY)
     sources = [Path("_config.yml"), Path("CONTRIBUTING.md"), Path("results/README.md"), *Path("book").glob("*.*")]
-    sources += [Path("book/tools/sphinx_extension.py"), Path("book/tools/layout.html")]
+    sources += [Path("book/tools", name) for name in ("sphinx_extension.py", "card.py", "layout.html")]
     sources += [path for path in Path("benchmarks/results").iterdir() if path.suffix in (".md", ".png")]
     content = {path: path.read_bytes() for path in sources}
     content |= {path.relative_to("book"): path.read_bytes() for path in Path("book/_static").iterdir()}
