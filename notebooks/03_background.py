@@ -20,7 +20,7 @@
 # of one corresponds to a neuron of the other. How alike are they?
 #
 # The paper answers with one number, *centered kernel alignment* (CKA): 1 for layers that are alike, 0 for unrelated ones.
-# Everything in Section 4 is made of it, so this page builds it by hand, breaks it, and mends it.
+# Section 4 is based on CKA. So this page computes CKA by hand, shows where its plain form fails, and corrects it.
 #
 # | | |
 # |---|---|
@@ -69,8 +69,8 @@ run = seelike.start(globals(), "03_background")
 # Show *n* images to a network and stop at one layer. Each image leaves a row of numbers there: all tokens and channels,
 # laid flat. The layer is then a matrix $X$ of shape $n \times p$: one point in $p$-dimensional space for each image.
 #
-# We take the first network of this run, and of it what enters the first block and what leaves the last. (Of an
-# architecture whose blocks are not known here, we take the first and the last layer.)
+# We use two layers of the first network of this run: the input of the first block and the output of the last block. (If the blocks of an architecture
+# are not known here, we use its first and its last layer.)
 
 # %%
 from seelike.models import layers
@@ -115,7 +115,7 @@ K = X @ X.T
 K
 
 # %% [markdown]
-# A dot product depends on where the origin is. Centering takes that out: $K' = H K H$ with
+# A dot product depends on where the origin is. Centring removes this dependence: $K' = H K H$ with
 # $H = I - \frac{1}{n} \mathbf{1}\mathbf{1}^\top$, the same as subtracting the mean of each neuron first.
 
 # %%
@@ -135,9 +135,9 @@ print(
 #
 # ## CKA is the cosine between two Gram matrices
 #
-# Lay both centred Gram matrices flat and take their dot product. Divided by $(n-1)^2$ that is HSIC, the
-# Hilbert-Schmidt independence criterion of [Gretton et al. (2005)](https://doi.org/10.1007/11564089_7); divided by both
-# lengths it is CKA, the paper's Equation 1, from [Kornblith et al. (2019)](https://arxiv.org/abs/1905.00414):
+# Flatten both centred Gram matrices into vectors and take the dot product of the two vectors. Divided by $(n-1)^2$, this dot product is HSIC, the
+# Hilbert-Schmidt independence criterion of [Gretton et al. (2005)](https://doi.org/10.1007/11564089_7); divided by the lengths of the two vectors, it
+# is CKA, the paper's Equation 1, from [Kornblith et al. (2019)](https://arxiv.org/abs/1905.00414):
 #
 # $$\text{CKA}(K, L) = \frac{\text{HSIC}(K, L)}{\sqrt{\text{HSIC}(K, K)\,\text{HSIC}(L, L)}}$$
 
@@ -177,8 +177,7 @@ for change, Y in changes.items():
     print(f"{change:>20}: {plain_cka(X, Y):.4f}")
 
 # %% [markdown]
-# Turning (and so any reordering of neurons), scaling and moving leave it at 1. Stretching one direction does not. That is
-# wanted: a measure that ignored every invertible linear map could not tell two layers apart once they have more neurons than
+# Turning (and so any reordering of neurons), scaling and moving leave CKA at 1. Stretching one direction does not. This is intended: a measure that ignored every invertible linear map could not tell two layers apart once they have more neurons than
 # there are images.
 #
 # ## Why the plain form is too high
@@ -204,7 +203,7 @@ print("plain   ", np.round(plain, 3))
 print("unbiased", np.round(unbiased, 3))
 
 # %% [markdown]
-# The picture shows how the plain form climbs while the unbiased one stays where it should be.
+# The figure shows both forms.
 
 # %% mystnb={"figure": {"caption": "CKA between two layers of independent random numbers on 64 images. The plain form of Equation 1 climbs towards 1 as layers get wider; the unbiased estimate stays at 0.", "name": "fig-plain-and-unbiased"}, "image": {"alt": "Line plot. Horizontal axis: neurons per layer, 4 to 4,096, logarithmic. The plain CKA rises from near 0 to almost 1. The unbiased CKA stays near 0 at every width."}}
 import matplotlib.pyplot as plt
@@ -229,9 +228,9 @@ plt.show()
 # ## The unbiased estimate
 #
 # [Song et al. (2012)](https://jmlr.org/papers/v13/song12a.html) leave the diagonal out. Call the corrected Gram matrix
-# $U(K)$: set the diagonal of $K$ to zero, take from every entry its row's and its column's sum over $n - 2$, add the total
-# over $(n - 1)(n - 2)$, and set the diagonal to zero again. The diagonal compares each image with itself, which says nothing of
-# two layers; the corrections make every row sum to zero again, as centring did. Then
+# $U(K)$: set the diagonal of $K$ to zero, subtract from every entry the sum of its row and the sum of its column, each divided by $n - 2$, add the sum
+# of all entries divided by $(n - 1)(n - 2)$, and set the diagonal to zero again. The diagonal compares each image with itself, which says nothing about
+# the similarity of two layers. The corrections make every row sum to zero again, as centring did. Then
 #
 # $$\text{HSIC}(K, L) = \frac{\langle U(K),\, U(L)\rangle}{n\,(n - 3)}.$$
 
@@ -271,8 +270,8 @@ print(f"by hand {by_hand:.12f}")
 print(f"library {float(hsic(torch.tensor(x), torch.tensor(y))):.12f}")
 
 # %% [markdown]
-# An unbiased estimate may be below zero where the truth is zero, and we leave it there. Cutting it off at 0 would
-# make it biased again.
+# An unbiased estimate may be below zero where the true value is zero. We keep negative values: cutting the estimate off at 0 would make it biased
+# again.
 #
 # ## Minibatches
 #
@@ -282,7 +281,8 @@ print(f"library {float(hsic(torch.tensor(x), torch.tensor(y))):.12f}")
 #
 # **Predict.** Averaging the *CKA* of each minibatch looks like the same thing. Is it?
 #
-# We cut the images into minibatches of different sizes, and compare both ways, and the plain form, with all images at once.
+# We cut the images into minibatches of different sizes. Then we compare three ways with the value from all images at once: average the HSICs and then
+# divide, average the unbiased CKAs, and average the plain CKAs.
 
 # %%
 from seelike.cka import MinibatchCKA, minibatches
@@ -339,12 +339,12 @@ for size, row in zip(sizes, rows, strict=True):
 # **The paper found** that CKA from minibatches of 1,024 images, over 10,240 images and 20 repeats, does not change
 # noticeably for minibatches down to 128 images (its Appendix A).
 #
-# **The tiny networks** show the same. Averaged before the division, the unbiased estimate is on the line but for the smallest minibatches; there it is a
-# little too high, because dividing by a noisy number is itself a little biased. Dividing first and averaging afterwards makes that error
-# larger. The plain form is far too high on small minibatches, and not yet on the line at the largest.
+# **The tiny networks** show the same. If the HSICs are averaged before the division, the unbiased estimate agrees with the line, except on the smallest
+# minibatches. There the estimate is a little too high, because dividing by a noisy number is itself a little biased. Dividing first and averaging
+# afterwards makes this error larger. The plain form is far too high on small minibatches, and does not reach the line even on the largest.
 #
-# **Why it matters.** Section 4 compares thousands of pairs of layers of unequal width. A bias that grows with width would
-# draw a pattern of its own into every figure.
+# **Why it matters.** Section 4 compares thousands of pairs of layers of unequal width. A bias that grows with width would add a false pattern to every
+# figure.
 #
 # ## Try it yourself
 #
@@ -399,4 +399,4 @@ exercises.check("03.2", answer)
 # - The plain form rises with the width of a layer. The unbiased form does not, and may go below zero.
 # - Average HSIC over minibatches first, divide afterwards.
 #
-# **Next:** [Section 4](04_representation_structure.ipynb) lays this ruler against every pair of layers of ViTs and ResNets.
+# **Next:** [Section 4](04_representation_structure.ipynb) measures CKA between every pair of layers of ViTs and ResNets.

@@ -19,7 +19,7 @@
 # **Question.** A ViT and a CNN learn to tell what an image shows. Do they build the same thing on the
 # way, layer by layer?
 #
-# This page lays the ruler of [Section 3](03_background.ipynb), CKA, against every pair of layers: within one network
+# This page measures CKA, from [Section 3](03_background.ipynb), between every pair of layers: within one network
 # (the paper's Figure 1), and between a ViT and a CNN (its Figures 2 and B.1). A *CNN* is any convolutional network; the paper's are ResNets.
 #
 # | | |
@@ -69,8 +69,8 @@ run = seelike.start(globals(), "04_representation_structure")
 #
 # The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
 # attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a CNN the
-# convolutions and norms of each bottleneck. Here is the first block of the first network, or, where its blocks are not
-# known here, its first half.
+# convolutions and norms of each bottleneck. The next cell lists them for the first block of the first network. If its blocks are not known here, the
+# cell lists the first half of the network.
 
 # %%
 from seelike.models import layers
@@ -81,10 +81,9 @@ for layer in layers(run.models[name]):
         print(f"{layer.depth:.2f}  {layer.kind:<12} {layer.name}")
 
 # %% [markdown]
-# The networks differ in how many such places they have. That is why this page speaks of *relative depth*: 0 is the
-# first place, 1 the last. They also differ in size, and two networks may be unlike
-# only because one of them is the more accurate. So here is how large they are and, for the tiny ones, how accurate on the 10,000 test images
-# of Fashion-MNIST.
+# The networks differ in their number of layers. So this page uses *relative depth*: 0 is the first layer, 1 the last. The networks also differ in size,
+# and two networks may be unlike only because one of them is more accurate. So the next cell gives the size of each network and, for the tiny ones, the
+# accuracy on the 10,000 test images of Fashion-MNIST.
 
 # %%
 from seelike.models import size_and_accuracy
@@ -101,13 +100,14 @@ size_and_accuracy(run.models)
 #
 # ## Measure
 #
-# One call shows every image once to every network and compares all layers of all networks. It is repeated on new draws of
-# images, so that every number comes with an error. A layer that shows every image the same has no CKA: a warning names it,
+# One call shows every image once to every network and compares all layers of all networks. The call repeats this on new draws of images, so that every
+# number has an error. A layer that gives the same output for every image has no CKA: a warning names this layer,
 # its rows and columns stay empty, and a claim that needs it is not tested.
 #
-# A claim that hangs on the ruler is worth little. So the same call takes a second one along: the
-# [nearest neighbours](../book/reference_neighbours.md) that two layers share ([Huh et al., 2024](https://arxiv.org/abs/2405.07987)). For each image, which others are the nearest in the one layer, and
-# which in the other? The score is 1 if all neighbours are shared, and 0 if no more are than by chance. A few unusual images can dominate CKA; here each image has the same weight.
+# A claim that depends on the choice of measure is worth little. So the same call also computes a second measure: the
+# [nearest neighbours](../book/reference_neighbours.md) that two layers share ([Huh et al., 2024](https://arxiv.org/abs/2405.07987)). For each image, we
+# find the nearest other images in both layers. The score is 1 if all neighbours are shared, and 0 if no more neighbours are shared than by chance. A
+# few unusual images can dominate CKA; in this score each image has the same weight.
 
 # %%
 from seelike.cka import compare_models
@@ -196,7 +196,7 @@ for name in run.models:
     print(f"{name}: {uniformity[0][name].mean():.3f}")
 
 # %% [markdown]
-# The claim compares ViTs with CNNs, once for each repeat. Networks that differ in their seed alone are trainings of one network, and then the
+# The claim compares ViTs with CNNs, once for each repeat. If the networks differ only in their seed, they are trainings of one network, and then the
 # interval covers how much trainings differ.
 
 
@@ -222,7 +222,7 @@ record_within("uniform_layers", run.vits, run.cnns, uniformity)
 # %% [markdown]
 # Dark lines in a ViT's map are its *branches*: what attention or the MLP adds. The squares between them are the
 # *residual stream*, the sum that is handed on. The next cell keeps the stream alone: the embedding, and the sums after
-# each branch. (A network whose blocks are not known has none, and is not listed.)
+# each branch. (For a network whose blocks are not known, the stream is not known either, so the network is not listed.)
 
 
 # %%
@@ -260,9 +260,9 @@ record_within("lower_and_higher_layers_alike", run.vits, run.cnns, ends)
 # %% [markdown]
 # ### Stages?
 #
-# A CNN halves its resolution a few times; the blocks between are its *stages*. The third claim asks how much
-# more alike layers of one stage are than layers of two. A ViT has no stages, so we cut it at the same relative depths as the
-# first CNN. Layers near each other are alike in any network: to be fair, the cuts have to be the same.
+# A CNN halves its resolution a few times; the blocks between are its *stages*. The third claim asks how much more alike two layers of the same stage
+# are than two layers of different stages. A ViT has no stages, so we cut it at the same relative depths as the first CNN. Layers near each other are
+# alike in any network, so a fair comparison needs the same cuts in both networks.
 
 # %%
 stage = {}
@@ -305,8 +305,8 @@ record_within("resnet_stages", run.cnns, run.vits, steps)
 # part of the ViT that is like no layer of the CNN? Its last blocks have to gather the image into one token; a CNN takes a mean, after its last
 # layer.
 #
-# Each map now has a ViT from bottom to top and a CNN from left to right. If both built the same things at the same
-# pace, a bright band would run along the diagonal.
+# Each map now has the layers of a ViT from bottom to top and those of a CNN from left to right. If both networks built the same representations at the
+# same relative depth, a bright band would run along the diagonal.
 
 # %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The numbers below say whether the second quarter of each CNN is more like the lowest or the second quarter of the ViT."}}
 between = [(vit, cnn) for vit in run.vits for cnn in run.cnns]
@@ -318,9 +318,10 @@ plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
 # %% [markdown]
 # ### Is a CNN matched early in a ViT?
 #
-# The layers of a ViT's stream are so alike that which one of them is the *best* match hangs on next to nothing. So we take no maximum. Of the residual streams alone, take
-# the second quarter of the CNN: the layers from a quarter to a half of its depth. Are they more like the lowest quarter of the ViT, or like its second? If both networks did the same at the same depth, it
-# would be the second, and the difference below zero.
+# The layers of a ViT's stream are so alike that tiny differences decide which layer is the *best* match. So we take no maximum. We use only the
+# residual streams, and of the CNN only the second quarter: the layers from a quarter to a half of its depth. Are these layers more like the lowest
+# quarter of the ViT, or more like its second quarter? The statistic is the CKA with the lowest quarter minus the CKA with the second. If both networks
+# did the same at the same depth, this difference would be below zero.
 
 
 # %%
@@ -333,7 +334,7 @@ def earlier(each, pair):
 
 
 # %% [markdown]
-# A pair of which one has no stream, or too few layers, is named.
+# The cell names each pair in which one network has no stream or too few layers.
 
 
 # %%
@@ -354,7 +355,7 @@ for (vit, cnn), values in early[0].items():
     print(f"{cnn} in {vit}: {values.mean():+.3f}")
 
 # %% [markdown]
-# Each pair is one case of the claim where the networks are trainings of one ViT and one CNN; else the mean over the pairs is.
+# If the networks are trainings of one ViT and one CNN, each pair is one case of the claim. Otherwise the mean over the pairs is the only case.
 
 
 # %%
@@ -384,7 +385,8 @@ record_between("many_low_resnet_layers_match_few_vit_layers", early, "fig-betwee
 #
 # Every layer of the ViT's stream is now given one number: its highest CKA with any layer of the CNN. The shaded bands are 95 % intervals
 # over repeats. The best of many matches is above zero even if the networks have nothing in common
-# ([Gröger et al., 2026](https://arxiv.org/abs/2602.14486)). How high it can then be, the line of chance says: there the CNN was shown the same images in another order.
+# ([Gröger et al., 2026](https://arxiv.org/abs/2602.14486)). The line of chance shows how high it can then be: for this line, the CNN was shown the same
+# images in another order.
 
 
 # %%
@@ -400,7 +402,7 @@ def best_matches(each, pair):
 
 
 # %% [markdown]
-# What chance gives needs the Gram matrices themselves.
+# The line of chance is computed from the Gram matrices themselves.
 
 
 # %%
@@ -438,7 +440,7 @@ plots.depth_lines(highest, y_label="highest CKA") if highest else run.say_missin
 )
 
 # %% [markdown]
-# The claim compares the middle third of these lines with the last; beside it stands how alike the last third still is.
+# The claim compares the middle third of these lines with the last third. The cell also prints how high the values of the last third still are.
 
 
 # %%
@@ -459,13 +461,14 @@ record_between("last_third_matches_no_resnet_layer", falls, "fig-best-match")
 # %% [markdown]
 # ## Look around
 #
-# A layer says of every two images how alike they are: that is its Gram matrix, centred as in Section 3. CKA asks whether two layers say the same. So
-# each point of a map is a cloud: a dot for each pair of images, and CKA is the correlation of the dots.
+# The Gram matrix of a layer, centred as in Section 3, says how alike every two images are in this layer. CKA asks whether the Gram matrices of two
+# layers agree. So behind each point of a map is a scatter plot with a dot for each pair of images, and CKA is the correlation of the dots.
 #
-# In the explorer move over a map, or use the arrow keys, and read the two layers; click, and see both Gram matrices, the cloud, and the pairs of pictures on which the two
-# layers agree and disagree most. Choose another map, and go back to before training. A high CKA is a cloud along the diagonal: is it all dots that make it, or a few far out?
+# In the explorer, move over a map or use the arrow keys to see which two layers a point compares. Click to see both Gram matrices, the scatter plot,
+# and the pairs of pictures on which the two layers agree and disagree most. You can also choose another map, or the networks before training. If CKA is
+# high, the dots lie along the diagonal: do all dots make it high, or only a few far out?
 #
-# It has the first ViT and the first CNN. The same two before training:
+# The explorer has the first ViT and the first CNN. The next cell measures these two before training.
 
 # %%
 from seelike.models import load
@@ -480,7 +483,7 @@ if new and len(new) == len(some):
     untrained = compare_models(new, run.images, **amounts), new
 
 # %% [markdown]
-# The pictures that it shows are some that may be shown. Where these are few, further images are measured with them, and not shown.
+# The explorer shows only pictures that may be published. If these are few, further images are measured with them, but not shown.
 
 # %%
 from seelike.plots.explorers import cka_explorer
@@ -511,30 +514,37 @@ claims.on_this_page()
 # %% [markdown]
 # **The pretrained networks** are a ViT-S/14, which began as DINOv2 without labels and then learned to find what stands out in a picture, and two EfficientNet-Lites, which learned to classify.
 #
-# - By CKA the ViT's map is a little more uniform than theirs, by about as much as we would care about, and by shared neighbours it is less so: the claim stays open. It is no uniform ground, but a bright square of the lower blocks, and upper blocks that are less and less like it. So its first and last layers
-#   are not more alike than those of the CNNs, and cut at the CNNs' stages the ViT falls apart more than they do. Before training it was otherwise: then the ViT's stream was the same throughout.
-# - What looks like stages in a CNN's map are its dark lines: the wide layers inside the blocks. In the residual stream alone CNN and ViT are about level.
-# - The second quarter of a CNN is far more like the second quarter of the ViT than like its lowest, the contrary of what the paper saw. Neighbours lean the same way, but not surely.
-# - The fall of the last third is plain, by both rulers: no layer of a CNN is as much like the highest blocks of the ViT as like those in the middle. It is still far above chance.
+# - By CKA the ViT's map is a little more uniform than the maps of the CNNs, by about the smallest effect of interest. By shared neighbours the ViT's
+#   map is less uniform, so the claim stays open. The ViT's map has a bright square of the lower blocks, and the upper blocks are less and less like
+#   these. So the first and last layers of the ViT are not more alike than those of the CNNs, and if the ViT is cut at the CNNs' stages, it falls apart
+#   more than the CNNs do. Before training this was different: the ViT's stream was the same throughout.
+# - What looks like stages in a CNN's map is dark lines: the wide layers inside the blocks. In the residual stream alone, CNNs and ViT are about equally
+#   uniform.
+# - The second quarter of a CNN is far more like the second quarter of the ViT than like its lowest quarter, the opposite of what the paper found.
+#   Shared neighbours point the same way, but not with certainty.
+# - The last third of the ViT clearly matches the CNNs less, by both measures: no layer of a CNN is as much like the highest blocks of the ViT as like
+#   those in the middle. But the match of the last third is still far above chance.
 #
-# Two things differ from the paper at once, the task and the size. Which of them makes the upper blocks so unlike the lower ones cannot be told from these
-# networks.
+# Both the task and the size differ from the paper. These networks cannot tell which of the two makes the upper blocks so unlike the lower ones.
 #
-# **The tiny networks** are three trainings of a ViT and three of a ResNet that was stopped when it was as accurate, so that what differs is neither chance nor accuracy. They
-# **do not show** what the paper says.
+# **The tiny networks** are three trainings of a ViT and three of a ResNet. The ResNets were stopped when they were as accurate as the ViTs, so that
+# neither chance nor accuracy explains a difference. These networks **do not show** what the paper says.
 #
-# - Over all layers the ResNets are a little the more uniform ones. But look at the residual streams alone: there it is the ViTs. What darkens the map of a tiny ViT, and draws its grid, is its branches.
-# - Lower and higher layers are as alike in the one kind of network as in the other, and a ViT that is cut at the ResNet's stages falls apart no less than it.
-# - By shared neighbours all three lean the paper's way, by about as much as we would care about. The two rulers weigh different things: a branch that moves a few images far
-#   looks dark by CKA, and changes few neighbours.
-# - The second quarter of a ResNet is as much like the second quarter of a ViT as like its lowest. And the ViT's last third still finds layers of a ResNet that are nearly as much like it as those that its middle third finds, far above what chance gives.
+# - Over all layers the ResNets are a little more uniform. In the residual streams alone, the ViTs are more uniform. The branches of a tiny ViT make its
+#   map darker and produce the grid.
+# - Lower and higher layers are equally alike in both kinds of network, and a ViT that is cut at the ResNet's stages falls apart no less than the
+#   ResNet.
+# - By shared neighbours all three claims point the paper's way, by about the smallest effect of interest. The two measures weigh different things: a
+#   branch that moves a few images far looks dark by CKA, but changes few neighbours.
+# - The second quarter of a ResNet is as much like the second quarter of a ViT as like its lowest. The ViT's last third matches the layers of a ResNet
+#   nearly as well as its middle third does, and far above chance.
 #
 # **Why.** The tiny networks have eight blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
 # resolution to lose. They were trained for a few passes over 60,000 grey garments, not on 300 million
 # photographs. Of the pretrained networks each was trained once: another training could move every number by more than its interval.
 #
-# A map says nothing of how much of it was learned. The first of the open exercises below looks at tiny networks before training, and finds that a
-# uniform ViT map is there from the start: a new ViT hands its embedding on almost unchanged.
+# A map does not say how much of it was learned. The first of the open exercises below looks at tiny networks before training. It finds that a uniform
+# ViT map is there from the start: an untrained ViT hands its embedding on almost unchanged.
 #
 # ## Try it yourself
 #
@@ -582,9 +592,10 @@ exercises.check("04.2", answer)
 #     return cka[:third, -third:].mean()
 # ```
 #
-# 1. The third. What the first two say is there already, by both rulers: the new ViT is more uniform than the new ResNet, and its first third is more like its last. The step between
-#    stages is hardly larger in the new ResNet. The residual stream of the new ViT is nearly the same throughout: its bright map,
-#    with its grid, is there from the start. So a map that looks like the paper's is no sign of what was learned.
+# 1. The third claim. The first and the second are true before training, by both measures: the untrained ViT is more uniform than the untrained ResNet,
+#    and its first third is more like its last. The step between stages is hardly larger in the untrained ResNet. The residual stream of the untrained
+#    ViT is nearly the same throughout: its bright map, with its grid, is there from the start. So a map that looks like the paper's does not show what
+#    was learned.
 # 2. In the tiny ones hardly: there is no bright diagonal. The two residual streams are alike at almost any pair of depths, and the branches of both
 #    are dark lines again.
 # 3. It depends on the photographs, and that is the point. CKA compares layers *on a set of images*. The paper found no meaningful

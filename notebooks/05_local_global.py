@@ -78,7 +78,8 @@ distance = (position[:, None] - position[None, :]).abs()
 print((attention * distance).sum(dim=1).mean())
 
 # %% [markdown]
-# The library gives the same. It also gives the distance of a head that gives every patch the same weight, *uniform* for short: a head whose distance is near that is global.
+# The library gives the same, and also the distance of a head that gives every patch the same weight, *uniform* for short. A head whose distance is near
+# uniform is global.
 
 # %%
 from seelike.attention import AttentionDistance, uniform_distance
@@ -128,8 +129,8 @@ plots.all_heads(shown) if shown else run.say_missing("vits")
 # %% [markdown]
 # ### Local and global at once?
 #
-# The paper's finding has three parts: low blocks have heads that look nearby, they have heads that look far at the same time, and high blocks have
-# heads that look far alone. Which of them are there before any training? The same ViTs, with random weights:
+# The paper's finding has three parts: low blocks have heads that look nearby, they have heads that look far at the same time, and high blocks have only
+# heads that look far. Which of these parts are there before any training? We measure the same ViTs with random weights.
 
 # %%
 from seelike.models import load
@@ -157,7 +158,8 @@ by_kind = {label: {name: all_vits[name] for name in new or all_vits}}
 by_kind = {"before training": new} | by_kind if new else by_kind
 
 # %% [markdown]
-# Three heads say it all: the nearest and the farthest of the low blocks, and the nearest of the high ones.
+# Three heads are enough for this: in the low blocks the head that looks least far (the *nearest*) and the head that looks farthest (the *farthest*),
+# and in the high blocks the nearest.
 
 # %%
 import numpy as np
@@ -177,7 +179,7 @@ for name, each in all_vits.items():
     high[name] = each.nearest_high - 1
 
 # %% [markdown]
-# What would be too little for each of the three claims is a band:
+# A grey band marks what is too little for each of the three claims.
 
 # %%
 marks = {
@@ -194,8 +196,9 @@ bands = [
 ]
 
 # %% [markdown]
-# Each small mark is a ViT, and a thin line joins it with itself before training. In the first group a local head lies below the band, in the second a head that looks
-# far enough lies above it; in the third, no head lies below it where the high blocks look far alone.
+# Each small mark is a ViT, and a thin line joins it with the same ViT before training. In the first group, a local head lies below the band. In the
+# second group, a head that looks far enough lies above the band. In the third group, no head lies below the band if the high blocks have only heads
+# that look far.
 
 # %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, before training and after it. Small marks are ViTs, large marks are means. The grey bands are the margins of the three claims; the second begins at the mean of the nearest heads.", "name": "fig-heads-new"}, "image": {"alt": "Three groups of marks: grey ones for ViTs before training on the left, coloured ones for the same ViTs after it on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claims below give the numbers of the trained ones."}}
 from seelike.plots.twins import side_by_side
@@ -233,8 +236,8 @@ for claim, values in {
 # **Predict.** The same network, trained on a small part of the data: will its low heads be more local or less? And how much do two trainings differ that
 # saw the same images, in another order?
 #
-# Each pair begins with the same weights, and is trained once on much data and once on little. What chance alone does is the spread of points of one
-# colour.
+# Both networks of a pair begin with the same weights. One is trained on much data, the other on little. The spread of points of one colour shows what
+# chance alone does.
 
 
 # %%
@@ -253,7 +256,7 @@ amounts = {group: both_amounts(of) for group, of in CHOSEN.items()}
 # %% [markdown]
 # The figure has the nearest and the farthest head of the lowest blocks, and the nearest of the highest.
 
-# %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. What lies within the grey band is too near the mean of much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
+# %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. A training within the grey band differs too little from the mean on much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
 group = next(iter(CHOSEN))
 more, less = amounts[group]
 middle, margin = (
@@ -269,8 +272,8 @@ side_by_side(
 ) if read else run.say_missing("much_and_little_data")
 
 # %% [markdown]
-# The claim is about the first group: the mean of little data has to lie above the grey band, by more than trainings differ among themselves. Read it together with the first
-# card: little data can move a head though none is local on much data either.
+# The claim is about the first group: the mean of little data has to lie above the grey band, by more than trainings differ among themselves. Read this
+# claim together with the claim on local heads above: little data can move a head even where no head is local on much data.
 
 # %%
 claims.record(
@@ -286,8 +289,8 @@ claims.record(
 # Take the heads of the first block in the order of their distance, a quarter of them at a time, and compare what each such subset gives with the low
 # layers of a CNN.
 #
-# What a subset gives is the outputs of its heads, side by side: its HSIC is the sum of those of its heads, so that every subset comes from one pass.
-# Two networks look at each image here, so each repeat takes half as many.
+# The output of a subset is the outputs of its heads, side by side. The HSIC of a subset is the sum of the HSICs of its heads, so one pass is enough for
+# all subsets. Two networks look at each image here, so each repeat takes half as many images.
 #
 # **Predict.** Which subset is most like the CNN, and does likeness fall with distance?
 
@@ -312,7 +315,7 @@ def with_low_layers(vit, cnn):
 
 
 # %% [markdown]
-# Trained and, with the CNN untrained as well, before training.
+# We compare trained ViTs with the trained CNN, and untrained ViTs with the untrained CNN.
 
 # %%
 both = vits if run.cnns else {}
@@ -325,7 +328,7 @@ of_new = seelike.where_possible(
 )
 
 # %% [markdown]
-# The subsets come afterwards: of each, the mean distance of its heads and its CKA with the low CNN layers, on average over these layers.
+# For each subset we compute the mean distance of its heads, and its CKA with the low CNN layers, averaged over these layers.
 
 # %%
 from seelike.sections.local_global import rank_correlation, subsets_of_heads
@@ -348,8 +351,8 @@ subsets = {name: far_and_alike(vits[name], each) for name, each in of_heads.item
 plots.subsets_of_heads(subsets) if subsets else run.say_missing("vits", "cnns")
 
 # %% [markdown]
-# The claim is about the order only: minus the rank correlation is 1 where likeness falls with every step. With few heads chance alone gives a large one, of either sign. So
-# each ViT is one case, and the interval covers how much ViTs differ: one of them cannot carry the mean.
+# The claim is only about the order: minus the rank correlation is 1 where CKA falls with every step of distance. With few heads, chance alone gives a
+# large rank correlation of either sign. So each ViT is one case, and the interval covers how much ViTs differ: a single ViT cannot decide the claim.
 
 # %%
 against = {name: -rank_correlation(*values) for name, values in subsets.items()}
@@ -358,7 +361,7 @@ against_new = {
     for name, each in of_new.items()
 }
 
-# %% mystnb={"figure": {"caption": "Minus the rank correlation of CKA with distance, over the subsets of the heads of each ViT: 1 where the more local subset is always the more like the CNN. Each point is a ViT, of both kinds of weights, and both networks are untrained before training. What lies within the grey band is too weak to count.", "name": "fig-subsets-order"}, "image": {"alt": "Two rows of points, trained and before training, a point for each ViT, between -1 and 1, with their mean and a grey band around zero. The claim below gives the mean of the trained ones."}}
+# %% mystnb={"figure": {"caption": "Minus the rank correlation of CKA with distance, over the subsets of the heads of each ViT: 1 means that a more local subset is always more like the CNN. Each point is a ViT, trained or before training; before training the CNN is untrained, too. Correlations within the grey band are too weak to count.", "name": "fig-subsets-order"}, "image": {"alt": "Two rows of points, trained and before training, a point for each ViT, between -1 and 1, with their mean and a grey band around zero. The claim below gives the mean of the trained ones."}}
 from seelike.plots.twins import differences
 
 rows = {label: against} | ({"before training": against_new} if against_new else {})
@@ -379,7 +382,8 @@ claims.record(
 # %% [markdown]
 # ## What a unit sees: Figure 6
 #
-# A layer's *effective receptive field* is how much each pixel moves the middle of its map: the absolute derivative, averaged over
+# A layer's *effective receptive field* says how much each pixel changes the layer's output at the middle of its map: the absolute derivative, averaged
+# over
 # channels and images. By hand, for a layer that averages three neighbours, twice:
 
 # %%
@@ -391,10 +395,11 @@ twice = torch.nn.Sequential(blur, blur).eval()
 print((9 * field).round().flatten().tolist(), "ninths")
 
 # %% [markdown]
-# Five pixels, the middle one most: that is how the fields of a CNN grow.
+# The field has five pixels, and the middle one counts most. The fields of a CNN grow like this.
 #
-# The paper differentiates every channel, for 32 images. So do we, but for a sample of 4 channels for each image in place of all: an unbiased estimate at a small
-# part of the cost. The images come in draws of eight, one for each repeat and at most four, so that there is an uncertainty.
+# The paper differentiates every channel, for 32 images. So do we, but with a sample of 4 channels for each image instead of all channels. This estimate
+# is unbiased and costs much less. The images come in draws of eight, one draw for each repeat and at most four draws, so that the result has an
+# uncertainty.
 #
 # **Predict.** How far does the first block of a ViT see, and how far the last block of a CNN?
 
@@ -468,9 +473,9 @@ claims.record_difference(
 )
 
 # %% [markdown]
-# The second: fields of ViTs grow in a jump, those of CNNs step by step. The *jump* of a network is its largest step from one block to the next, less its
-# mean step: nothing where the field grows evenly, however much. In units of the image's side a ViT whose first block sees
-# everything has no jump, since nothing is left to grow into.
+# The second claim: the fields of ViTs grow in a jump, those of CNNs step by step. A step is the growth of the radius from one block to the next, in
+# units of the image's side. The *jump* of a network is its largest step minus its mean step. The jump is zero where the field grows evenly, however
+# much it grows. A ViT whose first block sees everything has no jump either, since its field cannot grow any more.
 
 # %%
 from seelike.sections.growth import jump
@@ -481,8 +486,9 @@ for name in radius:
 claims.record_difference("vit_fields_jump", *jumps, figure_name="fig-radii")
 
 # %% [markdown]
-# Last: however much a ViT's token sees, does it still depend on its own patch most? 1 would be no more than its share of the area. The claim takes the
-# logarithm to the base 2, so that a ViT with small patches, whose share is small, does not outweigh the others: 1 is twice the share.
+# The last claim: does a ViT's token still depend most on its own patch, however much it sees? We divide the patch's share of the field by its share of
+# the area. A ratio of 1 is what the area alone would give. The claim takes the logarithm to the base 2, so that a ViT with small patches, whose share
+# of the area is small, does not outweigh the others. A logarithm of 1 is twice what the area alone would give.
 
 # %%
 from seelike.sections.local_global import own_patch
@@ -503,12 +509,11 @@ claims.record(
 # %% [markdown]
 # ## Look around
 #
-# Behind each distance is a picture: the mean attention of a head, by the offset from the patch that looks to the patch that is seen. The cross is
-# the own patch. A local head is bright at the cross and dark elsewhere. But mind: one that looks everywhere alike is brightest there, too, and fades evenly to the
-# corners, since more pairs of patches are near each other than far apart.
+# Each picture shows the mean attention of a head, by the offset from the patch that looks to the patch that it looks at. The cross marks the patch that
+# looks. A local head is bright at the cross and dark elsewhere. But a uniform head is brightest at the cross, too, and fades evenly to the corners, since more pairs of patches are near each other than far apart.
 #
-# The slider goes through blocks and heads of the first ViT (of many, a choice from first to last), and of each block to the nearest head, one in the middle and the farthest.
-# The ring says which one it is.
+# The slider goes through the blocks of the first ViT (a selection from first to last, if there are many). For each block it shows the nearest head, one
+# in the middle and the farthest. A ring marks the head among all heads.
 
 # %%
 from seelike.attention import mean_attention
@@ -528,7 +533,7 @@ for name, each in list(shown.items())[:1]:
 plots.states(figures, "Head", alt) if figures else run.say_missing("vits")
 
 # %% [markdown]
-# With a kernel, the heads of any ViT of this run.
+# With a kernel, you can look at the heads of any ViT of this run.
 
 
 # %% tags=["remove-output"]
@@ -561,26 +566,32 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. Training made this: before it all heads look everywhere alike. Local heads go on to
-# the middle of the network. At the top none is as local, but some look only about half as far as a head that looks everywhere alike, so that "entirely global" is too much. There is no second one that was trained on less data, so that Figure 4 is of tiny networks in this run.
+# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. This
+# was learned: before training all heads look everywhere alike. There are local heads up to the middle of the network. At the top no head is as local,
+# but some look only about half as far as a head that looks everywhere alike, so "entirely global" says too much. There is no second ViT of this kind
+# that was trained on less data, so Figure 4 uses tiny networks in this run.
 #
-# In Figure 5 the subsets with local heads are the more like a low CNN layer, in rank; they are before any training, too. It is one network, though, the bars are wide, and the heads of the first block that make up these subsets are none of the local ones: with six heads in a block,
-# a subset is one head or two.
+# In Figure 5, by rank, the subsets whose heads look nearer are more like a low CNN layer, but they are before any training, too. This is also a single
+# network, the bars are wide, and none of the local heads is in the first block, whose heads make up these subsets. With six heads in a block, a subset
+# is one head or two.
 #
-# Receptive fields stay brightest at the token's own patch from the first block to the last, as they do before training, and more so. That they are larger in low layers than those of EfficientNet-Lite0 stays open. The jump is missing: the field of this ViT grows from block to block. Whether that is its size or its task, which is about places in the image and not about one class for all of it, a single network does not tell.
+# Receptive fields stay brightest at the token's own patch from the first block to the last, but before training they do so even more. Whether they are
+# larger in low layers than those of EfficientNet-Lite0 stays open. There is no jump: the field of this ViT grows from block to block. A single network
+# cannot tell whether this comes from its size or from its task, which is about places in the image and not about one class for the whole image.
 #
 # **The tiny networks** have no local heads: the nearest head in the two lowest blocks looks most of the way that uniform attention looks, in all of them. The
-# paper's large ViTs have heads far below one half there. With heads that all look far, it says little that the highest blocks look far, too. Where heads differ so little,
-# the order of subsets in Figure 5 is partly chance: ViTs differ in its sign.
+# paper's large ViTs have heads far below one half there. As all heads look far, it says little that the heads of the highest blocks look far, too.
+# Where heads differ so little, the order of subsets in Figure 5 is partly chance: the sign of the rank correlation differs between ViTs.
 #
-# Figure 4 is about what little nearness there is in these heads. How much of it is chance, the points of one colour show: they are trainings on the same data.
+# Figure 4 compares small differences between these heads. The points of one colour are trainings on the same data, and show how much of a difference is
+# chance.
 #
-# Receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share to the end. The 7 x 7 ViTs grow most from the first block to the second, and not midway as
-# the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
+# Receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share
+# of the area even in the last block. The fields of the 7 x 7 ViTs grow most from the first block to the second, and not midway as the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
 #
-# **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The whole garments that the tiny networks learned, in the middle of
-# 28 x 28 pixels, can be told apart by where they are bright; published recipes by which small ViTs learn local heads train for hundreds of
-# epochs. Distances are also coarse at `tiny`: the nearest neighbour of a 4-pixel patch is 4 pixels away, and the whole image 28.
+# **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The tiny networks learned whole
+# garments in the middle of 28 x 28 pixels, which can be told apart by where they are bright. Published recipes by which small ViTs learn local heads
+# train for hundreds of epochs. Distances are also coarse at `tiny`: the nearest neighbour of a 4-pixel patch is 4 pixels away, and the whole image 28.
 #
 # ## Try it yourself
 #

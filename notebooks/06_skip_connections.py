@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Section 6: Skip connections
 #
-# **Question.** In a ViT a *skip connection* carries every token past attention and MLP, the two *branches* of a block, which only add to it. How much do they add? Does
-# a token arrive at the top as it was, or as what the branches made of it? And what happens to a ViT without the skip connections of one block?
+# **Question.** In a ViT a *skip connection* carries every token past attention and MLP, the two *branches* of a block. The branches only add to the
+# token. How much do they add? Does a token reach the last block almost unchanged, or do the branches replace it? And what happens to a ViT without the skip connections of one block?
 #
 # | | |
 # |---|---|
@@ -63,12 +63,12 @@ run = seelike.start(globals(), "06_skip_connections")
 # %% [markdown]
 # ## The measure
 #
-# Neither branch of a block replaces a token `z`, each adds to it: `z + f(z)`, where `f` is attention or the MLP. Which of the two is
-# the larger? The *skip ratio* is the length of `z` over the length of `f(z)`. At 10 the token is handed on nearly as it was;
+# No branch of a block replaces a token `z`. The branch adds to the token: `z + f(z)`, where `f` is attention or the MLP. Which of the two terms is
+# larger? The *skip ratio* is the length of `z` over the length of `f(z)`. At 10 the token is handed on nearly as it was;
 # at one tenth it is overwritten.
 #
-# By hand, for one image with two tokens. The first token has length 5 and gets something of length 1 added, in its own direction. The second has
-# length 1 and gets something of length 2 added, at a right angle.
+# By hand, for one image with two tokens. The first token has length 5, and the branch adds a vector of length 1 in the same direction. The second token
+# has length 1, and the branch adds a vector of length 2 at a right angle.
 
 # %%
 import torch
@@ -95,8 +95,8 @@ print("cosine", tokens.cosine_with_output)
 # ## Measure
 #
 # One call reads skip and branch at every residual addition, for each draw of images, and keeps only their lengths and angles.
-# Mixers have residual additions as well; a network in which none can be found is named. Where skip or branch is exactly zero, as a CNN's can be
-# at the black border of an image, there is no ratio, and the place does not count.
+# Mixers have residual additions as well; the cell names any network in which none can be found. Where skip or branch is exactly zero, as can happen in
+# a CNN at the black border of an image, there is no ratio, and the place does not count.
 
 # %%
 from seelike.models import family
@@ -141,7 +141,7 @@ plots.skip_ratio_maps(
 # ### Do CLS token and spatial tokens change places?
 #
 # The claims compare the two halves of the network, by the logarithm of the ratio, averaged over all residual
-# additions of a half. ViTs without a CLS token do not count for the first. Each ViT is one case: the interval covers how much they differ.
+# additions of a half. The first claim leaves out ViTs without a CLS token. Each ViT is one case: the interval covers how much the ViTs differ.
 
 # %%
 import numpy as np
@@ -201,10 +201,11 @@ plots.depth_lines(
 ) if lines else run.say_missing()
 
 # %% [markdown]
-# The zigzag of a ViT is that of its two branches: attention and MLP take turns.
+# The line of a ViT zigzags because its two branches, attention and MLP, alternate.
 #
-# The paper says "throughout". A mean over depth would hide a stretch where the CNN is ahead. So the claim takes the depth at which the ViT is least ahead:
-# both lines are drawn straight from addition to addition, and the smallest difference of their logarithms counts. It has to be above the margin. By hand, for a ViT with ratios of 10, 100 and 10
+# The paper says that the ratio of ViTs is higher "throughout". A mean over depth would hide a part of the network where the CNN has the higher ratio.
+# So the claim takes the depth at which the lead of the ViT is smallest: the logarithms of both ratios are interpolated linearly between additions, and
+# their smallest difference counts. This difference has to be above the margin. By hand, for a ViT with ratios of 10, 100 and 10
 # and a CNN with 1 and 10:
 
 # %%
@@ -217,7 +218,7 @@ print(
 )
 
 # %% [markdown]
-# Every ViT is held against every CNN. A number below 1 says that somewhere the CNN is ahead.
+# The cell compares every ViT with every CNN. A number below 1 says that the CNN has the higher ratio at some depth.
 
 # %%
 differences = []
@@ -237,7 +238,7 @@ claims.record(
 # %% [markdown]
 # ## Without skip connections: Figure 8
 #
-# If the skip connections carry most of what a ViT knows, a ViT without some of them should be another one. The paper trains ViTs in which one block hands on `f(z)`
+# If the skip connections carry most of what a ViT knows, a ViT without some of them should have other representations. The paper trains ViTs in which one block hands on `f(z)`
 # alone, for attention and MLP, and draws their CKA maps. No such checkpoint is public, so this part uses the tiny networks at every
 # profile.
 #
@@ -263,7 +264,8 @@ def of_itself(name, images):
 
 
 # %% [markdown]
-# Every group is an intact ViT, and its twins: they began with the same weights, and were trained without the skips of one block.
+# Every group is an intact ViT and its twins. The twins began with the same weights as the intact ViT, and were trained without the skip connections of
+# one block.
 
 # %%
 similarity, without = {}, []
@@ -274,7 +276,7 @@ for intact, *cut in run.groups["without_skips"]:
         similarity |= {name: of_itself(name, images) for name in [intact, *cut]}
 
 # %% [markdown]
-# Which block was cut is read off the network: it is the one whose additions are missing.
+# The next cell finds out which block was cut: the one whose residual additions are missing.
 
 # %%
 from seelike.models import layers, residuals
@@ -321,7 +323,7 @@ maps = [drawn(name) for name in group if name in similarity]
 plots.cka_maps(maps) if maps else run.say_missing("without_skips")
 
 # %% [markdown]
-# A map has bright and dark corners in an intact network, too. So subtract it: what is left is what the cut did.
+# The map of an intact network has bright and dark corners, too. So we subtract the intact map from the cut one. The difference is what the cut did.
 
 # %%
 from seelike.sections.skip_contrasts import difference_of_shared
@@ -350,13 +352,15 @@ difference_maps(maps, label="CKA, cut minus intact") if maps else run.say_missin
 )
 
 # %% [markdown]
-# The corners that compare the two sides must be purple, and the squares along the diagonal must not: each part stays as it is, and has less to do with the other. A map that is purple all over, or in stripes, has changed without falling
+# If the network falls into two parts, the corners that compare the two sides are purple, and the squares along the diagonal are not: each part stays as
+# it is, and has less to do with the other. A map that is purple all over, or in stripes, has changed without falling
 # apart at the block.
 #
 # ### Is the map in two parts?
 #
-# One number says it: how much more alike are two layers on one side of the block than two layers on different sides? The intact twin has some of that as well, since layers that are
-# near each other are more alike in any network. What the cut added is the difference.
+# One number measures this: how much more alike are two layers on the same side of the block than two layers on different sides? The intact twin has
+# such a difference as well, since layers that are near each other are more alike in any network. The cut network's number minus the twin's is what the
+# cut added.
 
 # %%
 from seelike.sections.skip_contrasts import apart
@@ -388,8 +392,8 @@ points(
 ) if split else run.say_missing("without_skips")
 
 # %% [markdown]
-# Points to the right of the grey band are networks that fell apart by more than can be overlooked; points far from each other in a row are twins in which chance did as much as the cut. The claim takes the mean over the blocks that were
-# cut, of each group of twins.
+# Points to the right of the grey band are networks that fell apart by more than the margin. If the points in a row are far from each other, chance did
+# as much as the cut. For each group of twins, the claim takes the mean over the blocks that were cut.
 
 # %%
 by_twin = {intact: np.mean(cuts, axis=0) for intact, cuts in of_twin.items()}
@@ -451,31 +455,32 @@ if measured:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks** turn part of it around. The CLS token of the ViT-S/14, which began as DINOv2, does as in the paper on average: it is handed on more in the first half. But first it is overwritten, by the attention of the first block; then for some
-# blocks it is carried with hardly any change, and in the upper half attention and MLP take turns at writing it. The spatial tokens go the other way than the paper's: they are handed on a little more in the first half, and the attention of the last block
+# **The pretrained networks** show part of this in reverse. The CLS token of the ViT-S/14, which began as DINOv2, agrees with the paper on average: it
+# is handed on more in the first half. But the attention of the first block overwrites it. Then the token is handed on through some blocks with hardly
+# any change, and in the upper half attention and MLP alternate in changing it. The spatial tokens do the opposite of the paper's: they are handed on a little more in the first half, and the attention of the last block
 # all but replaces them.
 #
-# Skip ratios are *lower* in this ViT than in EfficientNet-Lites. That is no contradiction to what the paper says of ResNets. The blocks of EfficientNet end without an activation, in a narrow layer, and add
-# what it gives to a stream that nothing else touches; a ResNet rectifies the sum after each addition, or normalises before. This ViT also has a learned factor for each channel of a branch, which those of the paper have not. A ResNet50 is in
-# this profile for those who can fetch one.
+# Skip ratios are *lower* in this ViT than in EfficientNet-Lites. This does not contradict what the paper says of ResNets. The blocks of EfficientNet
+# end in a narrow layer without an activation, and add its output to a stream that nothing else changes. A ResNet applies a ReLU to the sum after each
+# addition, or normalises before it. This ViT also has a learned factor for each channel of a branch, which the paper's ViTs do not have. This profile
+# also has a ResNet50, for readers who can download one.
 #
-# **The tiny networks** show half of the transition. The spatial tokens of most do as in the paper: they are changed early and handed on late. The CLS token does the reverse of the paper's. It is overwritten in the first two
-# blocks, where attention fills the constant that it begins as, and from then on it is handed on like all others. Skip ratios are higher in the ViTs than in the ResNets for most of the depth, but not throughout: in the first blocks the ResNets are ahead.
+# **The tiny networks** show half of the transition. In most of them the spatial tokens behave as in the paper: they are changed early and handed on
+# late. The CLS token does the opposite of the paper's. It begins as a constant, attention overwrites it in the first two blocks, and from then on it is
+# handed on like all other tokens. Skip ratios are higher in the ViTs than in the ResNets for most of the depth, but not throughout: in the first blocks the ResNets are ahead.
 #
-# Figure 8 is of tiny networks in every run, and its cut networks have a twin each that began with the same weights. Whether a cut parts the network is a matter of what the twin has as well: layers that are near each other are
-# more alike in any network. The accuracies are on [their page](tiny_networks.ipynb).
+# Figure 8 uses tiny networks in every run. Their accuracies are on [their page](tiny_networks.ipynb).
 #
-# **Why.** A ratio is made of two lengths, and both have reasons of their own. The residual stream of a ViT grows from block to block, as
+# **Why.** The skip ratio depends on two lengths, and each of them has its own causes. The residual stream of a ViT grows from block to block, as
 # every branch adds to it, while each branch reads a normalised copy: later ratios are large for that reason alone, for all tokens.
-# The CLS token begins as one learned vector, whose length is what training made it. A ResNet with few blocks has little
-# room for a stream: in the first block of a stage the skip connection is itself a convolution.
+# The CLS token begins as one learned vector, and training sets its length. A ResNet with few blocks has hardly any residual stream: in the first block of a stage the skip connection is itself a convolution.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **06.1** Write the skip ratio of one token: the mean over images of the length of what the skip connection hands on over that of what the branch adds,
-# `[images, channels]` each.
+# **06.1** Write the skip ratio of one token, from what the skip connection hands on and what the branch adds, `[images, channels]` each. For each image
+# divide the first length by the second, then take the mean over images.
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -488,7 +493,7 @@ exercises.check("06.1", answer)
 #
 # 1. Set `models` to `"tiny/vit_7x7:random"`. Which claim holds before any training, and why?
 # 2. The ratio of means and the mean of ratios can differ. `SkipStatistics.tokens` has both: where do they part?
-# 3. Give `models` a ViT without class token, `"tiny/vit_7x7_gap"`. Do its spatial tokens take the part of the CLS token?
+# 3. Give `models` a ViT without class token, `"tiny/vit_7x7_gap"`. Do its spatial tokens take over the role of the CLS token?
 #
 # <details><summary>Answers</summary>
 #
@@ -505,9 +510,9 @@ exercises.check("06.1", answer)
 # 1. With random weights the branches of all blocks add vectors of about equal length to a stream that grows. The ratio rises with
 #    depth for the spatial tokens, as the second claim says, without anything learned. So a rise alone says little; that the CLS token *falls* would
 #    be the striking part.
-# 2. They part where a few images have a branch near zero: such an image has a very large ratio and pulls the mean up. The
-#    ratio of means does not mind.
-# 3. Look at the last blocks: there is no token left that must be changed for the classifier, and all of them are read by it.
+# 2. They differ where a few images have a branch near zero: such an image has a very large ratio and pulls the mean of ratios up. It hardly changes the
+#    ratio of means.
+# 3. Look at the last blocks: no single token has to be changed for the classifier, because the classifier reads all of them.
 #
 # </details>
 #

@@ -17,7 +17,7 @@
 # # Section 7: Spatial information and localization
 #
 # **Question.** A token of a ViT begins as one patch of the image. After a dozen blocks in which every token looked at every other: is it
-# still about that patch? It matters to all who want to find objects, and not only to name them.
+# still about that patch? This matters for finding objects, and not only naming them.
 #
 # | | |
 # |---|---|
@@ -63,8 +63,8 @@ run = seelike.start(globals(), "07_spatial_localization")
 # %% [markdown]
 # ## The measure
 #
-# Take one token over many images, and the pixels of one patch over the same images. CKA says whether images that are alike in the one are alike in the other.
-# Do that for all patches, and a token has a map of the image, which is bright at the patches that the token is about.
+# Take one token over many images, and the pixels of one patch over the same images. CKA says whether images that are alike in the token are also alike
+# in the patch. With all patches, this gives a map of the image for each token. The map is bright at the patches that the token is about.
 #
 # By hand, on images of 2 x 2 patches of one pixel each. The first token copies its own patch and adds a little noise; the
 # second is a mixture of all patches.
@@ -90,7 +90,7 @@ for token in tokens:
     )
 
 # %% [markdown]
-# The first token's map is bright at its own patch and dark elsewhere, that of the mixture is not.
+# The map of the first token is bright at its own patch and dark elsewhere. The map of the mixture is not.
 #
 # ## Measure
 #
@@ -143,8 +143,9 @@ plots.token_maps(shown) if shown else run.say_missing()
 # %% [markdown]
 # ### Do tokens know their place?
 #
-# One number for all maps of a layer, the *contrast*: how much more is an interior token like its own patch and the eight around it than like all others? Where all
-# places are alike to a token that is 0, however bright the map. By hand, on the first draw of the first network, leaving out patches without a CKA, and by the library:
+# The *contrast* is one number for all maps of a layer: how much more is an interior token like its own patch and the eight around it than like all
+# other patches? If a token is equally like all places, its contrast is 0, however bright its map is. The next cell computes the contrast by hand and
+# with the library, on the first draw of the first network, leaving out patches without a CKA.
 
 # %%
 import numpy as np
@@ -164,9 +165,10 @@ for name in list(maps)[:1]:
     print(f"by hand {torch.stack(brighter).nanmean():.4f}, {contrast(first):.4f}")
 
 # %% [markdown]
-# But how high can a contrast be? In images of things in the middle, distant patches are correlated, and no token can be like one place only. So compare the patches
-# themselves with each other, as if each were a token: that is the contrast of a token that is its patch, pixel for pixel. No network runs for it. A layer's share
-# of it is 1 where tokens are as much of their place as the pixels there, and 0 where they are of no place. It can be compared between images, too.
+# But how high can a contrast be? In images with one thing in the middle, distant patches are correlated, and no token can be like one place only. So we
+# compare the patches themselves with each other, as if each were a token. This gives the contrast of a token that copies its patch, pixel for pixel,
+# and needs no network. The *share* of a layer is its contrast divided by the contrast of the patches. The share is 1 where tokens are as local as the
+# pixels themselves, and 0 where tokens are not local at all. It can be compared between kinds of images, too.
 
 # %%
 from seelike.sections.place_contrasts import maps_of_patches
@@ -197,8 +199,8 @@ for name, (tokens, pixels) in found.items():
     )
 
 # %% [markdown]
-# CKA is one ruler of several. The other one of Section 3 has maps, too: the share of the nearest neighbours, among the images, that a token and a patch have in
-# common. The same contrasts with it:
+# CKA is one measure of several. The second measure of Section 4 gives maps, too: the fraction of the nearest neighbours, among the images, that a token
+# and a patch have in common. The next cell computes the same contrasts with this measure.
 
 # %%
 from seelike.sections.place_neighbours import place_maps_by_neighbours
@@ -222,8 +224,8 @@ knows_by_neighbours = {
 }
 
 # %% [markdown]
-# The claim compares the shares of ViTs with a CLS token and CNNs. Each ViT is one case, and the interval covers how much they differ. How much CNNs differ two of them cannot
-# say: the claim is about these two.
+# The claim compares the shares of ViTs with a CLS token with the shares of CNNs. Each ViT is one case, and the interval covers how much the ViTs
+# differ. Two CNNs are too few to say how much CNNs differ, so the claim is only about these two.
 
 # %%
 from seelike import claims
@@ -250,8 +252,8 @@ claims.record_difference(
 # %% [markdown]
 # ## Another way to read out: Figure 10
 #
-# A ViT has a CLS token for the classifier, a CNN gives it the mean of all locations. A ViT can be trained like that, too: global
-# average pooling, GAP.
+# In a ViT the classifier reads the CLS token. In a CNN it reads the mean of all locations: global average pooling, GAP. A ViT can be trained with GAP,
+# too.
 #
 # **Predict.** The classifier of a GAP ViT reads every token. Will its tokens know their place better than those of a ViT with a CLS token, or
 # worse?
@@ -296,9 +298,9 @@ claims.record(
 # %% [markdown]
 # ## What can be read from one token: Figure 11
 #
-# A token that keeps to its patch cannot know what the whole image shows. So train a linear classifier on a single token, and see: the more
-# tokens keep to their place, the less it should know. The classifier is a ridge regression on ten images of each class, in closed form. Its strength is chosen with half of them
-# held out; then it is trained on all.
+# A token that keeps to its patch cannot know what the whole image shows. So we train a linear classifier, a *probe*, on a single token: the more tokens
+# keep to their place, the lower its accuracy should be. The probe is a ridge regression on ten images of each class, in closed form. The strength of
+# the regularisation is chosen with half of the images held out; then the probe is trained on all of them.
 #
 # By hand, for one token of a single number, four images and two classes, -1 and 1: the slope is the covariance, divided by the sum of variance
 # and strength.
@@ -315,8 +317,8 @@ print(f"slope {slope:.3f}, at 3: {slope * (3 - token.mean()) + target.mean():.3f
 #
 # **Predict.** In the last block: which network's single spatial tokens classify best, and which worst? (The CLS token is none of them.)
 #
-# As in the paper, these are the ViT with CLS token, the one with GAP, and CNNs. A CNN's lower blocks are finer and have fewer
-# channels: their maps are cut into patches, flattened and pooled to the grid of the last stage. Training and test images share none.
+# As in the paper, we compare the ViT with CLS token, the ViT with GAP, and CNNs. The lower blocks of a CNN have finer maps with fewer channels: these
+# maps are cut into patches, flattened and pooled to the grid of the last stage. No image is used for both training and testing.
 
 # %%
 from seelike.sections.linear_probes import accuracy_by_block, why_no_probes
@@ -337,8 +339,8 @@ probed = dict.fromkeys([*run.vits[:1], *grouped, *run.cnns]) or run.names
 accuracy = seelike.where_possible([] if why_not else probed, probes)
 
 # %% [markdown]
-# For each network and each kind of token that is the accuracy by repeat and block. For single tokens it is the mean over the
-# spatial tokens; where several tokens are taken together, their mean is what is classified. Pairs of the same kind are drawn as one line.
+# The result is the accuracy for each network and each kind of token, by repeat and block. For single tokens it is the mean accuracy over the spatial
+# tokens. Where several tokens are taken together, the probe classifies their mean. Pairs of the same kind are drawn as one line.
 
 # %%
 cls_vits, gap_vits = ([pair[place] for pair in pairs] for place in (0, 1))
@@ -375,7 +377,7 @@ for title, names in drawn_as.items():
 lines(panels, y_label="accuracy, single token") if panels else run.say_missing()
 
 # %% [markdown]
-# The claims compare the last block. Where there are no probes, the cards say why.
+# The claims compare the last block. Where there are no probes, the results below say why.
 
 # %%
 top = {name: kinds["each"][:, -1] for name, kinds in accuracy.items()}
@@ -396,7 +398,8 @@ claims.record(
 )
 
 # %% [markdown]
-# Then against the CNNs, and there only ViTs that were probed on the same images: where tiny networks stand in for the pairs, the run's own.
+# Next, ViTs with CLS token against CNNs. This uses only ViTs that were probed on the same images as the CNNs: where tiny networks stand in for the
+# pairs, these are the run's own ViTs.
 
 # %%
 with_cnn = "spatial_tokens_of_cls_classify_worse_than_resnet"
@@ -413,8 +416,8 @@ else:
 # %% [markdown]
 # ### One token for all?
 #
-# Now ViTs, read out in three ways: by their first token, by the mean of all tokens, and by the mean of all but the first. In a ViT
-# with CLS token that is the first. One with GAP has none: its first token is that of the upper left corner.
+# Now we probe ViTs in three ways: on the first token, on the mean of all tokens, and on the mean of all but the first. In a ViT with CLS token, the
+# first token is the CLS token. A ViT with GAP has no CLS token: its first token is that of the upper left corner.
 #
 # **Predict.** How far below the mean of all tokens does the corner of the GAP network stay, in its first block and in its last?
 
@@ -428,8 +431,8 @@ panels = {
 lines(panels, y_label="accuracy") if panels else run.say_missing("cls_and_gap")
 
 # %% [markdown]
-# "As well as all" cannot be shown as such. The claim says that the corner token of the GAP network is at most two points of accuracy
-# behind the mean of all tokens. Is the corner a token like any other? The mean over all single tokens stands beside it.
+# No measurement can show that one token does exactly "as well as all". So the claim says that the corner token of the GAP network is at most two points of accuracy
+# behind the mean of all tokens. Is the corner a token like any other? To answer this, the cell also prints the mean over all single tokens.
 
 # %%
 for title in panels:
@@ -441,7 +444,7 @@ for title in panels:
         print(f"{title}, {kind}: {np.mean(last):.3f}")
 
 # %% [markdown]
-# The card has that of the first token less that of the mean, of each GAP network.
+# For each GAP network, the claim takes the accuracy of the first token minus that of the mean of all tokens.
 
 # %%
 behind = {
@@ -459,8 +462,8 @@ claims.record(
 # %% [markdown]
 # ## Look around
 #
-# The slider goes over the image, row by row. Beside each other are the tokens at the same place of the first ViT, of the one with GAP and of the
-# first CNN. Follow one network from the corner to the middle: does the bright spot go along with the frame?
+# The slider goes over the image, row by row. It shows, side by side, the maps of the token at the same place in the first ViT, in the ViT with GAP and
+# in the first CNN. Follow one network from the corner to the middle: does the bright spot move with the frame?
 
 # %%
 beside = [*run.vits[:1], *gap_vits[:1]]
@@ -476,7 +479,7 @@ for row in range(7 if beside_maps else 0):
 plots.states(figures, "Place", alt) if figures else run.say_missing()
 
 # %% [markdown]
-# With a kernel, any token of any network.
+# With a kernel, you can look at any token of any network.
 
 
 # %% tags=["remove-output"]
@@ -503,26 +506,34 @@ if maps:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks**: a token of the last block of the ViT-S/14, which began as DINOv2, is like other things than the pixels at its place: this network was trained to say of each place whether it stands out from the rest of the picture, and the paper's ViTs never were. All its maps are faint.
+# **The pretrained networks**: a token of the last block of the ViT-S/14, which began as DINOv2, has little in common with the pixels at its place. This
+# network was trained to say for each place whether it stands out from the rest of the picture; the paper's ViTs were not. All maps of this ViT are
+# faint.
 #
-# Single tokens do what the paper found. On CIFAR-10, half-way up, those of the ViT are better than those of the CNN, whose locations have seen little by then; at the top the CNN's know more of the class. The ViT's last task had no use for classes, and its accuracy falls towards the top. Ten images of each class are few for hundreds of features: [Appendix F](F_linear_probes.ipynb) takes a thousand.
+# Single tokens agree with what the paper found. On CIFAR-10, at half of the depth, the tokens of the ViT classify better than the locations of the CNN,
+# which have seen little of the image there. In the last block the locations of the CNN classify better. The last task of the ViT did not use classes,
+# and its accuracy falls towards the last block. Ten images of each class are few for hundreds of features: [Appendix F](F_linear_probes.ipynb) takes a thousand.
 #
-# A twin with GAP has no public network of this size on the same images; the pair is tiny in this run.
+# There is no public ViT of this size that was trained with GAP on the same images, so the pair is tiny in this run.
 #
-# **The tiny networks**: tokens of the ViTs' last blocks have more of what the images allow than those of the ResNets, but none has most of it: a trained ViT's token is first of all about the whole image. Single tokens of
-# the ResNets' last blocks classify better than those of the ViTs with CLS token. How much of the rest is the read-out, and how much is the chance of one training, the points and thin lines of the pairs show.
+# **The tiny networks**: the tokens of the ViTs' last blocks have a larger share of the contrast that the images allow than those of the ResNets, but no
+# network has most of it: a trained ViT's token is mainly about the whole image. Single tokens of
+# the ResNets' last blocks classify better than those of the ViTs with CLS token. The points and thin lines of the pairs show how much of the rest comes
+# from CLS token or GAP, and how much from the chance of one training.
 #
-# **Why.** A loss that reads only the CLS token leaves the other tokens free: what they carry in the last block is used by nothing, so the skip
-# connections may as well hand their patch on. A loss that reads the mean of all tokens asks each of them to speak for the class. The images
-# have a part in it, too. The garments of the tiny networks are all in the middle and all upright: the patches of one image tell much of each
-# other, and a token can be like a distant patch because both are dark. Count the tokens whose brightest patch is their own, and nearly all pass on textures, whose distant patches
-# tell nothing of each other, in ResNets as well: that number is mostly the images'. [Appendix D](D_localization.ipynb) has it for both. The share of what the images allow takes them out.
+# **Why.** A loss that reads only the CLS token leaves the other tokens free: nothing uses what they carry in the last block, so the skip connections
+# may simply hand their patch on. A loss that reads the mean of all tokens trains each of them to represent the class. The images matter, too. The
+# garments of the tiny networks are all in the middle and all upright: the patches of one image say much about each other, and a token can be like a
+# distant patch because both are dark. In textures, distant patches say nothing about each other. There, nearly all
+# tokens have their brightest patch at their own place, in ResNets as well. So the number of such tokens depends mostly on the images.
+# [Appendix D](D_localization.ipynb) has this number for both kinds of images. The share of what the images allow removes this influence.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **07.1** A token takes one of 7 x 7 patches for the most similar, by lot. How often is it its own, or one of the eight around it?
+# **07.1** An interior token picks one of 7 x 7 patches at random as the most similar. How often does it pick its own patch, or one of the eight around
+# it?
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -559,8 +570,8 @@ exercises.check("07.2", answer)
 #     return cka[near].mean() - cka[~near].mean()
 # ```
 #
-# 1. Very well in the ViT: with random weights the branches add little, and the skip connections hand each patch on. Localization is not
-#    learned, it is what training may destroy. A random ResNet mixes what is near, block by block, and has little of it left at the top.
+# 1. Very well in the ViT: with random weights the branches add little, and the skip connections hand each patch on. Localization is not learned;
+#    training may destroy it. A random ResNet mixes neighbouring places, block by block, and has little localization left in the last block.
 # 2. Neighbouring patches of a texture are alike in kind but not in phase, so a map is nearly flat but for the patch itself: the contrast of the patches is less than that of garments. The shares
 #    stay in their order: that of ResNets is small on both, and that of ViTs larger.
 # 3. All of them should rise: a probe with many weights needs many images.

@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | which layers are the same on a tenth of the data; what a probe in the middle of a network tells about it; what of it is chance |
+# | **You will learn** | which layers stay the same when a network is trained on a tenth of the data; what a probe half-way up a network shows; how much of this is chance |
 # | **You need** | [Section 3](03_background.ipynb) for CKA, [Section 7](07_spatial_localization.ipynb) for probes; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -63,11 +63,11 @@ run = seelike.start(globals(), "08_scale_and_transfer")
 # %% [markdown]
 # ## The same network on less data: Figure 12
 #
-# Train a network on all images, and one of the same architecture on a tenth of them, from the same beginning. Then compare
-# the two, block by block: how alike are the first blocks, how alike the last? For each block that is one CKA.
+# Train one network on all images. Train a second network, with the same architecture and the same initial weights, on a tenth of them. Then compare the
+# two, block by block, by CKA: how alike are the first blocks, and how alike are the last?
 #
-# By hand, for two "networks" of two layers on eight images. Their first layers differ by a rotation, which CKA does not see; the second layer
-# of the one is noise. (On eight images an unbiased CKA of unrelated layers scatters widely around 0.)
+# By hand, for two "networks" of two layers on eight images. Their first layers differ by a rotation, which CKA does not see. Their second layers are
+# unrelated, since one of them is noise. (On eight images an unbiased CKA of unrelated layers scatters widely around 0.)
 
 # %%
 import torch
@@ -84,10 +84,11 @@ print("second layers", round(cka(images_by_hand, torch.randn(8, 5)), 3))
 # **Predict.** Networks on 30, 10 and 3 % of the data, each compared with the one on all of it. Draw three lines over depth: where do they
 # begin, where do they end, and does a larger network need more data or less?
 #
-# Lines the paper does not have are grey. A network is trained on all data twice more: once from the same weights with the images in another order,
-# once from other weights, too. These differ by chance alone. Only what lies below *those* lines is due to the data.
+# The grey lines are controls that the paper does not have. For them a network is trained on all data twice more: once from the same initial
+# weights with the images in another order, and once from other initial weights as well. These networks differ by chance alone. So only what lies
+# below the grey lines is due to the data.
 #
-# No checkpoints on shares of the data are public, so the tiny networks stand in at every profile.
+# No networks trained on shares of the data are public, so every profile uses the tiny networks here.
 
 # %%
 from seelike.cka import compare_pairs
@@ -116,7 +117,7 @@ compared = seelike.where_possible(pairs_of_shares, with_full_data)
 similarity = {pairs_of_shares[name]: each.cka for name, each in compared.items()}
 shared = {pairs_of_shares[name]: each.neighbours for name, each in compared.items()}
 
-# %% mystnb={"figure": {"caption": "CKA of each block with the same block of the network that was trained on all data, for networks trained on shares of it, two sizes (the paper's Figure 12). Lines are means over trainings, points single trainings, grey lines networks that were trained on all data once more. The shaded band is the smallest effect of interest: what lies within it is not worth a word.", "name": "fig-shares"}, "image": {"alt": "Two panels, one for each size of network: CKA with the network on all data, over blocks, a line for each share of the data and grey lines for networks on all data. The claims below compare left and right ends."}}
+# %% mystnb={"figure": {"caption": "CKA of each block with the same block of the network that was trained on all data, for networks trained on shares of it, two sizes (the paper's Figure 12). Lines are means over trainings, points single trainings, grey lines networks that were trained on all data once more. The shaded band is the smallest effect of interest: a difference within it does not count.", "name": "fig-shares"}, "image": {"alt": "Two panels, one for each size of network: CKA with the network on all data, over blocks, a line for each share of the data and grey lines for networks on all data. The claims below compare left and right ends."}}
 from seelike import claims, plots
 from seelike.plots.trainings import over_trainings
 
@@ -132,8 +133,9 @@ over_trainings(
 # %% [markdown]
 # ### Which layers need the data?
 #
-# The lines fall. The grey ones fall, too: two trainings agree on the low blocks more than on the high ones, whatever they saw. The first claim
-# is therefore about what a tenth of the data adds to the fall of a network that began with the same weights.
+# The lines fall. The grey lines fall, too: two trainings agree more on the low blocks than on the high ones, whatever data they used. The first claim
+# is therefore about the additional fall: how much further the line of a network on a tenth of the data falls than the line of a network on all data in
+# another order. All these networks began with the same weights.
 
 # %%
 due_to_data = shares_of_data.due_to_data(similarity, share=0.1)
@@ -147,7 +149,7 @@ claims.record(
 )
 
 # %% [markdown]
-# The second says that this is more in a larger network.
+# The second claim says that this additional fall is larger in a larger network.
 
 # %%
 larger_and_smaller = [
@@ -167,8 +169,8 @@ claims.record_difference(
 # %% [markdown]
 # ## Better in the middle? Figure 13
 #
-# CKA says that layers differ, not which is better. A probe does: a linear classifier on what one block gives, averaged over
-# its tokens, trained on ten images of each class.
+# CKA says that layers differ, but not which one is better. A probe can say this: it is a linear classifier on the output of one block, averaged over
+# its tokens, and it is trained on ten images of each class.
 #
 # **Predict.** Two networks of one architecture, one trained on much data, one on little. Their accuracy at the top may well differ. Do they
 # already differ half-way up?
@@ -294,20 +296,24 @@ if tested:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks** have a part in Figure 13, right, alone: no public ones were trained on shares of the same data, and none on much and on little could be had for this run. Half-way up, the ViT-S/14 is ahead of
-# EfficientNet-Lite0 on CIFAR-10, as in the paper, though by no more than another draw of images could change. Above that the CNN goes on rising, and the ViT falls: its last task was to find what stands out in a picture, whatever its class.
+# **The pretrained networks** appear only in Figure 13, right. No public networks were trained on shares of the same data, and no pair trained on much
+# and on little data was available for this run. Half-way up, the ViT-S/14 is ahead of
+# EfficientNet-Lite0 on CIFAR-10, as in the paper, though its lead is no larger than another draw of images could change. Higher up, the CNN goes on
+# rising and the ViT falls: the ViT was last trained to find what stands out in a picture, whatever its class.
 #
-# **The tiny networks** show the picture of Figure 12, and not its cause. (That figure is of tiny networks in every run.) With a tenth of the data the first blocks are nearly the same as with all of it, and the last are not.
-# But look at the grey lines. A network that began with the same weights, and saw all of the data in another order, differs in its last block just as much. So high blocks differ because networks were trained
-# twice, and that they had less data adds nothing that could be told from chance. The paper's figure has no such line. Only the one network on the smallest share falls below the band, and one training is no proof.
-# Whether larger networks need more data cannot be said here: the larger one has no control.
+# **The tiny networks** show the falling lines of Figure 12, but not that less data is the cause. (That figure shows tiny networks in every run.) With a tenth of the data the first blocks are nearly the same as with all of it, and the last are not.
+# But look at the grey lines. A network that began with the same weights and saw all of the data in another order differs in its last block just as
+# much. So the high blocks differ because there were two trainings. Less data adds nothing that can be told from chance. The paper's figure has no such
+# control. Only one network, on the smallest share, falls below the band, and one training is no proof. This page cannot say whether larger networks
+# need more data: the larger network has no control.
 #
-# Figure 13 holds on the left: half-way up, more data is better, in every pair, though by far less than the paper's 30 points. On the right, half-way up, the largest ViT is ahead of the ResNets by a few points, which draws of ten images a class hardly tell from chance. In the
-# last third of the depth the ResNets overtake every ViT, as they are the better classifiers of garments.
+# Figure 13 holds on the left: half-way up, more data is better, in every pair, though by far less than the paper's 30 points. On the right, half-way up, the
+# largest ViT is ahead of the ResNets by a few points. With draws of ten images a class, this lead can hardly be told from chance. In the last third of the depth the ResNets overtake every ViT, as they are the better classifiers of garments.
 #
-# **Why.** What low layers compute, edges and blobs, is in any thousand images. What high layers compute is what tells the classes apart, and there are many ways to compute it, of which each training finds one.
-# The smallest ViTs on a share of the data took as many steps as those on all of it, so that they differ in nothing but the images: each was seen more often. The larger ones took fewer steps on less data, and part of what differs between them is the length of training. Nor can this page say what size does: the two
-# largest tiny ViTs were trained for fewer epochs than the others, and are less accurate.
+# **Why.** Low layers compute edges and blobs, which are in any thousand images. High layers compute what tells the classes apart. There are many ways
+# to compute this, and each training finds one of them. The smallest ViTs on a share of the data took as many training steps as those on all of it. They
+# differ only in the images: with less data, each image was seen more often. The larger ViTs took fewer steps on less data, so part of the difference
+# between them is the length of training. This page cannot say what the size of a network does either: the two largest tiny ViTs were trained for fewer epochs than the others, and are less accurate.
 #
 # ## Try it yourself
 #
@@ -325,8 +331,8 @@ exercises.check("08.1", answer)
 # %% [markdown]
 # And to look into with the page itself:
 #
-# 1. Compare a network with itself under another name: set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`. Which blocks of the two are alike, although they
-#    are read out differently?
+# 1. Compare a ViT that is read out by its CLS token with one that is read out by the mean of its tokens: set `models` to
+#    `"tiny/vit_7x7>tiny/vit_7x7_gap"`. Which blocks of the two are alike?
 # 2. Set `images` to `"textures/test"`. Do probes on images of another kind still like the network with more data?
 # 3. The grey lines are not at 1, although data and architecture are the same. What differs between the networks?
 #
@@ -336,8 +342,8 @@ exercises.check("08.1", answer)
 #
 # 1. The first ones: what happens at the end of a network reaches back only so far.
 # 2. Look at the middle, where features are most general; [Appendix F](F_linear_probes.ipynb) does this for several sets.
-# 3. The order of the images, and what was shifted, mirrored and erased; with another seed the first weights, too. Rotations of the features CKA does not see; the fall of the line is what is left:
-#    the two found different features for the same task.
+# 3. The order of the images, and which images were shifted, mirrored and erased; with another seed the initial weights, too. CKA does not see
+#    rotations of the features, so the fall of the line has another reason: the two networks found different features for the same task.
 #
 # </details>
 #

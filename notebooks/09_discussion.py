@@ -63,8 +63,8 @@ run = seelike.start(globals(), "09_discussion")
 # %% [markdown]
 # ## All verdicts at once
 #
-# Each page leaves its claims in its executed notebook. `make book` runs all pages first and this one last, and here
-# they are gathered and judged together. Where you run this page alone, as on Colab, there is nothing to gather: the
+# Each page stores its claims in its executed notebook. `make book` runs all other pages first, and this page then collects the claims and judges them
+# together. If you run this page alone, as on Colab, there is nothing to collect: the
 # [scoreboard](../book/scoreboard.md) of the published book has the same verdicts, and explains the rule.
 
 # %%
@@ -78,7 +78,7 @@ print(f"{len(results)} of {len(claims.CLAIMS)} claims have been put to the test.
 # that you remember: which did you expect to hold for the networks of this run, and which not? Which effects are there, but
 # too small to matter?
 
-# %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval, in units of the smallest effect of interest: right of the grey band the claim holds, within it the effect is negligible, left of it it is reversed. What is undecided out there is not sure by a second measure, or after the correction for many tests. A claim of no effect holds within the band. There the axis is linear, beyond logarithmic.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic against a grey band about zero: blue circles right of the band hold, green diamonds within it are negligible, orange triangles left of it are reversed, purple crosses do not hold, brown plus signs depend on the measure, grey squares are undecided. The lists below give the same in words."}}
+# %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval, in units of the smallest effect of interest: right of the grey band the claim holds, within the band the effect is negligible, left of the band the claim is reversed. A claim outside the band is still undecided if a second measure, or the correction for many tests, leaves it uncertain. A claim of no effect holds within the band. The axis is linear within the band and logarithmic outside it.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic against a grey band about zero: blue circles right of the band hold, green diamonds within it are negligible, orange triangles left of it are reversed, purple crosses do not hold, brown plus signs depend on the measure, grey squares are undecided. The lists below give the same in words."}}
 from seelike import plots
 
 plots.forest(results) if results else print(
@@ -86,8 +86,8 @@ plots.forest(results) if results else print(
 )
 
 # %% [markdown]
-# The same in words, verdict by verdict, and how many there are of each. *In these networks* stands where each network was
-# trained once, *not learned* where the claim holds before training, too.
+# The next cell lists the claims by verdict, with the number of each. *In these networks* means that each network was trained once, *not learned* means
+# that the claim holds before training, too.
 
 # %%
 import textwrap
@@ -105,7 +105,7 @@ for verdict, sign in claims.SIGNS.items():
 # %% [markdown]
 # ## Link by link
 #
-# [The story](../book/story.md) told the paper's chain of causes in six links. Each has claims that test it. A chain is as strong as its weakest link, so read them one by one.
+# [The story](../book/story.md) explains the paper's argument as a chain of causes with six links. Each link has claims that test it.
 
 # %%
 CHAIN = {
@@ -138,40 +138,46 @@ for link, ids in CHAIN.items():
 # %% [markdown]
 # ## What we take with us
 #
-# How many claims hold in this run, and how many do not, stands in the list above.
-#
 # **Do Vision Transformers see like convolutional networks?** Link by link, and first for the pretrained networks, as far as there are any.
 #
-# 1. *Attention.* The lowest blocks of the pretrained ViT have heads that look nearby beside heads that look far, as in the paper, and this was learned. But its highest blocks are not all global.
-# 2. *Skip connections.* They carry the CLS token through the lower half, as the paper says, and the tokens of patches the other way round. That they matter more than in a CNN at every depth is excluded.
-# 3. *Layers.* Whether all its layers are more alike than those of a CNN is open; its low and high ones are not. Its last third is less like any layer of a CNN than its middle: what a ViT has in common with a CNN it has lower down, at about the same pace.
+# 1. *Attention.* The lowest blocks of the pretrained ViT have heads that look nearby beside heads that look far, as in the paper, and this was learned. But
+#    not all heads of its highest blocks are global.
+# 2. *Skip connections.* They carry the CLS token more through the lower half, as the paper says. They also carry the spatial tokens more through the
+#    lower half, the reverse of what the paper says. The results exclude that skip connections matter more than in a CNN at every depth.
+# 3. *Layers.* It is open whether all layers of the ViT are more alike than those of a CNN; its low and high layers are not more alike. Its last third
+#    is less like any layer of a CNN than its middle third. What a ViT has in common with a CNN lies in its lower layers, at about the same relative
+#    depth as in the CNN.
 # 4. *Places.* A token's receptive field stays at its patch, but does so before any training. The tokens of the last block keep their place no better than those of a CNN.
 # 5. *The classifier.* Only tiny networks could be compared: single tokens classify worse where a CLS token does the work. Whether they keep their place better is open.
-# 6. *Data.* Here, too, the networks are tiny: half-way up, much data gives better features. That low layers need little of it is no more than chance.
+# 6. *Data.* Here, too, only tiny networks could be compared. At half of the depth, much data gives better features. The evidence that low layers need
+#    little data is no stronger than chance.
 #
-# So the first link holds where a network has learned from enough pictures, and the chain that is to follow from it does not, in these networks. They see differently from the first block on. How differently at the end depends on what they were trained for,
-# and part of what looks like a ViT's own way of seeing is there before it has seen anything.
+# So in these networks the first link holds where a network has learned from enough pictures, but the rest of the chain does not follow. ViTs and CNNs
+# differ from the first block on. How much they differ at the end depends on what they were trained for, and part of what looks typical of a ViT is
+# there before any training.
 #
-# **The tiny networks** add the spread of trainings, and with it doubt. Most of what one training seems to show, three do not decide.
+# **The tiny networks** add the spread between trainings, and this makes the results less certain. Most of what one training seems to show remains
+# undecided after three.
 #
 # - **What lies in the architecture is there.** Receptive fields of ViTs are large from the start and stay strongest at their patch.
 # - **What has to be learned from much data is hardly there.** No head became local. The CLS token does its work in the first blocks and not in the last.
-# - **What finetuning changes** is more in high blocks than in low ones in both sizes of network; two are few for a verdict on more.
-# - **What is between depends on the reading.** Whether ViTs are the more uniform ones hangs on whether branches count, and on the measure. Whether skip connections carry more in ViTs hangs on whether that is to be so at every depth. A Mixer is no nearer to the one kind of network than to the other.
+# - **Finetuning changes** high blocks more than low ones in both sizes of network. Two networks are too few for a verdict on others.
+# - **Other claims depend on how they are read.** Whether ViTs are more uniform depends on whether branches count, and on the measure. Whether skip
+#   connections carry more in ViTs depends on whether this has to hold at every depth. A Mixer is no more like a ViT than like a CNN.
 #
 # ## What a verdict can say
 #
 # - **It is mostly about these networks.** The interval covers the draw of images, and the training where there were several.
 #   Where each network was trained once, the verdict says so: another training could move the number by more than its
 #   interval. The paper's own figures have no interval at all.
-# - **It is about an effect that matters.** Any sign can be sure, with images enough. So each claim has a margin, and an effect
+# - **It is about an effect that matters.** With enough images, even a tiny difference has a certain sign. So each claim has a margin, and an effect
 #   within it is called negligible. The margin is our choice; the scoreboard gives the reason for each.
 # - **It is one of many.** Among many tests some err by chance, so all are corrected together.
 # - **It is about one number.** A claim such as "more uniform" has many readings. Each page says which one it took, and the
 #   statistic is written beside the verdict. Where another reading gives another answer, the page says so.
 # - **A claim that does not hold here is not refuted**, and neither is one that is reversed. The paper speaks of networks of 86 to 632 million parameters, trained on up to
-#   300 million photographs. A tiny network that disagrees says that size, or data, or the kind of image matters;
-#   a pretrained one, that it matters on what and how it was trained.
+#   300 million photographs. If a tiny network disagrees, then size, or data, or the kind of image matters. If a pretrained network disagrees, then it
+#   matters on what and how it was trained.
 # - **A claim that holds here is not proved, either.** Some of the paper's pictures are there before any training. Where we
 #   looked, such a claim is marked *not learned*; see the first open exercise of [Section 4](04_representation_structure.ipynb), too.
 #

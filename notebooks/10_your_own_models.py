@@ -21,7 +21,7 @@
 # | | |
 # |---|---|
 # | **You will learn** | to run the whole book on two networks of your own by one command; which measurements apply to which architecture |
-# | **You need** | nothing but names; what the pictures mean is on the pages before |
+# | **You need** | only the names of your networks; the earlier pages explain what the figures mean |
 # | **Cost** | about a minute on two CPU cores (`tiny`), some minutes for networks of ordinary size; [other profiles](../book/costs.md) |
 #
 # ```sh
@@ -29,10 +29,10 @@
 #     -p models vit_tiny_patch16_224,resnet18 -p images ~/photos
 # ```
 #
-# A network is a name of the timm library (`resnet18`, with its tag if you like: `resnet18.a1_in1k`), a safetensors file of a timm
+# A network is given by a name of the timm library (`resnet18`, with its tag if you like: `resnet18.a1_in1k`), a safetensors file of a timm
 # architecture (`~/weights.safetensors`, or `resnet18@~/weights.safetensors` where the file does not name it), or either with `:random` after the name
-# for random weights. What a name of timm needs is fetched once from the Hugging Face hub, as safetensors only; the line below the parameters says which commit it was.
-# `images` is a folder; with one subfolder for each class, probes are trained as well.
+# for random weights. The files that a timm name needs are fetched once from the Hugging Face hub, as safetensors only; the line below the parameters
+# names their commit. `images` is a folder. If it has one subfolder for each class, probes are trained as well.
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.
@@ -72,8 +72,8 @@ run = seelike.start(globals(), "10_your_own_models")
 # %% [markdown]
 # ## What they are
 #
-# Of most architectures the library finds the blocks and what is added to what. Of any other it reads the modules, and some of
-# what follows is left out.
+# In most architectures the library finds the blocks and the residual additions. In any other architecture it reads the modules, and some of the
+# measurements below are left out.
 
 # %%
 import pandas as pd
@@ -230,7 +230,7 @@ plots.token_maps(mean) if mean else run.say_missing()
 # %% [markdown]
 # ## What can be read from each block
 #
-# Linear probes, as in [Section 8](08_scale_and_transfer.ipynb), where the images have classes and ten images and more of each.
+# Linear probes, as in [Section 8](08_scale_and_transfer.ipynb), if the images have classes, with ten or more images of each.
 
 # %% mystnb={"figure": {"caption": "Accuracy of linear probes on the mean of the tokens of each block. Bands are 95 % intervals over draws of images.", "name": "fig-own-probes"}, "image": {"alt": "A line for each network: accuracy of probes against relative depth."}}
 from seelike.sections.linear_probes import accuracy_by_block
@@ -253,7 +253,8 @@ plots.depth_lines(
 # %% [markdown]
 # ## All numbers
 #
-# One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. What could not be measured is empty.
+# One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. An entry is empty if it could not be
+# measured.
 
 # %%
 from seelike import claims
@@ -305,7 +306,7 @@ for a, b in pairs:
 plots.states(figures, "Networks", alt)
 
 # %% [markdown]
-# With a kernel, how like one layer is to all layers of another network.
+# With a kernel, you can see the CKA of one layer with all layers of another network.
 
 
 # %% tags=["remove-output"]
@@ -325,8 +326,9 @@ display(plots.live(one_layer, network=names, other=names[::-1], percent=range(10
 # %% [markdown]
 # ## What to make of it
 #
-# - **Compare like with like.** Probes and CKA depend on the images. Two pages made on different images cannot be laid side by side.
+# - **Compare like with like.** Probes and CKA depend on the images. Two pages made on different images cannot be compared.
 # - **Look at random weights first.** Run the page with `:random` after both names: whatever looks the same as before was not learned.
 # - **One training is one training.** The intervals cover the draw of images only.
 #
-# **Next:** [what came later](11_what_came_later.ipynb), and [questions of measure](12_questions_of_measure.ipynb): what speaks against CKA, and what else there is.
+# **Next:** [what came later](11_what_came_later.ipynb), and [questions of measure](12_questions_of_measure.ipynb): what speaks against CKA, and which
+# other measures there are.

@@ -68,14 +68,14 @@ run = seelike.start(globals(), "11_what_came_later")
 # |---|---|---|
 # | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate |
 # | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block CLS attends to objects; high blocks look far, and their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
-# | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | more images, registers, and the patches' Gram matrix held to an earlier one | maps of patches blur in long training; that anchor keeps them |
+# | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | more images, registers, and a loss that keeps the patches' Gram matrix close to an earlier one | in long training the maps of patches blur; this loss prevents it |
 # | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)), or look far from the first blocks on ([Shrivastava et al., 2026](https://arxiv.org/abs/2602.03531)) |
 # | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
 #
 # ViTs that differ in training alone differ in attention and features ([Walmer et al., 2023](https://arxiv.org/abs/2212.03862)). In all of them some heads look at the patch beside their own. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were trained on labels.
 #
-# Which of these networks has this run? Name others in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: the weights of DINOv3 are given to those who ask, and left out where they
-# cannot be had; timm has no RepLKNet. Where a run has none, the figures show its own networks.
+# You can name other networks in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: the weights of DINOv3 have to be requested, and the network is
+# left out where they are missing; timm has no RepLKNet. Where a run has none of these networks, the figures show the other networks of the run.
 
 # %%
 from seelike.models import load
@@ -107,7 +107,8 @@ heads = seelike.where_possible(
 plots.all_heads(heads) if heads else run.say_missing("vits")
 
 # %% [markdown]
-# The nearest and the farthest head of the two lowest and of the two highest blocks, as shares of uniform.
+# The attention distance of the nearest and of the farthest head, in the two lowest and in the two highest blocks, as a share of that of uniform
+# attention.
 
 # %%
 for name, each in heads.items():
@@ -121,7 +122,8 @@ for name, each in heads.items():
         print(f"{name}, {which}: nearest {near}, farthest {far}")
 
 # %% [markdown]
-# Like the paper's is a network whose lowest blocks hold near and far heads at once, and the highest only far ones. And the skip ratios, as in [Section 6](06_skip_connections.ipynb)?
+# A network is like the ViTs of the paper if its lowest blocks have both near and far heads, and its highest blocks only far ones. And are the skip
+# ratios like those of [Section 6](06_skip_connections.ipynb)?
 
 # %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of each network of after the paper, or else of the networks of this run, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each network: skip ratio on a logarithmic axis against relative depth. The means over depth are printed above the figure."}}
 from seelike.sections.skip_connections import propagation
@@ -141,11 +143,12 @@ plots.depth_lines(
 # %% [markdown]
 # ## Do layers come in phases?
 #
-# The paper found ViTs uniform. [Jacobs et al. (2025)](https://arxiv.org/abs/2512.19941) see a few phases in the same maps: runs of blocks that are alike. With one block for each phase, used again and
-# again, a DINOv2 of two blocks classifies nearly as well as the whole.
+# The paper found ViTs uniform. [Jacobs et al. (2025)](https://arxiv.org/abs/2512.19941) see a few phases in the same maps: runs of blocks that are alike. They replace
+# each phase by one block that is applied again and again. A DINOv2 of two such blocks classifies nearly as well as the whole network.
 #
-# Neighbours are alike in any network, and any band can be cut. So we cut two maps: that of the network, and a *smooth band*, in which every pair of blocks has the mean CKA of all
-# pairs as far apart. By hand, of four blocks in two phases:
+# In any network neighbouring blocks are alike, so every map has a bright band along its diagonal, and any such band can be cut into phases. We
+# therefore cut two maps: that of the network, and a control, the *smooth band*. In the smooth band every pair of blocks has the mean CKA of all
+# pairs that are equally far apart. By hand, for four blocks in two phases:
 
 # %%
 import numpy as np
@@ -158,7 +161,8 @@ print("phases", phases(two, 2), "of its smooth band", phases(smooth_band(two), 2
 print(smooth_band(two)[0].round(3))
 
 # %% [markdown]
-# The cut is the best of all. **Predict.** The map of a trained ViT, cut in three: will the step from within to between phases be larger than in its smooth band? And before training?
+# Of all possible cuts, we take the one whose phases are most alike within. The *step* is the mean CKA within phases minus the mean CKA between them.
+# **Predict.** Cut the map of a trained ViT into three phases: will its step be larger than that of its smooth band? And before training?
 
 # %%
 from seelike.massive_activations import unevenness
@@ -244,7 +248,7 @@ for axes, each in zip(figure.axes if maps else (), maps, strict=False):
 figure
 
 # %% [markdown]
-# A cut that was chosen by looking at a map fits the chance in it. So each draw of images is cut where the *other* draws say.
+# A cut that is chosen on a map also fits the noise of that map. So the map of each draw of images is cut where the maps of the *other* draws say.
 
 
 # %%
@@ -285,12 +289,15 @@ plots.line_panels(
 ) if panels else run.say_missing()
 
 # %% [markdown]
-# Phases are what the map has beyond its band. Where the two lines meet, the edges are no more than the decay of likeness with distance.
+# A network has phases where the step of its map is larger than that of its smooth band. Where the two lines meet, the edges in the map show only that
+# blocks become less alike with distance.
 #
 # ## Does the last block forget places?
 #
-# [Ghiasi et al. (2022)](https://arxiv.org/abs/2212.06727) find that ViTs keep spatial information in all layers but the last, which works as a learned global pooling. So: does a linear probe read from a patch in which row and column it is, on images it has not seen? And of all that varies among patches, how much is between the places of one image? After a
-# global pooling nothing would be. By hand: two patches that are the same in each image, and two that only differ by place.
+# [Ghiasi et al. (2022)](https://arxiv.org/abs/2212.06727) find that ViTs keep spatial information in all layers but the last, which works as a learned global pooling. We
+# measure two things. First, how well does a linear probe read the row and column of a patch from its token, on images that it has not seen? Second,
+# what share of the variance of patches is between the places of one image? After a global pooling this share would be zero. By hand: images whose two
+# patches are the same, and images whose two patches differ only by place.
 
 # %%
 import torch
@@ -324,10 +331,12 @@ plots.depth_panels(
 #
 # ## Massive activations and registers
 #
-# In large trained ViTs a few numbers are hundreds or thousands of times larger than the others of their layer: in a few channels, the same ones for every
-# image, find [Sun et al. (2024)](https://arxiv.org/abs/2402.17762). They call them *massive activations*. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, in dull parts of the image, that know its class well
-# and their own patch badly: notes about the whole. With a few tokens of its own for that, *registers*, the image's tokens stay clean. [Jiang et al. (2025)](https://arxiv.org/abs/2506.08010) need no training for it: few
-# neurons make these tokens, and what they give can be moved to an extra token at test time.
+# [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find that in large trained ViTs a few numbers are hundreds or thousands of times larger than the
+# others of their layer. These *massive activations* are in a few channels, the same ones for every image. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, in
+# dull parts of the image. The class of the image can be read well from these tokens, and their own patch badly: the network uses them to store
+# information about the whole image. If it is given a few extra tokens for this, *registers*, the tokens of the patches stay clean. [Jiang et al.
+# (2025)](https://arxiv.org/abs/2506.08010) show that this needs no training: few neurons make the long tokens, and the output of these neurons can be
+# moved to an extra token at test time.
 #
 # Two ratios for each block: the largest number over the median one, and the longest token over the median one. **Predict.** Will the networks of this run have massive activations? (Small networks can have them: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q)
 # find long tokens in a ViT of 22 million parameters.)
@@ -345,7 +354,8 @@ plots.depth_panels(
 ) if answers else run.say_missing()
 
 # %% [markdown]
-# Are they in the same channel for every image, as Sun et al. say, and in the same token? In each network's block of the largest numbers, the share of the images whose largest number is in the commonest channel, and in the commonest token.
+# Are they in the same channel for every image, as Sun et al. say, and in the same token? For each network we take the block with the largest numbers.
+# The cell prints the share of images whose largest number is in the most common channel, and the share for which it is in the most common token.
 
 # %%
 for name in answers:
@@ -356,10 +366,11 @@ for name in answers:
 # %% [markdown]
 # ### Does a network need what these tokens say?
 #
-# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set registers to zero, as many do to find out what a token is for, and DINOv2 and DINOv3 lose much of their accuracy. With their mean, with noise, or with
-# the registers of another image they lose next to nothing. A network has never met zeros, so what breaks may be only that.
+# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set registers to zero, as many do to find out what a token is for, and DINOv2 and DINOv3 lose much of their accuracy. When the registers are replaced by their mean, by noise, or by
+# those of another image, the networks lose next to nothing. A network has never seen zeros there, and this alone may be the reason for the loss.
 #
-# We replace the tokens that have no place, CLS and registers, after every block. How far do the *patches* move: the cosine of each with what it was. **Predict.** Which replacement moves them most?
+# After every block we replace the tokens that belong to no patch: CLS and registers. How far do the tokens of the *patches* move? We measure the
+# cosine of each with the same token of the unchanged network. **Predict.** Which replacement moves them most?
 
 # %%
 from seelike.models import places
@@ -395,14 +406,16 @@ plots.line_panels(
 ) if panels else run.say_missing("vits")
 
 # %% [markdown]
-# Where zeros move the patches more than another image's tokens do, the network expects *something* there, and does not need what was there.
+# Where zeros move the patches more than the tokens of another image do, the network expects *some* token of the usual kind there, but does not need its
+# content.
 #
 # ## What does a LayerNorm do to CLS?
 #
-# CLS and patches go through the same weights. [Marouani et al. (2026)](https://arxiv.org/abs/2602.08626) find that right after a normalisation their cosine is nearly zero, while patches stay as alike as they
-# were: the network tells the two apart by the few weights of a LayerNorm. They give each kind its own, and the patches become better.
+# CLS and patches go through the same weights. [Marouani et al. (2026)](https://arxiv.org/abs/2602.08626) find that right after a normalisation the
+# cosine of CLS with the patches is nearly zero, while patches stay as alike as they were: the network separates CLS from patches by the few weights
+# of a LayerNorm. When CLS and patches get weights of their own, the features of the patches become better.
 #
-# By hand: CLS and two patches that share two large channels. The weights of the LayerNorm are 0 there and 1 elsewhere.
+# By hand: CLS and two patches that share two large channels. The weights of the LayerNorm are 0 in these two channels and 1 in the others.
 
 # %%
 from seelike.sections.token_geometry import cls_and_patches
@@ -416,7 +429,7 @@ for what, each in {"before": tokens, "after": norm(tokens).detach()}.items():
     print(f"{what}: CLS with patches {with_cls:+.2f}, among patches {among:+.2f}")
 
 # %% [markdown]
-# **Predict.** Trained or not: which lines will part?
+# **Predict.** Does a LayerNorm change the cosine of CLS with the patches, that of two patches, or both? Is it the same before training?
 
 # %%
 from dataclasses import replace
@@ -433,7 +446,7 @@ def first_norms(network):
 
 
 # %% [markdown]
-# Three numbers on each side: two cosines, and how long CLS is.
+# We take three numbers before and after each LayerNorm: two cosines, and the length of CLS relative to the patches.
 
 
 # %%
@@ -467,7 +480,8 @@ plots.line_panels(
 ) if panels else run.say_missing("vits")
 
 # %% [markdown]
-# A LayerNorm parts the two where the first pair of lines falls and the second does not. How long is CLS beside the patches, before and after? The mean over blocks:
+# A LayerNorm separates CLS from the patches where the cosine of CLS with the patches falls and that of two patches does not. How long is CLS relative
+# to the patches, before and after the norm? The mean over blocks:
 
 # %%
 for name, values in normed.items():
@@ -477,7 +491,8 @@ for name, values in normed.items():
 # %% [markdown]
 # ## What a receptive field hides
 #
-# [Ding et al. (2022)](https://arxiv.org/abs/2203.06717) argue that a few large kernels see farther than many small ones that could reach as far: effective receptive fields grow with the kernel's size, but only with the root of the number of layers ([Luo et al., 2016](https://arxiv.org/abs/1701.04128)).
+# [Ding et al. (2022)](https://arxiv.org/abs/2203.06717) argue that a few large kernels see farther than many small ones with the same theoretical
+# receptive field: effective receptive fields grow with the kernel's size, but only with the square root of the number of layers ([Luo et al., 2016](https://arxiv.org/abs/1701.04128)).
 # By hand, along a line: stacks of random kernels that all reach 15 places to each side. **Predict.** Within how many places lies half of their field?
 
 # %%
@@ -491,8 +506,9 @@ for number in (1, 3, 5, 15):
     print(f"{number:>2} kernels of {size:>2}: {claims.summary(found)}")
 
 # %% [markdown]
-# A second choice hides in any such figure. The paper differentiates every channel and averages the absolute values. Tools often differentiate the *mean of the channels*, once; openerf keeps the positive numbers of that. Channels
-# that answer with opposite signs cancel there. **Predict.** Which of the two is the wider field?
+# Any figure of a receptive field also depends on a second choice. The paper differentiates every channel and averages the absolute values. Many tools
+# differentiate the *mean of the channels* once; openerf keeps only the positive derivatives. In the mean, channels with derivatives of opposite signs
+# cancel. **Predict.** Which of the two fields is wider?
 
 # %%
 from seelike.receptive_field import effective_receptive_field, radius
@@ -547,7 +563,7 @@ for name, found in fields.items():
 plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missing()
 
 # %% [markdown]
-# Where the lines part, a figure of the mean channel says nothing of how far the layer sees; it says what the channels agree on.
+# Where the lines differ, a figure of the mean channel does not show how far the layer sees. It shows what the channels agree on.
 
 # %% [markdown]
 # ## What we take with us
@@ -555,29 +571,30 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # **Others found** that training shapes attention as much as the architecture does; that blocks come in phases; that the last one forgets places; that a few enormous numbers may sit in registers whose content hardly matters; that a LayerNorm tells
 # CLS from patches; and that large kernels see farther.
 #
-# **The pretrained networks** share much of it. (Of the networks of after the paper this run has one, the ViT-S/14 of DINOv2, so that nothing can be said of training.)
+# **The pretrained networks** show much of this. (This run has only one of the later networks, the ViT-S/14 of DINOv2, so it says nothing about the effect
+# of training.)
 #
-# - Its lowest blocks have near and far heads at once, without a label. Its highest blocks keep some that look half-way.
-# - Its map shows an edge near the top to the eye; beyond its smooth band the step is no larger than its uncertainty.
-# - The place can be read from its patches nearly without error for most of the depth, and falls most in the last block; it does not vanish. (Where the probe is below 0, there are too few patches for so many channels.)
+# - The lowest blocks of this ViT have both near and far heads, although it was trained without labels. Its highest blocks keep some heads that look half-way.
+# - To the eye, its map has an edge near the top. But its step exceeds that of the smooth band by no more than the uncertainty.
+# - For most of the depth, the place of a patch can be read from its token nearly without error. What the probe reads falls most in the last block, but does not vanish. (Where the probe is below 0, there are too few patches for so many channels.)
 # - It has numbers far larger than the rest, in one and the same channel and token for every image, and no long tokens.
-# - Its patches move when zeros stand in the place of CLS, and next to not at all with the mean or with another image's CLS.
-# - Its LayerNorms part CLS from the patches: their cosine falls to about zero.
-# - The field of its mean channel is wide from the first block on, while that of its channels grows with depth. In the EfficientNet the two are one line.
-# - Before training its blocks hand on what they get, since the factors on their branches begin near zero: a weak control.
+# - Its patches move when CLS is replaced by zeros, and hardly at all when CLS is replaced by its mean or by that of another image.
+# - Its LayerNorms separate CLS from the patches: their cosine falls to about zero.
+# - The receptive field of its mean channel is wide from the first block on, while the field of all channels grows with depth. In the EfficientNet the two lines coincide.
+# - The untrained ViT is a weak control: its blocks pass on what they get, since the factors on their branches begin near zero.
 #
-# **The tiny networks** share little of it.
+# **The tiny networks** show little of this.
 #
-# - The map of the ViT has a little more of phases than its smooth band, that of the ResNet more, that of an untrained ViT next to none.
-# - Places can be read from every block. An untrained ViT tells them better: its position embeddings are still all there.
-# - No number is massive, no token long, and the patches hardly listen to CLS. LayerNorm does not part CLS from patches.
-# - The mean channel of the ViT's first block sees nearly the whole image; its channels one by one see their surroundings.
+# - The step of the ViT's map is a little larger than that of its smooth band. The difference is larger in the ResNet, and hardly there in an untrained ViT.
+# - Places can be read from every block. They can be read better from an untrained ViT, whose position embeddings have not been overwritten.
+# - There are no massive activations and no long tokens, and replacing CLS hardly changes the patches. LayerNorm does not separate CLS from patches.
+# - In the first block of the ViT, the field of the mean channel covers nearly the whole image, while the fields of single channels cover only their surroundings.
 #
-# **Why.** What the architecture brings shows before training, and what any depth brings shows in a smooth band. Only the rest was learned.
+# **Why.** What comes from the architecture is visible before training, and what comes from depth alone is visible in a smooth band. Only the rest was learned.
 #
 # ## Try it yourself
 #
-# 1. A map of six blocks, all of whose pairs have a CKA of 0.9 but those with the last block, 0.5. Where is it cut in two, and what is the smooth band's step?
+# 1. In a map of six blocks, every pair has a CKA of 0.9, except the pairs with the last block, which have 0.5. Where is the map cut in two, and what is the step of its smooth band?
 # 2. Why does an untrained tiny ViT know places better than a trained one?
 # 3. Replace CLS after the last block only. What happens to the patches?
 #
@@ -593,7 +610,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # ## Summary
 #
 # - What the paper says of ViTs is about ViTs trained on labels.
-# - Phases, forgotten places, massive numbers and parted tokens are each to be laid beside a control: a smooth band, the untrained network, another image's token.
+# - Phases, forgotten places, massive activations and the separation of CLS from patches each need a control: a smooth band, the untrained network, another image's token.
 # - A receptive field of the mean channel is another quantity than the paper's.
 #
 # **Next:** [questions of measure](12_questions_of_measure.ipynb), and [the tiny networks](tiny_networks.ipynb) that this book trained for itself.

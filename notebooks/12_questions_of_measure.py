@@ -16,11 +16,12 @@
 # %% [markdown]
 # # Questions of measure
 #
-# **Question.** Most of the paper rests on one measure, CKA. What has been said against that measure since? What does it say at all? And would others have found the same?
+# **Question.** Most of the paper rests on one measure, CKA. How has CKA been criticised since then? What does CKA actually measure? And would other
+# measures have found the same?
 #
 # | | |
 # |---|---|
-# | **You will learn** | what moves CKA though it should not; what chance gives, and how to take it away; two other measures, and which claims of Section 4 hang on the measure; what CKA says of readouts |
+# | **You will learn** | what changes CKA although it should not; what a measure gives by chance, and how to correct for it; two other measures, and which claims of Section 4 depend on the measure; what CKA says about linear readouts |
 # | **You need** | [Section 3](03_background.ipynb) and [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
 # | **Cost** | a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -62,8 +63,9 @@ run = seelike.start(globals(), "12_questions_of_measure")
 # %% [markdown]
 # ## The clouds
 #
-# To a measure that does not mind rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the images' places along its principal
-# directions: of *n* images at most *n* - 1 numbers each, however wide the layer is. Everything on this page is made of them: those of all blocks of all networks, for each draw of images.
+# To a measure that ignores rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the positions of the
+# images along its principal directions: with *n* images, at most *n* - 1 numbers for each image, however wide the layer is. Everything on this page
+# is computed from the coordinates of all blocks of all networks, for each draw of images.
 
 # %%
 from seelike.sections.blocks import blocks_of, clouds_of, prepared
@@ -76,7 +78,8 @@ clouds = seelike.where_possible(
 )
 
 # %% [markdown]
-# Most of this page looks at two networks, *one* and the *other*: the first ViT of this run and its last CNN. (Where it has none of a kind, another network stands for it.)
+# Most of this page looks at two networks, called *one* and the *other*: the first ViT of this run and its last CNN. (Where the run has no ViT or no
+# CNN, another network takes its place.)
 
 # %%
 one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
@@ -129,10 +132,11 @@ print(
 )
 
 # %% [markdown]
-# The unbiased form has not moved at all. It leaves out the diagonal of the Gram matrix, where the moved image meets itself; its entries with all others changed by the same
-# number, and centring takes that away. **Predict.** What if *two* images are moved, to the same far place?
+# The unbiased CKA has not changed at all. It leaves out the diagonal of the Gram matrix, where the moved image is compared with itself. The entries
+# that compare the moved image with the others all changed by the same number, and centring removes this number. **Predict.** What if *two* images are moved, to the same far place?
 #
-# On our networks: the first block of the one against the last block of the other. The distance is in units of the usual distance from the mean.
+# Now on our networks: we compare the first block of *one* with the last block of the *other*, and move images in both. The distance is in units of
+# the usual distance of an image from the mean.
 
 # %%
 from seelike.similarities import cca, move_away, procrustes
@@ -151,7 +155,7 @@ ends = [
 ]
 
 # %% [markdown]
-# Procrustes and CCA are two other measures, to which we come below. (Where images are few, CCA gets fewer directions.)
+# Procrustes and CCA are two other measures, which are explained below.
 
 # %% mystnb={"figure": {"caption": "Likeness of two layers when one image, or two, are moved away from all others in both layers, by four measures. Bands are 95 % intervals over draws of images.", "name": "fig-far-away"}, "image": {"alt": "Two panels, one image moved and two images moved: likeness against distance, a line for each of plain CKA, unbiased CKA, Procrustes and CCA. The table below gives the right ends of the lines."}}
 from seelike import claims, plots
@@ -217,10 +221,11 @@ for name, found in moves.items():
 # %% [markdown]
 # ## A few directions
 #
-# CKA weighs the principal directions of a layer by their variance, twice: once for each layer. **Predict.** Keep the first direction of a layer and throw away all
-# others. How like the whole layer is it?
+# CKA weighs the principal directions of a layer by their variance, twice: once for each layer. **Predict.** Keep the first principal direction of a layer and
+# throw away all others. How alike are this one direction and the whole layer?
 #
-# By hand: a layer of three directions, along which four images have the variances 9, 4 and 1. The first has 9 of 14 parts of the variance. CKA squares them.
+# By hand: a layer of three directions, along which four images have the variances 9, 4 and 1. The first direction has 9 of 14 parts of the variance.
+# CKA squares the variances.
 
 # %%
 directions = np.array(
@@ -233,8 +238,10 @@ print(f"CKA, by hand {9 / np.sqrt(9**2 + 4**2 + 1**2):.3f}", end=", ")
 print(f"library {plain_cka(first_alone, layer):.3f}")
 
 # %% [markdown]
-# Now the last block of the two networks: what its first few directions hold, against the whole of it, and then what all others hold. The directions are found on other images than these. A layer's own
-# directions would fit the chance in these very images, and what they leave over would come out as *un*like the layer: no estimate is unbiased for what was chosen by looking.
+# Now we take the last block of each of the two networks. We compare the whole block with the part of it along its first few directions, and then
+# with the part along all other directions. The directions are found on other images. Directions found on the same images would fit the noise of
+# these images, and the part along all other directions would come out as *un*like the whole: no estimate is unbiased for directions that were
+# chosen on the same data.
 
 # %%
 from seelike.models import read
@@ -257,7 +264,7 @@ def other_images(repeat):
 
 
 # %% [markdown]
-# Some directions divide a layer into two parts: what they hold, and all else. Four numbers compare these with the whole.
+# The first few directions divide a layer into two parts: the part along them, and the rest. Four numbers compare these parts with the whole layer.
 
 
 # %%
@@ -311,7 +318,8 @@ plots.line_panels(
 ) if panels else run.say_missing()
 
 # %% [markdown]
-# How few directions reach a CKA of 0.9 with the whole? And how much of the variance do all others have, and what CKA?
+# How few directions reach a CKA of 0.9 with the whole block? What share of the variance do they have, and what is the CKA of all other directions with
+# the whole?
 
 # %%
 for name, values in measured.items():
@@ -325,15 +333,19 @@ for name, values in measured.items():
     print(f"the others: a CKA of {of_others}")
 
 # %% [markdown]
-# So a high CKA says that two layers agree in the few directions along which images differ most, and a classifier may need the others: [Ding et al. (2021)](https://arxiv.org/abs/2108.01661) take principal directions away and ask which measure notices what a linear probe loses. CKA is slow to. [Nguyen et al.
+# So a high CKA says that two layers agree in the few directions along which images differ most. A classifier may need the other directions. [Ding et
+# al. (2021)](https://arxiv.org/abs/2108.01661) remove principal directions and ask which measure notices what a linear probe loses. CKA is slow to
+# notice it. [Nguyen et al.
 # (2022)](https://arxiv.org/abs/2202.07184) find that the bright blocks in CKA maps of large networks come from one dominant direction, and that a few images make it.
 #
 # ## Few images
 #
 # A third criticism is a bias. [Section 3](03_background.ipynb) drew it with random numbers: the wider a layer is beside the number of images, the nearer plain CKA comes to 1. [Murphy et al.
-# (2024)](https://arxiv.org/abs/2405.01012) show what that does to comparisons with brains, where images are few: shuffled ones come out about as much alike.
+# (2024)](https://arxiv.org/abs/2405.01012) show what this bias does to comparisons with brains, where images are few: the likeness is about as
+# high when the images are shuffled.
 #
-# We do as they do, with our layers. The images of the one layer are shuffled, so that the two have nothing to do with each other, and fewer and fewer images are taken.
+# We do the same with our two layers. The images of one layer are shuffled, so that the layers have nothing to do with each other, and we take fewer
+# and fewer images.
 # **Predict.** Which of the four measures will still say 0 with eight images?
 
 # %%
@@ -372,14 +384,18 @@ for name, (_, values, band) in lines.items():
     print(f"{name:<14} {numbers[0]} images {first}, {numbers[-1]} images {last}")
 
 # %% [markdown]
-# The unbiased form of this book has no such bias, though with few images it is a rough estimate. The other measures have: their numbers mean something only beside what chance gives.
+# The unbiased CKA of this book has no such bias, though with few images it is a rough estimate. The other measures have this bias: their numbers mean
+# something only in comparison with what they give by chance.
 #
 # ### The best of many
 #
-# There is chance in a search, too. "The last third of the ViT is like no layer of the CNN" takes the best of many layers, and the best of many numbers is high even where all are noise. [Gröger et al. (2026)](https://arxiv.org/abs/2602.14486) take it away, for any measure and any search. Put the images of the one network into
-# another order, the same for all of its layers, do the *same search*, and do so many times. What one of twenty such searches exceeds is the new zero: `(found - zero) / (1 - zero)`. Then networks of growing size, they find, no longer grow alike by CKA, though they do by their nearest neighbours.
+# A search over layers is affected by chance, too. The claim "the last third of the ViT is like no layer of the CNN" takes the highest of many
+# values, and the highest of many values is high even where all of them are noise. [Gröger et al. (2026)](https://arxiv.org/abs/2602.14486) correct
+# for this, for any measure and any search. They shuffle the images of one network, in the same order for all of its layers, and repeat the *same
+# search*, many times. The value that only one in twenty of these searches exceeds is the new zero: `(found - zero) / (1 - zero)`. With this
+# correction, they find, networks no longer become more alike by CKA as they grow, though they still do by their nearest neighbours.
 #
-# **Predict.** The most alike pair among every second block of our two networks: how much will be left of it, by each measure?
+# **Predict.** We search for the most alike pair among every second block of our two networks. How much of its likeness will be left, by each measure?
 
 # %%
 from seelike.sections.measures import calibrated_highest, shuffled_maps
@@ -407,8 +423,9 @@ for name, measure in compared.items():
 # %% [markdown]
 # ## Two networks, the same images
 #
-# There is one more way to a high CKA. Images that look alike as they come are still alike some layers on, in any network. [Cui et al. (2022)](https://arxiv.org/abs/2202.00095) point out that even
-# untrained networks are therefore like each other. **Predict.** How like is a trained ViT to a CNN that has never learned anything: as like as to a trained one, half as like, or not at all?
+# There is one more reason for a high CKA. Images with similar pixels still have similar features some layers later, in any network. [Cui et al. (2022)](https://arxiv.org/abs/2202.00095) point out that even
+# untrained networks are therefore like each other. **Predict.** How alike are a trained ViT and an untrained CNN: as alike as the ViT and a trained
+# CNN, half as alike, or not at all?
 #
 # The last blocks of the two networks, of the same two before training, and the pixels themselves.
 
@@ -446,9 +463,12 @@ table = tables["CKA, unbiased"].mean(axis=0)
 pd.DataFrame(table, index=list(last), columns=list(last)).round(2)
 
 # %% [markdown]
-# So a CKA of two networks is to be read beside that of networks that learned nothing. Cui et al. go further, and take out of both layers what the pixels explain.
+# So compare a CKA of two networks with that of networks that learned nothing. Cui et al. go further, and remove from both layers what the pixels
+# explain.
 #
-# Which measure tells best what was learned? [Bo et al. (2024)](https://arxiv.org/abs/2411.14633) ask that of eight measures: CKA and Procrustes tell trained from untrained networks best, and go along with how like their answers are. Here, by each measure: how much more like each other the two trained networks are than a trained and an untrained one.
+# Which measure tells best what was learned? [Bo et al. (2024)](https://arxiv.org/abs/2411.14633) ask this of eight measures. CKA and Procrustes
+# separate trained from untrained networks best, and agree with how alike the answers of the networks are. The next cell prints, for each measure, how
+# much more alike the two trained networks are than a trained and an untrained one.
 
 
 # %%
@@ -467,8 +487,9 @@ for name in compared if len(last) == 5 else ():
 # %% [markdown]
 # ## What CKA says of readouts
 #
-# What is a CKA of a half? [Harvey et al. (2024)](https://arxiv.org/abs/2411.08197) have an answer in words of decoding. Take a target: a number for each image, at random. Read it out of a layer, by the direction in which the layer goes along with it, and look at what that readout says of each image. Do the same in another layer. How
-# far the two readouts agree, over many targets, *is* plain CKA. In ten lines, with the two layers from above:
+# What is a CKA of a half? [Harvey et al. (2024)](https://arxiv.org/abs/2411.08197) answer in terms of decoding. Take a target: one random number for
+# each image. Read it out of a layer, along the direction that covaries most with the target. This readout gives one number for each image. Do the same
+# in another layer. How far the two readouts agree, over many targets, *is* plain CKA. In ten lines, with the two layers from above:
 
 # %%
 from seelike.sections.measures import agreement_of_readouts
@@ -483,13 +504,14 @@ for number in (10, 100, 1000, 10_000):
 print(f"plain CKA: {plain_cka(x, y):.3f}")
 
 # %% [markdown]
-# So CKA says that two layers answer *random* questions alike. Nobody asks random questions: whether they agree on those that matter, such as classes, a [linear probe](08_scale_and_transfer.ipynb) has to say.
+# So CKA says how far two layers agree on *random* targets. In practice nobody needs random targets. Whether the layers agree on targets that
+# matter, such as classes, has to be tested with a [linear probe](08_scale_and_transfer.ipynb).
 #
 # ## Two other measures
 #
-# *Procrustes* turns one cloud until it lies on the other as well as can be, and gives what is then the same. It does well in the tests of Ding et al., and its angle
+# *Procrustes* rotates one cloud until it lies on the other as closely as possible, and measures how well the two then agree. It does well in the tests of Ding et al., and its angle
 # is a distance in the strict sense ([Williams et al., 2021](https://arxiv.org/abs/2110.14739)). By hand: a triangle, and the same one turned by 90 degrees with one corner pushed. The singular values of
-# `X'Y` do the turning.
+# `X'Y` give the agreement after the best rotation.
 
 # %%
 triangle = np.array([[2.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]])
@@ -515,8 +537,9 @@ print("correlations", correlations.round(3))
 print(f"{np.mean(correlations**2):.6f} {cca(x, y, 2):.6f}")
 
 # %% [markdown]
-# With as many directions as images everything is correlated. So layers are first cut down to their first principal directions: to those that hold 99 % of the variance, in
-# SVCCA ([Raghu et al., 2017](https://arxiv.org/abs/1706.05806)). How many are these of our layers, and what does CCA give of them, for the two layers and by chance?
+# With as many directions as images everything is correlated. So each layer is first reduced to its first principal directions. SVCCA ([Raghu et al.,
+# 2017](https://arxiv.org/abs/1706.05806)) takes those that hold 99 % of the variance. How many directions are these in our layers, and what does CCA
+# give with them, for the two layers and by chance?
 
 # %%
 from seelike.similarities import directions_that_keep
@@ -534,7 +557,7 @@ for what, number in {"99 % of the variance": all_of_them, "few": few}.items():
 
 # %% [markdown]
 # Where 99 % of the variance takes nearly as many directions as there are images, chance gives almost as much as the layers do. That is why this page takes
-# twenty. Kornblith et al. show that no measure of this kind, blind to how much directions vary, can do without more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures.
+# twenty. Kornblith et al. show that every measure that ignores how much directions vary needs more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures.
 #
 # [Klabunde et al. (2025)](https://arxiv.org/abs/2408.00531) hold 24 of them to tests whose answer is known, such as that nearer layers are more alike; none is best everywhere.
 #
@@ -553,7 +576,8 @@ of_all = {
 }
 
 # %% [markdown]
-# Three measures with three zeros do not fit one scale of colours: Procrustes of nothing at all is far above CKA of nothing at all. So each entry is put between what chance gives for these very layers, 0, and 1.
+# For unrelated layers the three measures give different values: Procrustes is far above CKA. To draw all of them on one scale of colours, each entry is
+# rescaled, so that 0 is what the measure gives by chance for these very layers, and 1 stays 1.
 
 # %% mystnb={"figure": {"caption": "Likeness of all blocks within the one and the other network, and between them, by three measures: a row for each. Each entry is on the scale from 0, what the measure gives of these blocks by chance, to 1.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the one network, the other, and the two together. Colour is likeness beyond chance from 0, dark, to 1, bright. The table below gives their means."}}
 from seelike.plots import CKAMap
@@ -580,7 +604,8 @@ plots.cka_maps(
 # ### Does Section 4 depend on the measure?
 #
 # For each measure: its mean over all pairs of different blocks, the value that it gives by chance to layers of the same shape whose images are shuffled, and the rank correlation of
-# all entries of its maps with those of CKA: at 1 it would put all pairs of blocks in the same order. Beside them stands a test of Klabunde et al. (2025): in what share of all triples of blocks of one network are the outer two the least alike?
+# all entries of its maps with those of CKA: at 1 the measure would put all pairs of blocks in the same order as CKA. The table also has a test of
+# Klabunde et al. (2025): in what share of all triples of blocks of one network are the outer two the least alike?
 
 # %%
 from scipy.stats import spearmanr
@@ -691,8 +716,8 @@ pd.DataFrame(found) if found else run.say_missing("vits", "cnns")
 # %% [markdown]
 # ## What would massive activations do to CKA?
 #
-# A few numbers of a ViT can be a thousand times larger than the rest ([what came later](11_what_came_later.ipynb)). As the networks of a run may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, two images of two tokens, the first image
-# with its first token, the second with its second:
+# A few numbers of a ViT can be a thousand times larger than the rest ([what came later](11_what_came_later.ipynb)). As the networks of a run may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, for two images of two tokens: we plant it in the first token of
+# the first image, and in the second token of the second image.
 
 # %%
 from seelike.massive_activations import with_massive_activation
@@ -705,8 +730,9 @@ places = torch.tensor([0.0, 0.5])
 print(bool((with_massive_activation(tokens, 100, places) == planted).all()))
 
 # %% [markdown]
-# **Predict.** We plant it in the first and in the last block of a network. It has the same value in every image. Does CKA see it if it sits in the same token in every image, such as a register? And if
-# every image has it in a token of its own, the same one in both blocks, as a residual stream would hand it on?
+# **Predict.** We plant a massive activation in the first and in the last block of a network, with the same value in every image. Does CKA see it if
+# it is in the same token in every image, such as a register? And does CKA see it if its token differs from image to image, but is the same in both
+# blocks, as a residual stream would hand it on?
 
 # %%
 in_one_token = torch.full((len(draws[0]),), 0.5)
@@ -768,12 +794,12 @@ for title, lines in panels.items():
         print(f"{title}: {name:<14} {first}, then {last}")
 
 # %% [markdown]
-# What is the same for every image is taken away with the mean: a massive activation in a fixed token is nothing to CKA. Where it wanders from image to image and is large enough, CKA compares
-# little else than *where it sits*, and two blocks of a ViT that hand it on look the same. The other
-# measures do no better. So a network with registers and one without should be compared with care: their maps may differ by where they keep a
+# Centring removes what is the same for every image, so CKA does not see a massive activation in a fixed token. Where its token changes from image
+# to image and it is large enough, CKA compares little else than *in which token it is*, and two blocks of a ViT that hand it on look the same. The
+# other measures do no better. So take care when you compare a network with registers and one without: their maps may differ by where they keep a
 # few large numbers.
 #
-# In the networks of this run: what does CKA say of a block with itself when the one channel of the largest variance is set to zero?
+# In the networks of this run: what is the CKA of a block with a copy of itself in which the one channel of the largest variance is set to zero?
 
 # %%
 from seelike.cka import cka
@@ -835,19 +861,22 @@ display(
 #
 # **Others found** that a few points, one dominant direction, a small sample, a search over layers or the images themselves can decide a CKA; that chance can be taken away from any measure; and that CKA is how far the readouts of two layers agree.
 #
-# **The pretrained networks** bear it out. One image far away decides plain CKA, two decide the unbiased one, and noise among photographs moves its map most of all. A few directions make the CKA of the last block of the ViT-S/14, with a small part of its variance. With so few images, chance gives nearly all of Procrustes. Trained networks are no more
-# like each other than like untrained ones in their last blocks. Of Section 4, by all three measures, the last third of the ViT matches less; no measure finds the ViT more uniform.
+# **The pretrained networks** confirm this. One image far away decides plain CKA, and two decide the unbiased CKA. Noise among photographs changes the
+# map of the unbiased CKA more than the maps of the other measures. In the last block of the ViT-S/14, a few directions with a small part of the
+# variance decide CKA. With so few images, Procrustes is nearly as high by chance. In their last blocks, trained networks are no more like each other
+# than like untrained ones. By all three measures the last third of the ViT matches less, as in Section 4; no measure finds the ViT more uniform.
 #
-# **The tiny networks** bear it out, as far as they can show it.
+# **The tiny networks** confirm this, as far as they can show it.
 #
-# - Two images far away take the unbiased CKA to 1, one cannot move it. Real noise is not far out for these networks: some broken images move CKA by next to nothing.
-# - The few largest directions of a last block, found on other images, are almost the whole to CKA, with little more than half of the variance.
+# - Two images far away raise the unbiased CKA to 1; one image does not change it. To these networks, images of pure noise are not far from the others: some broken images change CKA by next to nothing.
+# - To CKA, the few largest directions of a last block, found on other images, are almost the whole block, although they have little more than half of the variance.
 # - With eight images, layers that have nothing to do with each other are alike by all measures but the unbiased CKA. The best pair of blocks stands far above the best of a search among shuffled images.
-# - Over the outputs of blocks, CKA cannot decide three findings of Section 4, which hold by CCA. The two findings about the pair have one sign by all three measures. Every measure puts nearer blocks first.
-# - A planted massive activation is nothing to CKA in a fixed token, and decides it where it wanders.
+# - Taken over the outputs of blocks, three findings of Section 4 cannot be decided by CKA, but hold by CCA. The two findings about the pair of networks have the same sign by all three measures. By every measure, nearer blocks are more alike.
+# - CKA does not see a planted massive activation in a fixed token. An activation whose token changes from image to image decides CKA.
 #
-# **Why.** A measure is a choice of what shall count. CKA takes what varies most, CCA takes the first directions alike, Procrustes lies between. A finding that all three share is about the
-# networks. One that depends on the measure is about the measure, until someone says why just that one is right.
+# **Why.** A measure is a choice of what counts. CKA gives most weight to the directions that vary most, CCA gives the first directions equal weight,
+# and Procrustes lies between. A finding that all three share is about the networks. A finding that depends on the measure is about the measure,
+# until someone gives a reason why this measure is the right one.
 #
 # ## Try it yourself
 #
@@ -859,17 +888,17 @@ display(
 #
 # 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
 #    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
-# 2. Two heaps of images: those with the one token, and those with the other. All else is small beside that, and two such layers have a CKA of 1, and by Procrustes as well. CCA is hardly
-#    moved: the heaps are one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
+# 2. Two clusters of images, one for each token. All other differences are small in comparison, so two such layers have a CKA of 1, and by Procrustes
+#    as well. CCA hardly changes: the difference between the clusters is one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
 # 3. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
 #
 # </details>
 #
 # ## Summary
 #
-# - Chance has a likeness of its own, and the best of a search a higher one. Both can be measured by shuffling images, and taken away.
-# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from the last, and from a single image.
-# - A high CKA of two networks is to be laid beside that of untrained ones, and a finding beside that of another measure. Procrustes and CCA weigh directions otherwise.
-# - CKA is the agreement of readouts of random targets. Whether layers agree on the targets that matter it does not say.
+# - Unrelated layers have some likeness by chance, and the best pair of a search has more. Both can be measured by shuffling images, and corrected for.
+# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from chance, and from a single image.
+# - Compare a high CKA of two networks with that of untrained ones, and a finding by CKA with that of another measure. Procrustes and CCA give directions other weights.
+# - CKA is the agreement of readouts of random targets. It does not say whether layers agree on the targets that matter.
 #
 # **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).

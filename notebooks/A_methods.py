@@ -62,11 +62,11 @@ run = seelike.start(globals(), "A_methods")
 # %% [markdown]
 # ## The protocol
 #
-# From each minibatch of n images come three numbers for each pair of layers: HSIC of the one with the other, and of each with itself. They are averaged over minibatches, each on
-# its own, and only then divided. [Section 3](03_background.ipynb) builds this up. The estimate of HSIC is unbiased for any n, so that a small minibatch brings noise,
-# and no error in one direction.
+# Each minibatch of n images gives three numbers for each pair of layers: the HSIC of the two layers with each other, and the HSIC of each layer with
+# itself. Each of the three is averaged over the minibatches, and only then are the averages divided. [Section 3](03_background.ipynb) explains this
+# step by step. The estimate of HSIC is unbiased for any n: a small minibatch brings noise, but no error in one direction.
 #
-# By hand, on random numbers, where the true HSIC is zero. Small minibatches scatter more, and all have the same mean.
+# Here it is on random numbers, where the true HSIC is zero. The estimates from small minibatches scatter more, but the mean is the same for every n.
 
 # %%
 import numpy as np
@@ -87,7 +87,8 @@ for n in (8, 32, 128):
 #
 # **Predict.** A quarter of the minibatch size, or a quarter of the images: how far does a CKA of 0.8 move, by 0.1, by 0.01, by 0.001?
 #
-# All layers of the first two networks, with the profile's amounts, with minibatches of a half, a quarter and an eighth, and with half and a quarter of the images.
+# We compare all layers of the first two networks: with the profile's amounts, with minibatches of a half, a quarter and an eighth of the size, and with
+# half and a quarter of the images.
 
 # %%
 from seelike.cka import compare_models
@@ -156,8 +157,9 @@ plots.boxes(boxes, label="difference of CKA") if boxes else print(
 )
 
 # %% [markdown]
-# "No noticeable effect" is not a number. The margin on the card is a step that no eye sees in a map. We ask whether the mean absolute difference over all pairs of layers stays within it, in the setting where it is
-# largest. Noise counts as a difference, and fewer images scatter more.
+# "No noticeable effect" is not a number. The margin on the claim's card is a difference too small to see in a map. We ask whether the mean absolute
+# difference over all pairs of layers stays within this margin, in the setting where the difference is largest. Noise counts as a difference, and with
+# fewer images the estimates scatter more.
 
 # %%
 from seelike import claims
@@ -187,7 +189,7 @@ for (number, size), comparison in comparisons.items():
 plots.states(figures, "Amount", alt)
 
 # %% [markdown]
-# With a kernel, one layer of the first network against all others, at two settings.
+# With a kernel, you can compare one layer of the first network with all others, at two settings.
 
 # %% tags=["remove-output"]
 settings = {
@@ -218,9 +220,10 @@ display(plots.live(two_amounts, layer=range(count), one=labels, other=labels[::-
 # | images | JFT-300M and ImageNet, not seen in training | test images of Fashion-MNIST | photographs: validation images of 100 classes of ImageNet, if no others are given | validation images of ImageNet: of 100 classes, or all |
 # | probes | 10 images of each class, ridge regression in closed form | the same | the same, on CIFAR-10 | the same |
 #
-# What of these networks cannot be had is left out, and a note at the top of each page says so. Where a page then lacks networks of a kind, tiny ones stand in, where there are such.
+# Networks that cannot be had are left out, and a note at the top of each page says so. If a page then lacks networks of some kind, tiny networks of
+# this kind take their place, if there are any.
 #
-# That a ViT with GAP is as accurate as one with a CLS token is put to the test on the page of [the tiny networks](tiny_networks.ipynb).
+# The page of [the tiny networks](tiny_networks.ipynb) tests whether a ViT with GAP is as accurate as one with a CLS token.
 #
 # For CKA the paper takes 10,240 images in minibatches of 1,024, and repeats this 20 times. Section 4 takes here:
 
@@ -243,13 +246,16 @@ for name in NAMES:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks** were shown few images, since each takes long on two cores, and the smallest minibatches here have a handful. There the difference is noticeable, and the claim does not hold for these
-# amounts. They are a hundredth of the paper's: halving ours moves single pairs of layers by what one would just see.
+# **The pretrained networks** were shown few images, since each image takes long on two cores, and the smallest minibatches have only a handful of
+# images. There the difference is noticeable, and the claim does not hold for these
+# amounts. These amounts are a hundredth of the paper's: halving them moves the CKA of single pairs of layers by a difference that one would just see.
 #
-# **The tiny networks** show that no size of minibatch moves the mean CKA by anything that one would see in a map. Single entries of a map scatter, and most where images are few. With a quarter of them, 64, the mean absolute
-# difference is about what we called noticeable, so that the claim is undecided. The paper's smallest amount is forty times that.
+# **The tiny networks** show that no size of minibatch moves the mean CKA by anything that one would see in a map. Single entries of a map scatter, and
+# they scatter most where there are few images. With a quarter of the images, 64, the mean absolute difference is about as large as the margin, so the
+# claim is undecided. The paper's smallest amount is forty times that.
 #
-# **Why.** The mean over settings hardly moves, because the estimate has no bias. What moves is noise, and it falls with the number of images, whatever the minibatch.
+# **Why.** The mean hardly moves from setting to setting, because the estimate has no bias. What moves is noise. The noise falls with the number of
+# images, whatever the size of the minibatch.
 #
 # ## Try it yourself
 #

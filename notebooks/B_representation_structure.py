@@ -16,16 +16,15 @@
 # %% [markdown]
 # # Appendix B: More on representation structure
 #
-# **Question.** [Section 4](04_representation_structure.ipynb) compared a few ViTs with a few CNNs. Does what it saw
-# depend on the size of the networks? And if many low layers of a CNN match a few low layers of a ViT: how many, and what
-# do the other layers match?
+# **Question.** [Section 4](04_representation_structure.ipynb) compared a few ViTs with a few CNNs. Do its findings depend on the size of the networks?
+# And if many low layers of a CNN match a few low layers of a ViT, how many are they? What do the other layers match?
 #
 # The paper's Figure B.1 adds three CKA maps: ViT-B/32 with itself, ViT-B/32 with ResNet50, and its largest pair, ViT-H/14 with
-# ResNet152x2. At `tiny` this page draws them for other sizes than Section 4 does.
+# ResNet152x2. With the `tiny` profile, this page draws these maps for networks of other sizes than those of Section 4.
 #
 # | | |
 # |---|---|
-# | **You will learn** | to follow, layer by layer, which part of one network matches which part of another; what of Section 4 stays with larger networks |
+# | **You will learn** | to follow, layer by layer, which part of one network matches which part of another; which findings of Section 4 also hold for larger networks |
 # | **You need** | [Section 4](04_representation_structure.ipynb): how to read a CKA map |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -67,8 +66,8 @@ run = seelike.start(globals(), "B_representation_structure")
 # %% [markdown]
 # ## The networks
 #
-# At the `tiny` profile the ViTs cut their images alike and differ in width. Width brings parameters, and it may bring accuracy: the
-# records of training say how much.
+# In the `tiny` profile the ViTs cut their images into the same patches and differ in width. A wider network has more parameters, and it may be more
+# accurate: the records of training say how much.
 
 # %%
 from seelike.models import size_and_accuracy
@@ -95,7 +94,7 @@ by_hand = [0.0, 0.0, 0.5, 1.0]
 print("by hand", by_hand)
 
 # %% [markdown]
-# The library takes the maps of all repeats at once. Here there is one.
+# The library's function takes the maps of all repeats at once. Here it gets a single map.
 
 # %%
 library = structure.depth_of_best_matches(toy[None], depth_of_rows)
@@ -104,9 +103,9 @@ print("library", library[0].tolist())
 # %% [markdown]
 # ## Predict
 #
-# Draw the depth of the CNN layer from left to right, and the depth of its best match in the ViT upwards. If both networks
-# did the same at the same pace, the line would be the diagonal. **Where does it run if a CNN needs half of its layers for what a ViT has
-# after a quarter? And what does the line of the largest pair look like?**
+# Draw the depth of the CNN layer from left to right, and the depth of its best match in the ViT upwards. If both networks computed the same at the same
+# relative depth (at *equal pace*), the line would be the diagonal. **Where does the line run if a CNN needs half of its layers for what a ViT has after
+# a quarter? And what does the line of the largest pair look like?**
 #
 # ## Measure
 #
@@ -138,8 +137,8 @@ shown = run.vits or list(run.models)
 plots.cka_maps([plots.map_between(comparison, name, name) for name in shown])
 
 # %% [markdown]
-# The three statistics of Section 4 that speak of one network, for all networks of this page, with 95 % intervals over repeats. They record no
-# claim a second time. A network without stages is cut where the first CNN's stages end, as in Section 4.
+# The table has the three statistics of Section 4 that describe a single network, for all networks of this page, with 95 % intervals over repeats. No
+# claim is recorded here a second time. A network without stages is cut where the first CNN's stages end, as in Section 4.
 
 # %%
 stage = {name: structure.stages(comparison.layers[name]) for name in run.names}
@@ -170,8 +169,7 @@ pd.DataFrame.from_dict(rows, orient="index")
 # %% [markdown]
 # ## Between: Figure B.1, bottom
 #
-# The smallest ViT beside the smallest CNN, and every larger ViT beside the largest CNN: the paper's two pairs, and what lies
-# between.
+# The smallest ViT beside the smallest CNN, and every larger ViT beside the largest CNN. These are the paper's two pairs, and the pairs between them.
 
 # %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a CNN (rightwards): the smallest of both, then each larger ViT with the largest CNN (the paper's Figure B.1, bottom).", "name": "fig-between-sizes"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The next figure says where each column is brightest."}}
 pairs = structure.pairs_by_size(run.vits, run.cnns)
@@ -203,9 +201,10 @@ else:
     run.say_missing("vits", "cnns")
 
 # %% [markdown]
-# In numbers, beside the two statistics of Section 4 that speak of pairs. The first two columns are the mean of the line over the lower and
-# over the upper half of the CNN. The third is the share of CNN layers whose match lies in the lowest quarter of the ViT: the paper counts
-# 60 layers of ResNet50 that are like the lowest 25 or so of ViT-B/32. (Section 4's claim on this has no best matches in it, and takes the residual streams alone.)
+# The table has the same in numbers, beside the two statistics of Section 4 that describe pairs. The first two rows are the mean of the line over the
+# lower and over the upper half of the CNN. The third row is the share of CNN layers whose match lies in the lowest quarter of the ViT: the paper counts
+# 60 layers of ResNet50 that are like the lowest 25 or so of ViT-B/32. (Section 4's claim about these layers does not use best matches, and it uses the
+# residual streams alone.)
 
 # %%
 rows = {}
@@ -221,7 +220,7 @@ for vit, cnn in pairs:
     }
 
 # %% [markdown]
-# The last row is Section 4's claim on it, of the residual streams alone.
+# The last row is the statistic of Section 4's claim about these layers, from the residual streams alone.
 
 # %%
 from seelike.models import STREAM
@@ -252,7 +251,7 @@ for a, b in combinations_with_replacement(run.models, 2):
 plots.states(figures, "Networks", alt)
 
 # %% [markdown]
-# With a kernel, you can take any one layer and see how like it the layers of another network are: one row of a map.
+# With a kernel, you can take any one layer and see its CKA with all layers of another network: one row of a map.
 
 
 # %% tags=["remove-output"]
@@ -272,30 +271,33 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # %% [markdown]
 # ## What we take with us
 #
-# **The paper found** in ViT-B/32 the grid and the likeness of lower and higher layers that it had shown for larger ViTs. About 60 of the
+# **The paper found** the same in ViT-B/32 as in larger ViTs: the grid, and the similarity of lower and higher layers. About 60 of the
 # lowest layers of ResNet50 are like about 25 of the lowest of ViT-B/32, "with the remaining layers most similar to each other"; of
 # ResNet152x2, about 100 layers are like the lowest 30 of ViT-H/14.
 #
 # **In this run**, the first table says whether the maps of larger ViTs are more or less uniform than that of the smallest: read its first column
-# from row to row. The second table says whether a CNN's lower half is matched early in a ViT: it is where "lower half" is well below 0.25,
-# the depth that its layers have themselves on average. The upper half stands at 0.75 itself.
+# from row to row. The second table says whether a CNN's lower half is matched early in a ViT. This is so where "lower half" is well below 0.25, which
+# is the mean depth of these layers in the CNN itself. The mean depth of the upper half is 0.75.
 #
-# **The pretrained networks** match otherwise. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle. Its second quarter is far more like the ViT's second quarter than like the lowest: the two keep
-# about the same pace.
+# **The pretrained networks** match differently. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle. The
+# second quarter of EfficientNet-Lite0 is far more like the ViT's second quarter than like the ViT's lowest quarter: the two networks keep about the
+# same pace.
 #
 # **The tiny networks** match as in the paper: nearly all layers in the lower halves of both ResNets have their match in the lowest quarter of a ViT, whatever its width.
-# The upper halves are matched below the middle. Size sets no order in the maps: of the ViTs, the largest has the most uniform one, the second largest the least uniform, and both ResNets are above them all.
+# The upper halves are matched below the middle. The maps do not follow the order of size. Among the ViTs, the largest has the most uniform map, and the
+# second largest has the least uniform one. The maps of both ResNets are more uniform than those of all ViTs.
 #
 # **Why.** The layers of a ViT's residual stream are so alike that a CNN's layer has many good matches and the best is chosen by small
-# differences. A mean over half a network is steadier than the match of one layer. The tiny ViTs differ in width and not in depth or patches, so that size
-# means less there than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. And all of them saw the same 60,000 images, the larger ones
-# less often: they have not become better ones.
+# differences. A mean over half a network is steadier than the match of one layer. The tiny ViTs differ in width and not in depth or patches, so that
+# size means less here than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. All tiny ViTs saw the same 60,000 images, and the larger
+# ones saw them less often: they have not become better networks.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **B.1** Write the depth of the best match, from 0 to 1, of each layer of one network, of a map `[layers of one, layers of the other]`.
+# **B.1** Write a function that takes a map `[layers of one, layers of the other]` and gives, for each layer of the one network, the depth of its best
+# match, from 0 to 1.
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -307,8 +309,8 @@ exercises.check("B.1", answer)
 # And to look into with the page itself:
 #
 # 1. Choose two ViTs of unequal width under *Look around*. Do they match at equal depth? Would you expect a diagonal?
-# 2. The best match looks from the ResNet to the ViT. Turn it round: `comparison.between(resnet, vit)` and the ResNet's depths. Is the
-#    match of a match the layer itself?
+# 2. Here each ResNet layer has its best match in the ViT. Turn this round: use `comparison.between(resnet, vit)` and the ResNet's depths. Is each layer
+#    the best match of its own best match?
 # 3. Set `models` to `"tiny/vit_7x7_largest:random,tiny/resnet_wide:random"`. Which part of the line is there before any training?
 #
 # <details><summary>Answers</summary>
@@ -320,18 +322,18 @@ exercises.check("B.1", answer)
 #     return cka.argmax(axis=1) / (cka.shape[1] - 1)
 # ```
 #
-# 1. The tiny ones were trained on the same task from the same patches, so equal depth would be natural. But where all of a stream is alike, all pairs
-#    are bright, and the diagonal does not stand out.
+# 1. The tiny ones were trained on the same task from the same patches, so equal depth would be natural. But where all layers of a residual stream are
+#    alike, all pairs are bright, and the diagonal does not stand out.
 # 2. `structure.depth_of_best_matches(comparison.between(resnet, vit), comparison.depth(resnet))` has one entry for each ViT layer. Matches are
 #    not mutual: many ResNet layers can have the same ViT layer as their best, and that one has a single best of its own.
-# 3. A new ResNet also loses resolution from stage to stage, and a new ViT hands its embedding on nearly unchanged. Where the
+# 3. An untrained ResNet also loses resolution from stage to stage, and an untrained ViT hands its embedding on nearly unchanged. Where the
 #    trained line and the untrained one agree, the architecture alone gives the match.
 #
 # </details>
 #
 # ## Summary
 #
-# - Best matches turn a map into a line that can be held against the diagonal of equal pace.
+# - Best matches turn a map into a line that can be compared with the diagonal of equal pace.
 # - A maximum over nearly equal numbers is unsteady. Look at its band, and at means over many layers.
 # - The tables repeat Section 4, at `tiny` for other sizes: a finding that depends on the size of the networks would show there.
 #

@@ -16,12 +16,12 @@
 # %% [markdown]
 # # Appendix C: More on local and global
 #
-# **Question.** [Section 5](05_local_global.ipynb) showed a few blocks. What do the receptive fields of all sublayers look like, and what of them comes by the skip
-# connection?
+# **Question.** [Section 5](05_local_global.ipynb) showed a few blocks. What do the receptive fields of all sublayers look like, and which part of them
+# comes through the skip connection?
 #
 # | | |
 # |---|---|
-# | **You will learn** | to tell the field of a branch from that of the stream; how heads of all blocks look; what happens to a small ViT on little data |
+# | **You will learn** | to tell the receptive field of a branch from that of the residual stream; how far the heads of all blocks look; what happens to a small ViT on little data |
 # | **You need** | [Section 5](05_local_global.ipynb); [words](../book/glossary.md) |
 # | **Cost** | about half a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -63,7 +63,7 @@ run = seelike.start(globals(), "C_local_global")
 # %% [markdown]
 # ## Two fields of one addition
 #
-# A block adds what its branch computes to what it got: output = skip + branch. The output has a receptive field, and so has the branch alone. By hand, for
+# A block adds the output of its branch to its own input: output = skip + branch. The output has a receptive field, and so has the branch alone. By hand, for
 # a branch that blurs seven pixels:
 
 # %%
@@ -77,8 +77,8 @@ for label, layer in (("before", branch), ("after", image + branch)):
     print(f"{label:<7}", (3 * field).round().flatten().tolist(), "thirds")
 
 # %% [markdown]
-# Before the addition all three pixels count alike; after it the middle one counts most. Here is the same for the attention of the first block of a small
-# ViT, one channel after the other. The token in the middle of 7 x 7 is number 25, after CLS and 24 others.
+# In the field of the branch (before the addition), three pixels count alike. In the field of the sum (after the addition), the middle one counts most.
+# The next cell does the same for the attention of the first block of a small ViT, channel by channel. The token in the middle of 7 x 7 is number 25, after CLS and 24 others.
 
 # %%
 from seelike.models import layers, load
@@ -110,7 +110,7 @@ print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
 # %% [markdown]
 # ## Measure
 #
-# All sums of a ViT, after attention and after the MLP, and of the blocks of a CNN. As in Section 5, a sample of 4 channels stands for all, and the images come in
+# We measure at every residual addition: after attention and after the MLP in a ViT, after each block in a CNN. As in Section 5, a sample of 4 channels stands for all, and the images come in
 # draws of eight.
 
 # %%
@@ -163,7 +163,7 @@ rows = rows_of(run.cnns[:1], "after")
 plots.field_maps(rows) if rows else run.say_missing("cnns")
 
 # %% [markdown]
-# And a larger ViT, as the first.
+# Here is a larger ViT, drawn like the first.
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of a larger ViT after the residual addition, all sublayers (the paper's Figure C.3).", "name": "fig-after-large"}, "image": {"alt": "As for the first ViT: two rows of small square images, a column for each block, for a larger network."}}
 rows = rows_of(with_tokens[1:2], "after")
@@ -175,7 +175,7 @@ else:
 # %% [markdown]
 # ## Before the addition: Figure C.4
 #
-# **Predict.** And the branches alone: is the bright patch in the middle made by attention, or only handed on? Will a CNN's fields change as much?
+# **Predict.** Now the branches alone: does attention make the bright patch in the middle, or does the skip connection only hand it on? Will a CNN's fields change as much?
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields before the residual addition, all sublayers of a ViT and all blocks of a CNN (the paper's Figure C.4): what the branch alone sees.", "name": "fig-before"}, "image": {"alt": "Rows of small square images of the branches alone, for attention and MLP of a ViT and for the blocks of a CNN, a column for each block. The claim below compares the own patch before and after the addition, for attention."}}
 rows = rows_of([*with_tokens[:1], *run.cnns[:1]], "before")
@@ -184,8 +184,8 @@ plots.field_maps(rows) if rows else run.say_missing()
 # %% [markdown]
 # ### How much lies in the middle?
 #
-# The share of a field in the token's own patch, mean over all attention branches. A field that is the same everywhere would have one part of as many as
-# there are tokens.
+# We take the share of a field that lies in the token's own patch, averaged over all attention branches. If a field is the same everywhere, this share
+# is one divided by the number of tokens.
 
 # %%
 import numpy as np
@@ -206,7 +206,7 @@ for name in run.vits:
             tied[name] = after - before
 
 # %% [markdown]
-# The claim: attention's own field is less tied to the patch.
+# The claim: the field of attention alone is less tied to the token's own patch than the field after the addition.
 
 # %%
 from seelike import claims
@@ -221,8 +221,8 @@ claims.record(
 # %% [markdown]
 # ### Do fields shrink?
 #
-# The paper notes that a CNN's field seems to shrink in the first block of each stage, but only before the addition. There the long branch is drawn without the
-# shortcut. So here is the radius on both sides: of attention for a ViT, of whole blocks for a CNN.
+# The paper notes that a CNN's field seems to shrink in the first block of each stage, but only before the addition. Before the addition, the long
+# branch is drawn without the shortcut. So the figure shows the radius before and after the addition: of attention for a ViT, of whole blocks for a CNN.
 
 # %% mystnb={"figure": {"caption": "Radius that holds half of the receptive field, as a share of the side of the image, after and before the residual addition, by relative depth: attention of ViTs, blocks of CNNs. Bands are 95 % intervals over draws of images.", "name": "fig-radii-sides"}, "image": {"alt": "A panel for each network with two lines over relative depth: the radius of the receptive field after and before the residual addition."}}
 from seelike.sections.local_global import radii
@@ -246,10 +246,10 @@ plots.depth_panels(panels, y_label="radius / side") if panels else run.say_missi
 # %% [markdown]
 # ## With less data: Figure C.5
 #
-# Section 5 asked whether a ViT on little data learns local heads. The paper adds that its smallest, ViT-B/32, learns them on ImageNet alone, and does as well there as with
-# more data, unlike the larger ones.
+# Section 5 asked whether a ViT on little data learns local heads. The paper adds that its smallest ViT, ViT-B/32, learns local heads on ImageNet alone,
+# and performs as well there as with more data, unlike the larger ViTs.
 #
-# **Predict.** Is a small ViT on little data nearer to its twin on much data than a large one?
+# **Predict.** Compare a ViT trained on little data with its twin trained on much data. Are the two more alike if they are small than if they are large?
 
 # %%
 from seelike.sections.local_global import measure_heads
@@ -277,8 +277,9 @@ plots.sorted_heads(smallest) if smallest else run.say_missing(
 )
 
 # %% [markdown]
-# And in numbers, for all pairs from small to large: how many of the test images each gets right, and its nearest head in the two lowest blocks, as a share of uniform. 0
-# looks at its own patch alone, 1 is no nearer than looking everywhere alike. (Public networks come without the first number.)
+# In numbers, for all pairs from small to large: the accuracy of each ViT on the test images, and the attention distance of its nearest head in the two
+# lowest blocks, as a share of the distance of a uniform head. A head at 0 looks at its own patch alone. A head at 1 looks no nearer than a head that
+# looks everywhere alike. (Public networks come without the accuracy.)
 
 # %%
 from seelike.models import training_record
@@ -328,7 +329,7 @@ for name, each in fields.items():
 plots.states(figures, "Layer", alt) if figures else run.say_missing()
 
 # %% [markdown]
-# With a kernel, any block of any of these networks, after and before.
+# With a kernel, you can look at any block of any of these networks, after and before the addition.
 
 
 # %% tags=["remove-output"]
@@ -350,8 +351,9 @@ if fields:
 # %% [markdown]
 # ## What we take with us
 #
-# **The paper found** that the fields of a ViT stay tied to their patch at all depths after the residual addition; that before it those of later attention branches are
-# not; and that a ResNet's fields look much the same before and after, but for the first block of each stage.
+# **The paper found** that the fields of a ViT stay tied to their patch at all depths after the residual addition; that before the addition the fields
+# of later attention branches are not tied to it; and that a ResNet's fields look much the same before and after, except in the first block of each
+# stage.
 #
 # The claims of this page, in this run:
 
@@ -360,23 +362,30 @@ claims.on_this_page()
 
 # %% [markdown]
 # In the figures, compare the patch in the middle after and before the addition, most of all in the last blocks of
-# attention: where it is no brighter than its surroundings, attention itself is not tied to it. In the panels of radii, look at the distance of the two lines. For the heads, the
-# list says whether any network of this run has a local one.
+# attention: where this patch is no brighter than its surroundings, attention itself is not tied to the token's own patch. In the panels of radii, look
+# at the distance between the two lines. The list of nearest heads says whether any network of this run has a local head.
 #
-# **The pretrained ViT** does as the claim says. After the addition its own patch is the brightest to the end, in all sublayers. Before it, the attention of low blocks still has it, and from the middle on looks at
-# much of the image at once; what an MLP adds stays tied to its patch. In EfficientNet-Lite0 the fields before and after differ little, those before are a bit wider. A second, larger ViT is not in this run.
+# **The pretrained ViT** does as the claim says. After the addition, a token's own patch is the brightest up to the last block, in all sublayers. Before
+# the addition, this patch is still bright in the attention of low blocks. From the middle of the network on, attention looks at much of the image at
+# once. What an MLP adds stays tied to the token's own patch. In EfficientNet-Lite0 the fields before and after differ little; the fields before the
+# addition are a bit wider. A second, larger ViT is not in this run.
 #
-# **The tiny networks** do as the claim says. After the addition, an own patch has many times its share of the field, before it much less, though still more than its share. So attention depends less on the own patch, though it is not free of it: the
-# heads of these networks are nearly uniform, but a token attends to itself as well as to the others, and each is tied to its patch. No tiny network has a local head, on much data or on little, and however wide.
+# **The tiny networks** do as the claim says. After the addition, a token's own patch holds many times the share that it would have in a uniform field.
+# Before the addition it holds much less, though still more than in a uniform field. So attention depends less on the token's own patch, but it still
+# depends on it: the
+# heads of these networks are nearly uniform, but a token attends to itself as well as to the others, and each token is tied to its own patch. No tiny
+# network has a local head, whether it was trained on much data or on little, and however wide it is.
 #
 # **Why.** What a branch sees of the image passes through all layers below it. A late attention branch reads tokens that are each tied to their own patch, and spreads over all of them:
-# its field is wide. The sum adds the token itself, whose field is a point. Which of the two wins is the skip ratio of [Section 6](06_skip_connections.ipynb).
+# its field is wide. The sum adds the token itself, whose field is a point. The skip ratio of [Section 6](06_skip_connections.ipynb) says which of the
+# two dominates.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **C.1** Two convolutions of 3 x 3 follow each other, and the first has a stride of 2. How many pixels wide is the field of one place of the second?
+# **C.1** Two convolutions of 3 x 3 follow each other, and the first has a stride of 2. How many pixels wide is the receptive field of one output of the
+# second convolution?
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -396,9 +405,9 @@ exercises.check("C.1", answer)
 # **C.1** `answer = 7`: three places that are two pixels apart, each three pixels wide.
 #
 # 1. As large as the image: attention reads the embeddings of all patches. The convolution sees 3 x 3 pixels, whatever it learns.
-# 2. By little, and to no side: the sample is unbiased. Its standard error is in `after_error` of what the library gives.
-# 3. Before: a ground that is the same for all patches, as each reaches the token with the same weight. After: the same ground, with the own patch on top, which the skip
-#    connection brings.
+# 2. By little, and not in one direction: the sample is unbiased. The library gives its standard error as `after_error`.
+# 3. Before: a field that is the same for all patches, because each patch reaches the token with the same weight. After: the same field, and on top of
+#    it the token's own patch, which the skip connection adds.
 #
 # </details>
 #

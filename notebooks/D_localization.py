@@ -16,15 +16,15 @@
 # %% [markdown]
 # # Appendix D: Localization
 #
-# **Question.** In [Section 7](07_spatial_localization.ipynb), tokens of the last block were mapped onto the image. Where on the way to
-# it do tokens keep their place, and where do they lose it? And from which places of the image can a class be read?
+# **Question.** In [Section 7](07_spatial_localization.ipynb), tokens of the last block were mapped onto the image. In which earlier blocks do tokens
+# keep their place, and in which do they lose it? And from which places of the image can a class be read?
 #
 # This page shows what Section 7 measured, for more blocks, larger ViTs and lower layers of CNNs (the paper's Figures D.1, D.2 and D.3), and
 # the accuracy of the probes of single tokens as maps (Figure D.4). The claims that these figures carry are tested in Section 7.
 #
 # | | |
 # |---|---|
-# | **You will learn** | how localization changes with depth, and how to draw where in the image a layer knows the class |
+# | **You will learn** | how localization changes with depth, and how to draw the places of the image from which a class can be read |
 # | **You need** | [Section 7](07_spatial_localization.ipynb) for maps of tokens and for probes; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -66,8 +66,9 @@ run = seelike.start(globals(), "D_localization")
 # %% [markdown]
 # ## One number for many maps
 #
-# A layer has as many maps as tokens. They can be summed up by what the eye does with the paper's maps: of the interior tokens, the share whose brightest patch is their own or
-# one of its eight neighbours, less what chance would give. [Section 7](07_spatial_localization.ipynb) takes another number, which depends less on the images.
+# A layer has one map for each token. When we look at the paper's maps, we check whether the brightest patch of a token is its own or one of the eight
+# neighbours. If so, we say that the token *knows its place*. The number is the share of interior tokens that know their place, corrected for chance.
+# [Section 7](07_spatial_localization.ipynb) takes another number, which depends less on the images.
 #
 # By hand, on maps of 5 x 5 tokens in which every token is like exactly one patch. In the first "layer" it is the token's own; in the second it is
 # the next to the right; in the third it is two to the right.
@@ -150,7 +151,7 @@ def maps_of(name):
 maps = seelike.where_possible(blocks, maps_of)
 
 # %% [markdown]
-# A network without such a grid is named above. Figures show the mean over draws.
+# A network whose last block has no grid of 4 x 4 places or more is named above. Figures show the mean over draws.
 
 # %%
 import numpy as np
@@ -188,9 +189,9 @@ def line(name):
 
 
 # %% [markdown]
-# Above the ViTs, below what they are compared with.
+# The upper panel shows the ViTs, the lower one the networks that they are compared with.
 
-# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: 1 for all, 0 for none. Bands are 95 % intervals over draws of images.", "name": "fig-place-by-depth"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth. Above the ViTs, below the ViT with GAP and the CNNs. The numbers are printed below."}}
+# %% mystnb={"figure": {"caption": "How many interior tokens of a block know their place, beyond chance: 1 for all, 0 for no more than by chance. Bands are 95 % intervals over draws of images.", "name": "fig-place-by-depth"}, "image": {"alt": "Two panels with a line for each network: share of interior tokens that know their place against relative depth. Above the ViTs, below the ViT with GAP and the CNNs. The numbers are printed below."}}
 gap_vits = [pair[1] for pair in pairs if pair[1] in maps]
 others = dict.fromkeys([*gap_vits, *run.cnns, *run.mixers, *run.others])
 panels = {
@@ -216,8 +217,8 @@ for lines in panels.values():
 # %% [markdown]
 # ## The largest ViT: Figure D.1
 #
-# The paper's largest network is ViT-H/14. Here it is the last ViT of the run, in its last two blocks. **Predict.** Is the block before the last the
-# clearer one?
+# The paper's largest network is ViT-H/14. Here it is the last ViT of the run, in its last two blocks. **Predict.** Are the maps of the block before the
+# last clearer than those of the last?
 
 
 # %%
@@ -237,7 +238,7 @@ plots.token_maps(largest) if largest else run.say_missing("vits")
 # %% [markdown]
 # ## Earlier blocks of the other ViTs: Figure D.2
 #
-# Two blocks before the last, for the other ViTs of the run.
+# For each of the other ViTs of the run: of the blocks mapped here, the two that come before the last.
 
 # %% mystnb={"figure": {"caption": "The same for blocks before the last, of the other ViTs (the paper's Figure D.2).", "name": "fig-earlier"}, "image": {"alt": "Two rows of four heat maps for each of the other ViTs, blocks before the last: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place."}}
 earlier = {}
@@ -260,12 +261,13 @@ plots.token_maps(lower) if lower else run.say_missing("cnns")
 # %% [markdown]
 # ## Is it the network or the images?
 #
-# A token far up may be most like a distant patch for two reasons. The network may have moved what the token is about. Or the images may be such
-# that distant patches say the same. Where all of them show garments, both sleeves of a shirt are there, or neither. In a texture, each patch says little of the others.
+# A token of a late block may be most like a distant patch for two reasons. The network may have changed what the token represents. Or the images may be
+# such that distant patches hold the same information. In images of garments, for example, both sleeves of a shirt are there, or neither. In a texture,
+# each patch says little about the others.
 #
 # **Predict.** The same networks on textures: do more of their tokens know their place, or fewer?
 #
-# This is a check of our own, not in the paper, and made at `tiny` alone.
+# This check is our own and not in the paper. It is made with the `tiny` profile alone.
 
 # %%
 import seelike.data
@@ -305,7 +307,8 @@ else:
 # %% [markdown]
 # ## Where can a class be read? Figure D.4
 #
-# Section 7 trained a probe on each single token and took the mean. Here each keeps its place: bright where a token knows the class. The probes
+# Section 7 trained a probe on each single token and took the mean of the accuracies. Here each accuracy is drawn at the place of its token: bright
+# where the class can be read from the token. The probes
 # are those of Section 7: ten images of each class to train on, other images to test.
 #
 # By hand on eight images of two tokens: the first token says the class, the second is noise. Which of the two accuracies is 1?
@@ -329,7 +332,7 @@ print(
 # **Predict.** What an image shows is mostly in its middle. In the first block, which tokens know most about the class? And in the last block of a
 # network whose classifier reads the mean of all tokens?
 #
-# The first, a middle and the last block of the pair of ViTs and of the first CNN.
+# We take the first, a middle and the last block of the two ViTs (one with a CLS token, one with GAP) and of the first CNN.
 
 # %%
 from seelike.models import layers
@@ -373,7 +376,7 @@ accuracy = {
 plots.accuracy_maps(accuracy) if accuracy else run.say_missing()
 
 # %% [markdown]
-# Each map has its own scale, so look at the numbers, too. After "±": how far the mean over tokens moves with the draw.
+# Each map has its own scale, so look at the numbers, too. The number after "±" says how far the mean over tokens moves from draw to draw.
 
 # %%
 for name, draws in accuracies.items():
@@ -403,7 +406,7 @@ for name in (name for name in firsts if name in maps):
 plots.states(figures, "Block", alt) if figures else run.say_missing()
 
 # %% [markdown]
-# With a kernel, any token of any network and block.
+# With a kernel, you can look at any token of any network and block.
 
 
 # %% tags=["remove-output"]
@@ -425,28 +428,31 @@ if maps:
 # of a ResNet below the last localize better than the last, but not as clearly as ViTs with a CLS token; and that in the top layers probes on single
 # tokens do poorly in the ViT with CLS token, and well all over the image in the one with GAP and in the ResNet.
 #
-# In the first figure, look at how a line goes on from left to right, and at the right ends of the lines. In the maps, look whether the
-# bright spot is a small one in the frame, or a part of what the image shows, such as its outline. In the maps of accuracy, compare
-# the lowest and the highest value of a block: where they are near each other, all tokens know about the same.
+# In the first figure, look at how each line runs from left to right, and at its right end. In the maps, look whether there is a small bright spot in
+# the frame, or whether a part of what the image shows is bright, such as its outline. In the maps of accuracy, compare
+# the lowest and the highest value of a block: where these two are close, the class can be read about equally well from all tokens.
 #
-# **The pretrained networks** keep their places longer than one would expect. Up to four fifths of the depth nearly every token is most like its own patch, in the ViT-S/14 as in EfficientNet-Lite0; in the last blocks both let go of it, the ViT more. In the maps of accuracy
-# the class is where the thing is: CIFAR-10 has it in the middle, and there single tokens of the last block tell it best, in the CNN plainly so.
+# **The pretrained networks** have tokens that keep their place longer than one would expect. Up to four fifths of the depth, nearly every token is most
+# like its own patch, both in the ViT-S/14 and in EfficientNet-Lite0. In the last blocks this holds for fewer tokens, and the loss is larger in the ViT.
+# In the maps of accuracy, the class is best read where the object is. In CIFAR-10 the object is in the middle, and there the probes on single tokens of
+# the last block are most accurate. This is plain in the CNN.
 #
-# **The tiny networks** bear this out. In the first block all tokens of all ViTs know their place; in the last, many of them do with a CLS token and fewer with GAP. In the ResNets most do at first and few at the end. With a CLS
-# token, accuracies differ from token to token to the end, with GAP they do not.
+# **The tiny networks** agree with the paper. In the first block all tokens of all ViTs know their place. In the last block, many tokens still do in a
+# ViT with a CLS token, and fewer do with GAP. In the ResNets most tokens know their place at first, and few do at the end. With a CLS token, the
+# accuracies differ from token to token up to the last block; with GAP they do not.
 #
-# **Why.** A convolution can hand on its place for some blocks, but each block mixes in what is around, and a classifier that reads the mean of
-# all locations has no use for places. In a ViT the skip connection hands on the token, and nothing in the loss of a CLS network asks a
-# spatial token of the last block for anything. The tiny networks may differ: with 8 blocks and 49 tokens there is little room for tokens to divide the
-# work. And garments of 28 x 28 pixels are so alike in shape that a patch tells much of another patch far away: at `tiny`, the two panels with textures
-# say how much of the fall is due to that.
+# **Why.** Convolutions can keep the place of a location for some blocks, but each block mixes in what is around, and a classifier that reads the mean
+# of all locations has no use for places. In a ViT the skip connection hands on the token. In a ViT with a CLS token, the loss asks nothing of the
+# spatial tokens of the last block. The tiny networks may differ: with 8 blocks and 49 tokens there is little room for tokens to divide the
+# work. And garments of 28 x 28 pixels are so alike in shape that a patch tells much of another patch far away: with the `tiny` profile, the two panels
+# with textures say how much of the fall in localization is due to that.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **D.1** How many cells is a patch from a token, so that all eight neighbours are one cell away? Both are numbered row by row from 0, and the third
-# argument is how many are in a row.
+# **D.1** Write a function that gives the distance in cells between a token and a patch, counted so that all eight neighbours are one cell away. Tokens
+# and patches are numbered row by row from 0, and the third argument is the number of them in a row.
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -474,15 +480,15 @@ exercises.check("D.1", answer)
 # ```
 #
 # 1. High to the end, in both: with random weights the branches of a ViT are small beside its skip connections, and a random convolution is as
-#    local as a trained one. Localization is not learned. It is what training may destroy.
-# 2. Look at how far it falls from its left end to its right. Its skip connections are those of a ViT, but the mean of all tokens is what its
-#    classifier reads.
-# 3. Far less than the sum does: the branch is what the token gathers from others, and the skip connection is what keeps its place. It is
-#    the same as with the receptive fields of Figure C.4.
+#    local as a trained one. Localization is not learned, but training may destroy it.
+# 2. Look at how far the line falls from its left end to its right end. A Mixer has the skip connections of a ViT, but its classifier reads the mean of
+#    all tokens.
+# 3. Far less than the sum does: the branch holds what the token gathers from others, and the skip connection keeps the token's place. The receptive
+#    fields of Figure C.4 show the same.
 #
 # </details>
 #
-# **Summary.** One number for each block says how many tokens know their place, and the maps say what the others look at instead. Probes on single
-# tokens ask another question: not what a token is about, but what it knows.
+# **Summary.** One number for each block says how many tokens know their place, and the maps say which patches the other tokens are like instead. Probes
+# on single tokens ask another question: not which patch a token is most like, but whether the class can be read from it.
 #
 # **Next:** [Appendix E](E_propagation.ipynb) looks at what skip connections hand on, in every block.

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Appendix E: Propagation, by length and by angle
 #
-# **Question.** [Section 6](06_skip_connections.ipynb) compared lengths: how long is what a token brings along, how long what a branch adds? A long addition in the
-# same direction changes little, a short one across may change much. Do angles tell the same story?
+# **Question.** [Section 6](06_skip_connections.ipynb) compared lengths: how long is the token on the skip connection, and how long is the vector that a
+# branch adds? A long vector added in the same direction changes little. A short one added at a right angle may change much. Do angles tell the same story?
 #
 # | | |
 # |---|---|
@@ -95,7 +95,8 @@ plots.skip_ratio_maps(
 # %% [markdown]
 # ## Two cosines
 #
-# The cosine of skip and *branch* says whether the branch adds along the token or across. The cosine of skip and *output* says whether the token has turned. By hand, for a
+# The cosine of skip and *branch* says whether the branch adds in the direction of the token or at a right angle to it. The cosine of skip and *output*
+# says whether the addition has turned the token. By hand, for a
 # token of length 2 to which a vector of length 1 is added, at a right angle:
 
 # %%
@@ -137,8 +138,8 @@ plots.depth_lines(
 ) if lines else run.say_missing()
 
 # %% [markdown]
-# The claim is about two differences: the CLS token keeps its direction better in the first half than in the second, the spatial tokens better in the
-# second than in the first. Both have to be there, so that the smaller one counts.
+# The claim is about two differences: the CLS token keeps its direction better in the first half than in the second, and the spatial tokens keep theirs
+# better in the second half than in the first. The claim needs both differences, so the smaller of the two counts.
 
 # %%
 from seelike.sections.skip_connections import first_half_minus_second
@@ -159,7 +160,7 @@ claims.record(
 )
 
 # %% [markdown]
-# The other cosine, of skip and branch, says in which direction the additions go: below 0 a branch takes away from what the token had.
+# The other cosine, of skip and branch, says in which direction the additions go: if it is below 0, the branch takes away from what the token had.
 
 # %% mystnb={"figure": {"caption": "Cosine of skip and branch, mean over tokens, by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-cosine-branch"}, "image": {"alt": "A line for each network: cosine of skip and branch against relative depth, with zero where a branch adds at a right angle."}}
 lines = {
@@ -173,7 +174,7 @@ plots.depth_lines(
 # %% [markdown]
 # ## Look around
 #
-# Ratio, and both cosines, token by token, for every network. Cosines are drawn as 1 minus the cosine, so that bright always means: much has changed.
+# The cosine of skip and output, token by token, for every network. It is drawn as 1 minus the cosine, so that bright means that much has changed.
 
 # %%
 figures, alt = {}, {}
@@ -191,7 +192,7 @@ for name, result in measured.items():
 plots.states(figures, "Network", alt) if figures else run.say_missing()
 
 # %% [markdown]
-# With a kernel, one token of one network.
+# With a kernel, you can follow one token through one network.
 
 
 # %% tags=["remove-output"]
@@ -217,13 +218,17 @@ if measured:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained ViT** does not show the paper's exchange. By their direction, as by the ratios of [Section 6](06_skip_connections.ipynb), CLS token and spatial tokens do not change places half-way up.
+# **The pretrained ViT** does not show the paper's phase transition. In their directions, as in the skip ratios of
+# [Section 6](06_skip_connections.ipynb), the CLS token and the spatial tokens do not exchange roles half-way up.
 #
-# **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, where the paper's turns late. So the exchange, for which the claim
-# needs both, is not there: what the CLS token of a tiny network gathers, it gathers at once.
+# **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, but
+# in the paper it turns late. The claim needs both differences, so the phase transition is not there: the CLS token of a tiny network gathers its
+# information in the first blocks.
 #
-# **Why.** Length and angle need not agree. Where a branch adds along the token, the ratio falls and the angle does not. Where they do agree, the additions go across.
-# In many dimensions two unrelated vectors are nearly at right angles: a cosine near 0 of skip and branch is what chance gives, and only what departs from it was learned.
+# **Why.** Length and angle need not agree. Where a branch adds in the direction of the token, the skip ratio falls but the token does not turn. Where
+# length and angle agree, the branch adds at a right angle.
+# In many dimensions two unrelated vectors are nearly at right angles: chance gives a cosine of skip and branch near 0, and only what departs from this
+# was learned.
 #
 # ## Try it yourself
 #

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Appendix F: Linear probes on other images
 #
-# **Question.** The probes of Sections 7 and 8 were trained and tested on one set of images: in the paper on ImageNet, at `tiny` on garments, such as the tiny networks were trained on. Do
-# their findings hold on other images?
+# **Question.** The probes of Sections 7 and 8 were trained and tested on one set of images: in the paper on ImageNet, at `tiny` on garments like those that the tiny networks were trained on.
+# Do their findings hold on other images?
 #
 # | | |
 # |---|---|
@@ -63,8 +63,9 @@ run = seelike.start(globals(), "F_linear_probes")
 # %% [markdown]
 # ## The images
 #
-# The paper takes CIFAR-10 and CIFAR-100 beside ImageNet. At the `tiny` profile they are handwritten digits and generated textures, beside the garments. At `pretrained` it is CIFAR-10, which Sections 7 and 8
-# probe there, too, beside the photographs. The larger profiles have no other set that could be fetched without asking: there the page looks at your images alone.
+# The paper takes CIFAR-10 and CIFAR-100 beside ImageNet. At the `tiny` profile this page takes handwritten digits and generated textures beside the garments.
+# At `pretrained` it takes CIFAR-10 beside the photographs; Sections 7 and 8 probe it at this profile, too. The larger profiles have no other set that
+# could be downloaded without asking: there the page uses your images alone.
 
 # %%
 import seelike.data
@@ -83,7 +84,8 @@ for name, images in sets.items():
 # %% [markdown]
 # ## A probe by hand
 #
-# A probe has no secrets: center the features, solve one linear system, take the class with the highest score. Here on two features and two classes, and by the library.
+# A probe takes three steps: centre the features, solve one linear system, and take the class with the highest score. Here are the weights for two features and
+# two classes, first by hand and then by the library.
 
 # %%
 import torch
@@ -161,7 +163,7 @@ plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing(
 )
 
 # %% [markdown]
-# The claims of this page are those of Sections 7 and 8, as the mean over the *other* image sets: all but that of this run's images.
+# The claims of this page are those of Sections 7 and 8. They are measured as the mean over the *other* image sets: all sets except this run's own images.
 
 # %%
 from seelike.sections.scale_and_transfer import at_half_depth
@@ -181,7 +183,7 @@ def elsewhere(measured, names, statistic):
 
 
 # %% [markdown]
-# First Figure F.1, at half depth.
+# The first claim is that of Figure F.1, at half depth.
 
 # %%
 
@@ -215,7 +217,7 @@ claims.record_difference(
 # %% [markdown]
 # ## Single tokens: Figure F.3
 #
-# **Predict.** Will the spatial tokens of the ViT with CLS token be as far behind on other images?
+# **Predict.** Will the spatial tokens of the ViT with CLS token be as far behind those of the ViT with GAP on other images, too?
 
 # %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens, mean over tokens, for a ViT with CLS token, one with GAP, and CNNs (the paper's Figure F.3). Bands are 95 % intervals.", "name": "fig-tokens-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes on single tokens against relative depth. The claim below compares the last block of GAP and CLS."}}
 gap_pairs = run.own_groups("cls_and_gap")
@@ -248,10 +250,10 @@ claims.record_difference(
 # %% [markdown]
 # ## A hundred times the images
 #
-# A probe that fails may lack images: one token has hundreds of features, and ten images of each class are few. So here are probes of the first
-# ViT and the first CNN, on a thousand images of each class where the set has twice as many, else on half of what it has.
+# A probe that fails may lack images: one token has hundreds of features, and ten images of each class are few. So here the probes of the first
+# ViT and the first CNN are trained on a thousand images of each class if the set has twice as many, and otherwise on half of what it has.
 #
-# **Predict.** Which lines will rise most, those of single tokens or those of the mean? Low in the network, or high?
+# **Predict.** Which lines will rise most, those of single tokens or those of the mean? Will they rise more in low blocks or in high ones?
 
 # %%
 from seelike.sections.linear_probes import accuracy_on_many
@@ -269,7 +271,7 @@ many = seelike.where_possible(
 )
 
 # %% [markdown]
-# Beside them those on ten images of each class, from above.
+# Beside these probes stand those on ten images of each class, from above.
 
 # %% mystnb={"figure": {"caption": "Accuracy of probes on single spatial tokens (mean over tokens), on the first token and on the mean of all, trained on ten and on many images of each class. Bands are 95 % intervals: over draws of images for ten, over test images for many.", "name": "fig-many-images"}, "image": {"alt": "A panel for each kind of token, with a line for each network trained on many images of each class, and where it was measured above on ten: accuracy against relative depth."}}
 on_ten = {
@@ -288,7 +290,7 @@ plots.depth_panels(shown, y_label="accuracy") if many else run.say_missing()
 # %% [markdown]
 # ## Look around
 #
-# Every network: the mean of all tokens, and single tokens where they were probed, on each set.
+# Choose a network and an image set to see the probes on the mean of all tokens, and on single tokens where these were probed.
 
 # %%
 figures, alt = {}, {}
@@ -327,7 +329,7 @@ if accuracy:
 # %% [markdown]
 # ## What we take with us
 #
-# **The paper found** the same on CIFAR-10 and CIFAR-100 as on ImageNet: more data makes better middle layers, large ViTs are better half-way up than ResNets, and single tokens of a ViT with CLS token
+# **The paper found** the same on CIFAR-10 and CIFAR-100 as on ImageNet: more data makes better middle layers, large ViTs are better than ResNets at half depth, and single tokens of a ViT with CLS token
 # classify poorly.
 #
 # The claims of this page, in this run:
@@ -336,25 +338,26 @@ if accuracy:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks** are probed on CIFAR-10 alone, since these photographs are one of each class. Half-way up, ViT and CNN differ by no more than draws of images do. With a thousand images of each class every line rises, and
-# those of single tokens most: what looked like tokens that know nothing was in good part a probe that had seen too little. Then the single tokens of the ViT are as good as the CNN's over most of the depth. At the top
-# the CNN is ahead by single locations, and the ViT by its first token, the CLS token.
+# **The pretrained networks** are probed on CIFAR-10 alone, since the photographs have only one image of each class. At half depth, the difference between ViT and CNN is no larger than
+# that between draws of images. With a thousand images of each class every line rises, and the lines of single tokens rise most: their low accuracy came in good
+# part from probes that had seen too few images. With a thousand images, the single tokens of the ViT are as good as those of the CNN over most of the depth. At the top
+# the CNN is ahead on single locations, and the ViT on its first token, the CLS token.
 #
-# DINOv2's authors report far higher accuracies on CIFAR-10 for a ViT-S/14. The note at the top of this run says why this one has not theirs.
+# DINOv2's authors report far higher accuracies on CIFAR-10 for a ViT-S/14. The note at the top of this run says why the ViT-S/14 of this run does not reach them.
 #
-# **The tiny networks** show none of it on digits and textures. Much data or little makes no difference that could be told from none, and on textures those that saw little are, if anything, ahead. The larger ViT is half-way up as good as
-# the ResNet on digits and far worse on textures, so that the claim does not hold. Single tokens of the ViT with CLS token, which classify garments worse than those of the one with GAP, classify
-# digits better and textures worse. So these claims are about garments there.
+# **The tiny networks** show none of this on digits and textures. Much or little data makes no difference that can be told from zero, and on textures the networks on little
+# data are, if anything, ahead. At half depth, the larger ViT is as good as the ResNet on digits and far worse on textures, so the claim does not hold. On garments, single tokens of the ViT with CLS token
+# classify worse than those of the ViT with GAP; on digits they classify better, and on textures worse. So for the tiny networks these claims are about garments only.
 #
-# **Why.** CIFAR is nearer to ImageNet than digits and textures are to garments. On images of another kind the last blocks may be worse than the middle ones: they know what they were trained to tell apart, and nothing
-# else.
+# **Why.** CIFAR is nearer to ImageNet than digits and textures are to garments. On images of another kind the last blocks may be worse than the middle ones: they tell apart what they were trained to tell apart, and
+# nothing else.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **F.1** Write the weights of a ridge regression of features `[images, features]` on targets `[images]` with a given strength. A constant is fitted
-# besides, and is not held small.
+# **F.1** Write the weights of a ridge regression of features `[images, features]` on targets `[images]` with a given strength. A constant is fitted, too,
+# and is not penalised.
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -380,9 +383,9 @@ exercises.check("F.1", answer)
 #     return np.linalg.solve(X.T @ X + strength * np.eye(X.shape[1]), X.T @ y)
 # ```
 #
-# 1. Where the new classes have least to do with those of training: what tells them apart is thrown away on the way to these. The tiny networks end at ten garments.
+# 1. On the set whose classes have least to do with the classes of training. The network discards what tells the new classes apart, because the classes of training do not need it. The tiny networks were trained to tell ten garments apart.
 # 2. More than chance by far: the pixels themselves can be probed, and a random network hands them on.
 #
 # </details>
 #
-# **Next:** [Appendix G](G_finetuning.ipynb), training on.
+# **Next:** [Appendix G](G_finetuning.ipynb), on finetuning.

@@ -20,8 +20,8 @@
 # keep, and what does it change? Does it matter how far the new images are from the old ones?
 #
 # The paper compares each block of a ViT before finetuning with the same block after it (its Figures G.1 and G.2). This page does
-# so, where there are such networks, for targets from near to far, for several sizes of ViT, and on two sets of images, since the answer depends on
-# what is shown.
+# the same, where finetuned networks are available. It takes several *targets* (the images that a network is finetuned on), from near to far, and several sizes
+# of ViT. It compares them on two sets of images, since the answer depends on which images the networks are shown.
 #
 # | | |
 # |---|---|
@@ -119,8 +119,8 @@ model_card(records) if records else print(
 # %% [markdown]
 # ## The measure
 #
-# CKA of one layer of a network with *the same* layer of another: Section 3's ruler, once for each block. By hand, for a toy network
-# of two blocks and six images. Finetuning swaps the two neurons of the first block and doubles them. In the second block it moves one
+# The measure is the CKA of Section 3, of one layer of a network with *the same* layer of another, once for each block. By hand, take a toy
+# network of two blocks, and six images. Finetuning swaps the two neurons of the first block and doubles them. In the second block it moves one
 # image, the last, from one group to the other.
 
 # %%
@@ -136,8 +136,8 @@ after = {
 }
 
 # %% [markdown]
-# The first block arranges the images as before, so its CKA is 1. The second does not. Its number by hand, from the Gram matrices of
-# Section 3 with their diagonals and means taken out:
+# The first block arranges the images as before, so its CKA is 1. The second block does not. Here is its CKA by hand, from the Gram
+# matrices of Section 3 with their diagonals and means taken out:
 
 
 # %%
@@ -156,7 +156,7 @@ for block in before:
     print(f"{block}: {float(by_hand):.6f}")
 
 # %% [markdown]
-# The library takes all blocks at once, and pairs the first with the first.
+# The library takes all blocks at once, and pairs each block with the block of the same number.
 
 # %%
 from seelike.cka import PairedCKA
@@ -175,13 +175,14 @@ print("library", similarity.compute().round(decimals=6).tolist())
 # - On images of the **first training**, it asks how much of the old representation is left. All targets are measured on the same images,
 #   but these are not what the finetuned network is for.
 #
-# The paper does not say which it took. What changes with depth is claimed on images of the target, where the records name them. Targets are compared with each other
-# on images of the first training: the same for all, so that what differs is the network and not the picture. The other way round stands beside each.
+# The paper does not say which it took. The claim about depth uses images of the target, where the records name them. The claim about near and far
+# targets uses images of the first training: these are the same for all targets, so that only the networks differ and not the images. Beside each claim
+# stands the result on the other set of images.
 #
 # ## Predict
 #
-# The loss is at the top of the network, and every block gets its share of the change from there. **Which blocks change most? And of the tiny ViTs: which
-# target changes the last block least, turned garments, inverted ones, digits or textures? Is the order the same on both sets of images?**
+# The loss is computed at the top of the network, and the change of every block comes from there. **Which blocks change most? And in the tiny ViTs, which
+# target changes the last block least: turned garments, inverted garments, digits or textures? Is the order the same on both sets of images?**
 #
 # ## Measure
 #
@@ -255,8 +256,8 @@ plots.line_panels(
 # %% [markdown]
 # ## Several sizes: Figures G.1, bottom, and G.2
 #
-# The same for each target, with a line for each size of network. Where a size was trained from several seeds, each training is a point, the line is their mean, and a
-# grey line shows how much would be left of nothing at all: it compares trainings that began with different weights, before any finetuning.
+# Here each target has a panel, with a line for each size of network. Where a size was trained from several seeds, each training is a point and the line is their
+# mean. A grey line is then the baseline: it compares trainings that began with different weights, before any finetuning.
 
 # %%
 from itertools import pairwise
@@ -301,8 +302,8 @@ over_trainings(
 # %% [markdown]
 # ### Are low blocks kept?
 #
-# The first third of the blocks against the last; where three does not divide their number, a third is rounded up. By hand, on four blocks, it is two blocks and
-# two blocks.
+# The statistic is the mean CKA of the first third of the blocks minus that of the last third. If the number of blocks is not a multiple of three, a third is
+# rounded up. So the example by hand, with four blocks, takes the first two blocks and the last two.
 
 # %%
 from seelike.sections.scale_and_transfer import first_minus_last_third
@@ -367,7 +368,7 @@ claims.record(
 
 # %% [markdown]
 # A difference says that the first blocks change *less*, not that they do not change. The paper speaks of four to five blocks of twelve or more that stay
-# "very well preserved": read off the height of the lines there, too.
+# "very well preserved", so look at the height of the lines in these blocks, too.
 #
 # ### Do far targets change more?
 #
@@ -396,7 +397,7 @@ claims.record(
 )
 
 # %% [markdown]
-# Would both verdicts be the same on the other images? The same two statistics there, with 95 % intervals:
+# Would both verdicts be the same on the other images? Here are the same two statistics on the other images, with 95 % intervals:
 
 # %%
 on_others = {
@@ -469,25 +470,26 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
-# **The tiny networks** show the same in both sizes, though two networks are few for a verdict on more than these. On images of the target every line falls: the first third of the blocks has a higher CKA than
-# the last. Finetuned on garments, however turned, or on digits, a network keeps its first half. On
-# textures, the farthest target, the second block of the larger ViT has already changed a good deal, and the last block far more than rotated garments change it.
+# **The tiny networks** show the same in both sizes, though two networks are few for a verdict on others. On images of the target every line falls: the first third of the blocks has a higher CKA than
+# the last. A network keeps its first half when it is finetuned on turned or inverted garments or on digits. On
+# textures, the farthest target, the second block of the larger ViT has already changed a good deal, and the last block has changed far more than on turned garments.
 # So low blocks are very well preserved on near targets and on digits, and not on textures; the paper saw them kept on all of its targets.
 #
-# Whether a target is far depends on whom one asks. On images of the first training the order of the targets is lost: whether the farthest
-# changes more than the nearest by an amount that matters stays open, and in the larger network it is rotated garments that change the last block most. A network can change much
+# Whether a target counts as far depends on the images of the comparison. On images of the first training the order of the targets is lost. It
+# stays open whether the farthest target changes the last block more than the nearest one by an amount that matters, and in the larger network the turned
+# garments change the last block most. A network can change much
 # for new images and still treat the old ones as before.
 #
-# **Why.** The same change of every weight adds up from block to block, so a later block differs more for this reason alone; a fall is no proof that low
-# blocks hold features for any task. How much changes is also a matter of the rate of learning and of the number of steps, which finetuning keeps small. And near and
-# far are words for people. To a tiny network of patches, exchanging black and white turns every input around, though the garments stay the same to us; digits are
-# white strokes on black, as the garments are. The targets of the tiny networks are 28 x 28 pixels each; none is as far from the first images as a retina is from a street.
+# **Why.** The same change of every weight adds up from block to block, so a later block differs more for this reason alone. A line that falls is no
+# proof that low blocks hold features for any task. How much changes also depends on the learning rate and on the number of steps, which finetuning keeps small. And "near" and
+# "far" describe what people see. For a tiny ViT, exchanging black and white inverts every input, though we still see the same garments. Digits are
+# white on black, as the garments are. The targets of the tiny networks are 28 x 28 pixels each; none is as far from the first images as an image of a retina is from a photograph of a street.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **G.1** Write the mean CKA of the first third of the blocks minus that of the last, of an array `[blocks]`. A third is rounded up.
+# **G.1** Write a function of the CKA of each block, an array `[blocks]`: the mean of the first third of the blocks minus the mean of the last third. A third is rounded up.
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -498,10 +500,10 @@ exercises.check("G.1", answer)
 # %% [markdown]
 # And to look into with the page itself:
 #
-# 1. Set `models` to `"tiny/vit_7x7:random>tiny/vit_7x7"`: training from nothing as if it were finetuning. Which blocks change most, and how much lower than
-#    in finetuning is the line?
-# 2. Compare with the kernel two networks that were finetuned on unlike targets, on images of the first training. Are they more like each other than each is
-#    like the network before?
+# 1. Set `models` to `"tiny/vit_7x7:random>tiny/vit_7x7"`: this treats training from random weights as if it were finetuning. Which blocks change most, and how
+#    much lower is the line than in finetuning?
+# 2. With the kernel, compare two networks that were finetuned on different targets, on images of the first training. Are they more like each other than each of
+#    them is like the network before finetuning?
 # 3. Set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`: two networks of the same size, trained apart. Do equal blocks correspond?
 #
 # <details><summary>Answers</summary>
@@ -516,12 +518,12 @@ exercises.check("G.1", answer)
 #     return cka[:third].mean() - cka[-third:].mean()
 # ```
 #
-# 1. It tells how much a high CKA is worth. Where the line of training from nothing is as high as that of finetuning, the block's CKA is high because
+# 1. This line tells how much a high CKA is worth. Where the line of training from random weights is as high as that of finetuning, the block's CKA is high because
 #    any such block, trained or not, arranges images by how bright and how alike they are.
-# 2. Both started from the same network and moved in directions of their own. Two steps from one place are usually farther from each other than from the place
-#    itself; where they are not, both have lost or learned the same.
-# 3. Nothing in training says that block 4 of one network has to do what block 4 of the other does. What agreement there is comes from the images and the
-#    architecture. It is the floor under the lines of this page.
+# 2. Both started from the same network and then changed in different ways. So they are usually less like each other than each of them is like the network
+#    before finetuning. Where they are more alike, both have lost or learned the same.
+# 3. Nothing in training says that block 4 of one network has to do what block 4 of the other does. Any agreement comes from the images and the
+#    architecture. This agreement is the baseline for the lines of this page.
 #
 # </details>
 #
@@ -529,7 +531,7 @@ exercises.check("G.1", answer)
 #
 # - Finetuning is measured block by block, before with after, on images that have to be chosen.
 # - Images of the target show what the new task asked for; images of the first training show what is left of the old.
-# - A line that falls with depth is what the paper found, and what the tiny networks show for four targets and two sizes. How high it begins says whether low
-#   blocks are kept: in the tiny networks they are for garments and digits, and not for textures.
+# - A line that falls with depth is what the paper found, and what the tiny networks show for four targets and two sizes. The height of the line in the
+#   first blocks says whether low blocks are kept: in the tiny networks they are kept for garments and digits, and not for textures.
 #
 # **Next:** [Appendix H](H_mixer.ipynb) asks where a network with neither attention nor convolutions stands.

@@ -17,7 +17,7 @@
 # # Appendix H: MLP-Mixer
 #
 # **Question.** A ViT differs from a CNN in two things: it cuts the image into patches, and it has attention. A Mixer, by
-# [Tolstikhin et al. (2021)](https://arxiv.org/abs/2105.01601), has the patches and no attention. Which of the two does it see like?
+# [Tolstikhin et al. (2021)](https://arxiv.org/abs/2105.01601), has the patches and no attention. Does it see like a ViT or like a CNN?
 #
 # The paper closes with two figures about Mixers: the CKA maps of several of them (H.1), and the maps of a Mixer with a ViT and with a
 # CNN (H.2). This page draws both, and puts a number to each of the two things that the paper reads from them.
@@ -66,9 +66,8 @@ run = seelike.start(globals(), "H_mixer")
 # %% [markdown]
 # ## What a Mixer is
 #
-# A block of a Mixer is a block of a ViT with another first half: where attention would let tokens look at each other, an MLP mixes them, for every
-# channel with the same weights. The weights are fixed after training; what a token gets from another does not depend on what is
-# in it. There is no CLS token: the classifier reads the mean of all tokens. Here are the first layers of each kind of network.
+# A block of a Mixer is a block of a ViT with a different first half: in the place of attention, an MLP mixes the tokens, with the same weights for
+# every channel. These weights are fixed after training, so the mixing does not depend on what the tokens contain. There is no CLS token: the classifier reads the mean of all tokens. Here are the first layers of each kind of network.
 
 # %%
 from seelike.models import layers, size_and_accuracy
@@ -89,8 +88,8 @@ size_and_accuracy(run.models)
 # %% [markdown]
 # ## Predict
 #
-# In the paper, the maps of ViTs are nearly uniform, and those of CNNs fade from stage to stage. **What will a Mixer's map look like? And with which network will a
-# map of a Mixer be brighter?**
+# In the paper, the maps of ViTs are nearly uniform, and those of CNNs fade from stage to stage. **What will a Mixer's map look like? And will the map
+# of a Mixer be brighter with a ViT or with a CNN?**
 #
 # ## Measure
 #
@@ -125,8 +124,9 @@ plots.cka_maps([plots.map_between(comparison, name, name) for name in names])
 # ### Two parts?
 #
 # The paper sees maps that "fall very clearly into distinct, uncorrelated blocks, with a smaller block in the beginning and a larger block afterwards".
-# A block there is a bright square on the diagonal. To put a number to it, cut the network between two of its blocks, take the mean CKA of
-# all pairs on the same side, and subtract that of all pairs across. The best cut is where the difference, the *step*, is largest.
+# A "block" in this quote is a bright square on the diagonal of the map. To measure this, cut the network between two of its own blocks. Take the mean
+# CKA of all pairs of layers on the same side of the cut, and subtract the mean CKA of all pairs across the cut. The best cut is where this difference, the
+# *step*, is largest.
 #
 # By hand, on a map of four blocks with one layer each. The first is unlike the other three.
 
@@ -161,9 +161,9 @@ found = structure.two_parts(toy[None], one_each)
 print(f"library {found.step[0]:.3f}, after block {found.after_block}")
 
 # %% [markdown]
-# Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table has the ViTs and CNNs as
-# well. A *small* first part has a share below one half. Parts that are *distinct* have a large step, parts that are *uncorrelated* a CKA across
-# near zero.
+# Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table lists the ViTs and CNNs as
+# well, for comparison. The first part is *small* if its share is below one half. The parts are *distinct* if the step is large, and *uncorrelated* if the
+# CKA across the cut is near zero.
 
 # %%
 import pandas as pd
@@ -193,7 +193,8 @@ table if rows else print("No network here has two blocks: give others as models.
 # %% [markdown]
 # ## With a ViT and with a CNN: Figure H.2
 #
-# Each Mixer from bottom to top, and from left to right first the smallest ViT, then the smallest CNN. The other pairs are under *Look around*.
+# Each Mixer has two maps, with its own layers from bottom to top. From left to right are the layers of the smallest ViT in the first map, and of the
+# smallest CNN in the second. The other pairs are under *Look around*.
 
 # %% mystnb={"figure": {"caption": "CKA of all layers of each Mixer (upwards) with all layers of the smallest ViT and of the smallest CNN (rightwards): the paper's Figure H.2.", "name": "fig-mixer-with-others"}, "image": {"alt": "For each Mixer, on the vertical axis, two heat maps: with a ViT and with a CNN on the horizontal axis. Colour is CKA from 0, dark, to 1, bright. The claim below says which of the two holds the better matches."}}
 others = [*run.vits[:1], *run.cnns[:1]]
@@ -204,8 +205,8 @@ plots.cka_maps(maps) if maps else run.say_missing("mixers", "vits", "cnns")
 # %% [markdown]
 # ### Nearer to which?
 #
-# Every Mixer layer is given one number: its highest CKA with any layer of the other network. The mean of these over the Mixer says how much of it
-# can be found there. By hand, for two Mixer layers and three of another network: 0.9 and 0.6.
+# Every Mixer layer is given one number: its highest CKA with any layer of the other network. The mean of these numbers says how much of
+# the Mixer can be found in the other network. By hand, for two Mixer layers and three layers of another network, the numbers are 0.9 and 0.6.
 
 # %%
 toy = np.array([[[0.9, 0.8, 0.3], [0.2, 0.6, 0.5]]])
@@ -226,8 +227,9 @@ plots.depth_lines(lines, y_label="highest CKA") if lines else run.say_missing(
 )
 
 # %% [markdown]
-# The means, for every Mixer with every other network. A maximum over more layers is larger. So the claim looks at equally many layers of each network, as many as the
-# one with the fewest has, and at the residual streams alone. Beside it stands the same by the [nearest neighbours](../book/reference_neighbours.md) that layers share, and the mean of all pairs, where nothing is chosen.
+# The table gives the means, for every Mixer with every other network. A maximum over more layers is never smaller. So the claim takes the same number of layers from each
+# network, as many as the network with the fewest has, and only residual streams. The second column is the same measure by the
+# [nearest neighbours](../book/reference_neighbours.md) that layers share. The third is the mean CKA of all pairs, where no layers are chosen.
 
 # %%
 from seelike.models import STREAM
@@ -304,7 +306,7 @@ for a, b in combinations_with_replacement(run.models, 2):
 plots.states(figures, "Networks", alt)
 
 # %% [markdown]
-# With a kernel, you can move the cut: the mean CKA of all layers with those below it, layer by layer. Where a network falls into two parts, the line
+# With a kernel, you can move the cut. The line is the mean CKA of each layer with all layers below the cut. Where a network falls into two parts, the line
 # drops steeply at one place.
 
 
@@ -332,25 +334,26 @@ claims.on_this_page()
 
 # %% [markdown]
 # The first table says where each Mixer is best cut. The paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
-# CKA across near zero. The second table and the claim say which of the two kinds of network holds more of what the Mixers do. If its three columns do not
-# agree on the order, then the claim hangs on how nearness is counted.
+# CKA across near zero. The second table and the claim say which of the two kinds of network holds more of what the Mixers do. If the three columns of
+# the second table do not agree on the order, then the claim depends on how nearness is measured.
 #
 # **The tiny networks** do not look like this. Both tiny Mixers are best cut behind their middle, so that the first part is the larger one, and the CKA across is high: the parts are no more distinct than those of the ResNets, and a little
-# more than those of the ViTs. In the column that is claimed
-# no kind of network is nearer by more than would matter: both Mixers are nearest to the ViT that cuts the image into the same patches, and farthest from the one with smaller ones, with the ResNets between. By neighbours they are nearest to the same ViT, and the others are level. The mean of all pairs puts them nearer to
-# the ResNets, since there the branches of the ViTs count, which are like nothing else.
+# more than those of the ViTs. In the first column, which the claim takes,
+# neither kind of network is nearer by more than would matter. Both Mixers are nearest to the ViT that cuts the image into the same patches, and farthest from the
+# ViT with smaller patches; the ResNets lie between. By neighbours, both Mixers are nearest to the same ViT as in the first column, and the other networks are level.
+# The mean of all pairs puts the Mixers nearer to the ResNets, since it includes the branches of the ViTs, which are like nothing else.
 #
-# **Why.** Much speaks for a ViT before anything is measured: the tiny Mixers and the 7 x 7 ViTs cut the image alike, have the same number of blocks and hand a residual
-# stream from the first to the last. The first layer, one linear map of each patch, is of the same kind in both. What speaks against it is the task. On images of
-# 28 x 28 pixels, where garments are always upright and in the middle, fixed mixing does nearly what attention does and convolutions with a large enough field do, too: all
-# of them may learn much the same. And the intervals speak of the draw of images only; each network was trained once.
+# **Why.** There are good reasons to expect a Mixer to be nearer to a ViT, before anything is measured: the tiny Mixers and the 7 x 7 ViTs cut the image alike, have the same number of blocks and hand a residual
+# stream from the first to the last. The first layer, one linear map of each patch, is of the same kind in both. The task is a reason against it. On images of
+# 28 x 28 pixels, where garments are always upright and in the middle, fixed mixing does nearly the same as attention, and so do convolutions with a large enough receptive field:
+# all these networks may learn much the same. And the intervals cover the draw of images only; each network was trained once.
 #
 # ## Try it yourself
 #
 # Put a number or a function in the place of `None` and run the cell: it says what is off.
 #
-# **H.1** How large is the step between two parts? Write the mean CKA of different layers within a part minus that between the parts, of a map and of
-# how many layers are before the cut.
+# **H.1** How large is the step between two parts? Write a function of a map and of the number of layers before the cut: the mean CKA of different
+# layers within a part minus the mean CKA between the parts.
 
 # %% tags=["exercise", "show-code"]
 from seelike import exercises
@@ -385,9 +388,9 @@ exercises.check("H.1", answer)
 #    learned.
 # 2. They share the architecture and the task, so one would think so. Read the means in the menu's texts, or compute
 #    `structure.mean_highest(comparison.between(*run.mixers))`.
-# 3. `nearness` has an entry for each. Average pooling asks the same of every token, in a Mixer as in a ViT with GAP; a CLS token leaves the others
-#    free.
-# 4. `comparison.only(STREAM)` has them alone, the map and the list of layers.
+# 3. `nearness` has an entry for each pair. Average pooling asks the same of every token, in a Mixer as in a ViT with GAP. A CLS token leaves the other
+#    tokens free.
+# 4. `comparison.only(STREAM)` holds the map and the list of layers without the branches.
 #    Is the step smaller then? If not, the parts are not an effect of the branches, which draw dark lines in a map.
 #
 # </details>

@@ -16,12 +16,12 @@
 # %% [markdown]
 # # Interventions without retraining
 #
-# **Question.** All other pages look at networks and leave them alone. What a layer holds is one thing; what the network *needs* of it is another. Here we reach in: take heads out, shuffle patches,
-# cut a skip connection, exchange the CLS token. Nothing is trained anew. What breaks?
+# **Question.** All other pages look at networks and leave them unchanged. They show what a layer contains, but not what the network *needs* of it. Here
+# we change networks: we take heads out, shuffle patches, cut a skip connection, exchange the CLS token. Nothing is trained again. What breaks?
 #
 # | | |
 # |---|---|
-# | **You will learn** | to change a network while it runs, by hooks; whether local or global heads can be spared; what knows the order of patches; from which depth on the CLS token decides the class; why setting things to zero says too much |
+# | **You will learn** | to change a network while it runs, by hooks; whether local or global heads can be spared; what tells a ViT the order of patches; from which depth on the CLS token decides the class; why setting a part to zero overstates its importance |
 # | **You need** | [Section 5](05_local_global.ipynb) for local and global heads, [Section 6](06_skip_connections.ipynb) for skip connections; [words](../book/glossary.md) |
 # | **Cost** | two minutes on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -65,11 +65,12 @@ run = seelike.start(globals(), "interventions")
 #
 # Each network sees the same images twice: as it was trained, and changed. Two numbers say what the change did.
 #
-# - **Same class.** The share of images that keep the class that the intact network gives them. Where a network has a classifier, it gives the class. Where it has none, a
-#   linear probe of its output does: trained once, on the intact network and on other images, and then left alone.
+# - **Same class.** The share of images that keep the class that the intact network gives them. Where a network has a classifier, the classifier gives the class. Where it
+#   has none, a linear probe of its output gives the class. The probe is trained once, on the intact network and on other images, and then not changed.
 # - **CKA** of each block with the same block of the intact network, as in [Section 4](04_representation_structure.ipynb).
 #
-# Two images have the same class *by chance* now and then: that is the floor. The images are those on which other pages train probes, since these have classes.
+# Two different images sometimes have the same class *by chance*: this is the floor, the lowest value to expect. The images are those on which other
+# pages train probes, since these have classes.
 
 # %%
 import numpy as np
@@ -89,7 +90,7 @@ def draws_of(name):
 intact = seelike.where_possible(run.vits, draws_of)
 
 # %% [markdown]
-# Figures are of the first network, and the table near the end is of all. All intervals on this page are 95 % intervals over the draws of images, each with its own probe.
+# Figures show the first network only; the table near the end shows all networks. All intervals on this page are 95 % intervals over the draws of images, each with its own probe.
 
 
 # %%
@@ -120,10 +121,11 @@ if not intact:
 # %% [markdown]
 # ## Without some of the heads
 #
-# A head reads the stream, sums up values, and adds the result to the stream. To take it out is to put something else in the place of what it sums up. *Zero* is what comes to mind first. The *mean* over
-# images, for each token by itself, is milder: it keeps what the head always says, and takes away only what it says of this image.
+# A head reads the residual stream, computes a weighted sum of values, and adds the result to the stream. To take a head out, we replace its sum by
+# something else. *Zero* is the obvious choice. The *mean* over images, for each token by itself, is milder: it keeps what the head gives for every
+# image, and removes only what is specific to this image.
 #
-# By hand: a head says 5 of one image and 7 of another. The next layer has never seen anything but 5 and 7.
+# By hand: a head gives 5 for one image and 7 for another. The next layer has never seen anything but 5 and 7.
 
 # %%
 said = np.array([5.0, 7.0])
@@ -132,7 +134,7 @@ print(
 )
 
 # %% [markdown]
-# A hook does it. Of two heads of the first block, and of the class of the first image:
+# A hook replaces the sum. Here it takes out two heads of the first block; the cell prints how far the output of the network moves.
 
 # %% tags=["show-code"]
 import torch
@@ -148,8 +150,9 @@ for name in one:
     print(f"{name}: the output moves by {moved:.3f} of its length")
 
 # %% [markdown]
-# Which heads? In each block the nearest ones by attention distance, or the farthest ones, or some at random: always the same number in every block. (Chosen in the whole network, the nearest heads
-# would be those of low blocks, and we would compare depths.) Distances and means come from other images than those that are tested. This is what there is to take out:
+# Which heads do we take out? In each block the nearest heads by attention distance, the farthest ones, or random ones: always the same number in
+# every block. (If we chose the nearest heads of the whole network, they would be those of low blocks, and we would compare depths.) Distances and
+# means come from other images than those that are tested. These are the nearest and the farthest head of some blocks:
 
 # %%
 from seelike.sections.local_global import evenly_spaced, measure_heads
@@ -172,8 +175,10 @@ for name, of_draws in heads.items():
         )
 
 # %% [markdown]
-# These are shares of the distance of a head that looks everywhere alike. **Predict.** The nearest heads do what a convolution does: gather what is around. The farthest bring together what is far apart. Which can the network spare? A hint: a head
-# that looks at the own patch and its neighbours, where neighbours are much alike, brings little news; and in blocks in which nearest and farthest hardly differ, the choice should not matter.
+# Distances are given as shares of the distance of uniform attention. **Predict.** The nearest heads do what a convolution does: they gather what is
+# close. The farthest heads bring together what is far apart. Which of them can the network spare? A hint: where neighbouring patches are much alike, a
+# head that looks at its own patch and the neighbours adds little that is new. And in blocks in which the nearest and the farthest head hardly differ,
+# the choice should not matter.
 
 # %%
 from seelike.sections.interventions import KINDS, heads_removed
@@ -221,17 +226,20 @@ for title, lines in panels.items():
         print(f"{title:<17} {kind:<7} {ends}")
 
 # %% [markdown]
-# Look first whether the three lines part: where they lie on each other, it does not matter which heads go, only how many. **The pretrained ViT** loses much with the first head of every block, whichever it is; by CKA the global heads seem to cost most, but the
-# bands overlap. **The tiny networks** have hardly a near head to choose, and their lines do lie on each other: a few heads can be spared, most cannot.
+# First look whether the three lines differ. Where they coincide, it does not matter which heads are taken out, only how many. **The pretrained ViT**
+# loses much as soon as one head of every block is taken out, whichever it is. By CKA, taking out the global heads seems to cost most, but the bands
+# overlap. **The tiny networks** have hardly any near heads, and their lines do coincide: a few heads can be spared, most cannot.
 #
-# It does not show what a head is *for*: a network that was trained without these heads would do otherwise, and the heads that stay were never asked to stand in.
+# This does not show what a head is *for*. A network trained without these heads would work differently, and here the remaining heads were never
+# trained to replace the missing ones.
 #
 # ## Shuffled patches
 #
-# Two places to shuffle, the same order for all images of a draw. **Pieces of the image**, before the network sees it: each piece then gets the position of another. **Tokens**, when they have their position already and enter the first block. [Naseer et al.
-# (2021)](https://arxiv.org/abs/2105.10497) do the former, and find that ViTs lose less by it than one would think.
+# We shuffle in two ways, with the same order for all images of a draw. **Pieces of the image** are shuffled before the network sees it, so each piece
+# gets the position of another. **Tokens** are shuffled as they enter the first block, when they have their position already. [Naseer et al.
+# (2021)](https://arxiv.org/abs/2105.10497) shuffle pieces of the image, and find that ViTs lose less by it than one would think.
 #
-# **Predict.** Which costs more, and what does the second cost? Go through a block: norm and MLP look at one token at a time; attention is a sum over all tokens, and a sum has no order.
+# **Predict.** Which of the two costs more, and what does shuffling tokens cost? Go through a block: norm and MLP look at one token at a time; attention is a sum over all tokens, and a sum has no order.
 #
 # Pieces are of whole patches: as large as can be, in between, and single patches.
 
@@ -272,10 +280,12 @@ for of_draws in shuffles.values():
         )
 
 # %% [markdown]
-# Behind the embedding nothing happens: CKA is 1 in every block, and no image changes its class. Without the positions that its tokens carry, a ViT does not know an order. Pieces of the image leave the low blocks what they were, and cost the more the higher the block
-# and the smaller the pieces: content comes first, and arrangement last. **The pretrained ViT** shows it block by block, **the tiny networks** most in their last block.
+# Shuffling tokens after the embedding changes nothing: CKA is 1 in every block, and no image changes its class. A ViT knows the order of patches only
+# from the positions that its tokens carry. Shuffling pieces of the image leaves the low blocks as they were. It costs more the higher the block and
+# the smaller the pieces: the content of patches is processed first, and their arrangement last. **The pretrained ViT** shows this block by block,
+# **the tiny networks** most in their last block.
 #
-# It does not show that the network makes no use of shapes: the images are few and the pieces are cut without mercy, with edges that no photograph has. (In networks with rotary positions, such as DINOv3, positions enter
+# This does not show that the network makes no use of shapes: there are few images, and the cuts make edges that no photograph has. (In networks with rotary positions, such as DINOv3, positions enter
 # in each attention, and the tokens do not carry them.)
 #
 # ## One skip connection dropped
@@ -283,7 +293,8 @@ for of_draws in shuffles.values():
 # The paper trains ViTs without the skip connections of one block ([Section 6](06_skip_connections.ipynb)) and loses four points. Here they are dropped from a network that was trained with them: in one block, the stream becomes
 # `f(z)` in place of `z + f(z)`, for attention and MLP.
 #
-# **Predict.** Section 6 measures the skip ratio, the length of `z` over that of `f(z)`. Where it is high nearly all of a token is thrown away. Here it is for some blocks, the two branches together:
+# **Predict.** Section 6 measures the skip ratio, the length of `z` over that of `f(z)`. Where this ratio is high, dropping the skip connection throws
+# away nearly all of a token. The skip ratio of some blocks, the two branches together:
 
 # %%
 from seelike.sections.skip_connections import propagation
@@ -340,16 +351,21 @@ for label, (blocks, value, band) in list(lines.items())[:2]:
         )
 
 # %% [markdown]
-# Where the share of images with the same class comes down to the line by chance, what the cut network says has nothing to do with what it said before: so it is, or nearly so, in **the pretrained ViT** and in **the tiny networks**, at every block, however low or high the
-# skip ratio. In the pretrained one CKA rises again in the last blocks, and the class does not come back. The last block can be much like itself over all tokens, while the few directions that a class is read from are lost.
+# Where the share of images with the same class falls to the line by chance, the class given by the cut network has nothing to do with that of the
+# intact one. This is so, or nearly so, in **the pretrained ViT** and in **the tiny networks**, at every block, however low or high the skip ratio. In
+# the pretrained ViT, CKA is higher again when one of the last blocks is cut, but the class is still lost. Over all tokens, the last block can be much
+# like that of the intact network, while the few directions that a class is read from are lost.
 #
-# It does not show what a skip connection is worth. The paper's networks had the whole training to find another way; these are shown, with no warning, a stream of another length and direction than any they know.
+# This does not show what a skip connection is worth. The paper's networks had the whole training to adapt. The networks here suddenly get a stream
+# with another length and direction than they have ever seen.
 #
 # ## Another CLS token
 #
-# Of ViTs with a CLS token, that token alone is read at the end. Somewhere on the way it becomes this image's. We exchange it at one depth: for that of another image, of another class; for the mean over images; for zero. The spatial tokens stay those of the own image.
+# In a ViT with a CLS token, only this token is read at the end. At some depth it comes to carry information about the image. We replace it at one
+# depth: by the CLS token of another image of another class, by the mean over images, or by zero. The spatial tokens of the image stay as they are.
 #
-# **Predict.** At depth 0 the token is the same for all images, and nothing can change; behind the last block the class must be that of the other image. Does it change hands gradually, or at once, and where? In
+# **Predict.** At depth 0 the token is the same for all images, and nothing can change; behind the last block the class must be that of the other image. Does
+# the class change gradually or at once, and at which depth? In
 # [Section 6](06_skip_connections.ipynb) the skip ratio of the CLS token says where it is written: where the ratio is low, attention overwrites it.
 
 # %%
@@ -379,7 +395,7 @@ for depths, of_draws in swaps.values():
 draw({"": lines}, "replaced behind block", "share of images")
 
 # %% [markdown]
-# From where on do more images have the class of the replaced token than their own?
+# From which block on do more images have the class of the other image than their own?
 
 # %%
 for name, (depths, of_draws) in swaps.items():
@@ -396,16 +412,19 @@ for name, (depths, of_draws) in swaps.items():
         print(f"  behind block {x[at]}, {label}: {value[at]:.2f} ± {band[at]:.2f}")
 
 # %% [markdown]
-# Left of the crossing, the spatial tokens still write the class into whatever CLS token stands there; right of it, the class is in the token. **The pretrained ViT** writes it in its last blocks, **the tiny networks** about half-way, and more gradually. The mean, which
-# says nothing wrong, lets the own class through at least as far as another image's token does.
+# Left of the point where these two shares cross, the later blocks still write the class from the spatial tokens into any CLS token. Right of it, the class is
+# already in the CLS token. **The pretrained ViT** writes it in its last blocks, **the tiny networks** about half-way, and more gradually. The mean
+# token carries no wrong class. With it, images keep their own class at least as far up as with another image's token.
 #
-# It does not show where the class is *known*: probes of spatial tokens find it elsewhere as well ([Section 7](07_spatial_localization.ipynb)). It shows through which token it goes.
+# This does not show where the class is *known*: probes find it in spatial tokens as well ([Section 7](07_spatial_localization.ipynb)). It shows
+# through which token the class goes.
 #
 # ## What zero misleads about
 #
-# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set the register tokens of DINOv2 and DINOv3 to zero, and classification fell by up to 36.6 points: so these tokens seem indispensable. With the mean over images in their place, with noise, or with the registers of another image,
-# it stayed within a point. The networks needed *something* there, of the usual kind, and not what it said of this image. Zero is unlike anything that a network has seen, and what it breaks, it
-# breaks for that reason too. So we hold zero against the mean, wherever this page has both: how much does each cost, in images that lose their class?
+# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set the register tokens of DINOv2 and DINOv3 to zero, and classification fell by up to 36.6 points: so these tokens seem indispensable. With
+# the mean over images in their place, with noise, or with the registers of another image, it stayed within a point. The networks needed *some* token of
+# the usual kind there, and not its information about this image. Zero is unlike anything that a network has seen, and this is one reason for the damage
+# that it does. So we compare zero with the mean wherever this page has both: how many images lose their class with each?
 
 
 # %%
@@ -430,14 +449,17 @@ for depths, of_draws in swaps.values():
         print_costs(f"CLS behind block {depths[at]}", *both.T)
 
 # %% [markdown]
-# At depth 0 the CLS token is the same for all images. The mean costs nothing there, since it is the token itself; so all that zero costs is the shock, and none of it a need. A page with the zeros alone would have said that the network depends on what its first token
-# holds. **The pretrained ViT** pays for zero with most of its classes from the first block on, where the mean costs it next to nothing. Behind the last block the two are alike: there the token is needed for what it says. **The tiny networks** show the same, by less. Of heads, zero costs
-# somewhat more than the mean, where the draws of images can tell the two apart at all.
+# At depth 0 the CLS token is the same for all images. The mean costs nothing there, since it is the token itself; so the whole cost of zero comes from the unusual value, and none of it
+# from lost information. Zeros alone would have suggested that the network depends on what its first token holds. In **the pretrained ViT**, most
+# images lose their class with zero from the first block on, where the mean costs next to nothing. Behind the last block the two are alike: there the
+# content of the token is needed. **The tiny networks** show the same, but less strongly. For heads, zero costs somewhat more than the mean, where the
+# draws of images can tell the two apart at all.
 #
 # ## Side by side
 #
-# All interventions at one strength, of all networks of the run, with one number more: how far heads look in the changed network, on average over heads and blocks, as a share of a head that looks everywhere
-# alike. (Heads are replaced by their means. Shuffled tokens take their places along.)
+# The table has each intervention at one strength, for all networks of the run. One column is new: how far heads look in the changed network, on
+# average over heads and blocks, as a share of uniform attention. (Heads are replaced by their means. Shuffled tokens are measured at their original
+# places in the image.)
 
 # %%
 import pandas as pd
@@ -466,25 +488,29 @@ pd.concat(tables) if tables else run.say_missing("vits")
 #
 # **Others found** that many heads of a trained Transformer can go one at a time ([Michel et al., 2019](https://arxiv.org/abs/1905.10650)), that ViTs bear shuffled patches better than CNNs ([Naseer et al., 2021](https://arxiv.org/abs/2105.10497)), and that zero overstates what a token holds (Parodi et al.).
 #
-# **The pretrained ViT** began as DINOv2, and has no classifier; a probe on few images reads its class, and is often wrong. So its class is easily moved, and small losses say little. What it shows clearly: tokens that carry their positions know no order; shuffled pieces are
-# noticed by high blocks alone; no block can do without its skip connections; the class enters the CLS token in the last blocks, and until then any usual token will do, but not zero.
+# **The pretrained ViT** began as DINOv2, and has no classifier; a probe on few images reads its class, and is often wrong. So its class changes easily,
+# and small losses say little. These results are clear: the order of tokens that carry their positions does not matter; shuffled pieces change only the
+# high blocks; no block can do without its skip connections; the class enters the CLS token in the last blocks, and until then any usual token works in
+# its place, but not zero.
 #
 # **The tiny networks** can spare a quarter of their heads, and it does not matter which. No block can do without its skip connections, and the order of patches is in the position embedding alone. Their class moves into the CLS token in the middle blocks.
 #
-# How far heads look hardly changes when other heads go, and rises when patches are shuffled or skips dropped, where it can rise. (Heads that are taken out still look, and are counted; what they see goes nowhere.)
+# Attention distance hardly changes when other heads are taken out. It rises when patches are shuffled or skip connections dropped, where it can rise.
+# (Heads that are taken out still attend, and are counted, but their output is not used.)
 #
-# **Why.** To leave a part out answers another question than to train without it. It asks what the other parts *count on*. That they count on something, a stream of the usual length, a token of the usual kind, does not say that they learn anything from it.
+# **Why.** Taking a part out of a trained network answers another question than training without this part. It asks what the other parts *rely on*.
+# They may rely on a stream of the usual length, or on a token of the usual kind. This does not say that they get any information from it.
 #
 # ## Try it yourself
 #
 # 1. Set `models` to `"tiny/vit_7x7:random"`. Which of the figures look as before any training?
-# 2. Give `models` a ViT without CLS token, `"tiny/vit_7x7_gap"`. Which figure is missing, and what would be the like of it?
+# 2. Give `models` a ViT without CLS token, `"tiny/vit_7x7_gap"`. Which figure is missing, and what could take its place?
 # 3. Take out *all* heads of one block, with their means. What is that block then?
 # 4. Shuffle pieces, and shuffle the position embedding in the same order. What must come out?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Taking heads out and cutting skips move the output little or much by the size of random weights alone. What a trained network adds is that it *matters which*.
+# 1. In an untrained network, the size of the random weights alone decides how much the output moves when heads are taken out or skip connections are cut. In a trained network it also *matters which* ones.
 # 2. That of the CLS token. All spatial tokens are averaged at the end, so one would have to exchange a share of them.
 # 3. A block whose attention adds the same to every image, at each place: a bias with a position. `without_heads(network, [(1, head) for head in range(4)], mean_of_heads(network, images))`
 # 4. The same class for every image: each piece has its own position again, and the tokens are shuffled as a whole.

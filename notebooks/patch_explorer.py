@@ -16,14 +16,14 @@
 # %% [markdown]
 # # One patch, block by block
 #
-# **Question.** Take one small patch of a picture, and follow it through a network. In a ViT it becomes a token, which is there in every block. Where do the heads look from there? Which patches does
-# it become like? Which pixels does it answer to? And what does a CNN have at the same place?
+# **Question.** Take one small patch of a picture, and follow it through a network. In a ViT the patch becomes a token, which is there in every block. Where do the heads look from this token? Which
+# other patches does the token become like? Which pixels does it depend on? And what does a CNN have at the same place?
 #
 # [Section 5](05_local_global.ipynb) and [Section 7](07_spatial_localization.ipynb) answer for all patches and many images, with one number for each block. Here you see what such numbers are made of. Nothing on this page is a claim, and one patch proves nothing.
 #
 # | | |
 # |---|---|
-# | **You will learn** | to read a head, a likeness and a receptive field as maps over the patches, and to tell what belongs to the place from what belongs to the thing |
+# | **You will learn** | to read a head, a similarity and a receptive field as maps over the patches, and to tell what depends on the place from what depends on the object shown there |
 # | **You need** | the words of [the story](../book/story.md): patch, token, head, block |
 # | **Cost** | seconds on two CPU cores (`tiny`); a few minutes with pretrained networks |
 
@@ -55,7 +55,7 @@ precision = None  # "float32", or "mixed": products in 16 bits
 weights = None  # "random": the networks before any training
 
 # %% [markdown]
-# One line loads the networks that the parameters name. The pictures are some that may be shown.
+# One line loads the networks that the parameters name. The page uses only pictures that it is allowed to show.
 
 # %%
 import numpy as np
@@ -66,8 +66,8 @@ run = seelike.start(globals(), "patch_explorer")
 pictures = run.to_show(run.images).select(np.array([7, 3]))
 
 # %% [markdown]
-# **Predict.** In which blocks do the heads of a ViT look far, in the first or in the last? Where is a token like the patches beside it, and where like other patches of the same thing? And which
-# of the two networks answers to the far side of the picture first?
+# **Predict.** In which blocks do the heads of a ViT look far, in the first or in the last? In which blocks is a token like the patches beside it, and in which like other patches of the same object?
+# And which of the two networks depends on the far side of the picture first?
 #
 # Click a patch of the picture, or move there with the arrow keys; the slider goes through the blocks.
 
@@ -89,34 +89,35 @@ next(iter(shown.values())) if shown else run.say_missing("vits")
 # %% [markdown]
 # How to read it, all for the patch in the white square:
 #
-# - *Heads.* What the patch's token gives to each patch, CLS left out, and above it the mean distance: the attention distance of this one query. CLS has its share below.
+# - *Heads.* The attention that the patch's token gives to each patch, without the CLS token. Above each map stands the mean distance: the attention distance of this one query. Below it stands the share of the CLS token.
 # - *Alike.* The cosine of the patch's token with that of every patch: 1 where they point the same way, 0 where they have nothing in common.
-# - *Receptive field.* How much the token answers to the pixels of each patch, as a share of the whole: absolute derivatives, of a sample of 4 channels, as in Section 5.
+# - *Receptive field.* How much the token depends on the pixels of each patch, as a share of the whole: the absolute derivatives of a sample of 4 channels, as in Section 5.
 #
-# A CNN has no tokens and no heads. The place of its map that has the middle of the patch in it stands for the token, in the block at the same relative depth. Low maps have several places in a patch; of high ones
-# several patches share a place, and so have the same field.
+# A CNN has no tokens and no heads. In the place of the token, the page takes the location of the feature map that contains the middle of the patch, in the block at the same relative depth. In low blocks,
+# a patch covers several locations. In high blocks, several patches share one location, and so have the same receptive field.
 #
-# To keep the page small, attention and fields are stored in 127 steps of the most in each map, and cosines to four decimals.
+# To keep the page small, attention and receptive fields are stored in 127 steps up to the maximum of each map, and cosines to four decimals.
 #
 # ## Three things to try
 #
-# **1. Follow the distances.** Stay at one patch and move the slider from the first block to the last. Read the distances above the heads, then look at the maps: which of two heads with the same distance could you not tell apart by it?
+# **1. Follow the distances.** Stay at one patch and move the slider from the first block to the last. Read the distances above the heads, then look at the maps: which heads have the same distance, but different maps?
 #
 # - **The pretrained networks**: in a block below the middle some heads look at the next few patches while others reach across the picture. That is what Section 5 finds on average. In the first block most heads
-#   look anywhere but near, or give CLS the most. And in the last block the same heads look nearby from the face of a dog and far from the wall behind it: a mean over patches does not tell that.
-# - **The tiny networks**: every head has about the distance of one that looks everywhere alike. The maps are not alike at all: one head may look at a far edge, another at everything. A mean distance cannot tell these.
+#   do not look nearby, or give most attention to the CLS token. And in the last block the same heads look nearby when the patch is on the face of a dog, and far away when it is on the
+#   wall behind the dog: a mean over patches does not show this.
+# - **The tiny networks**: every head has about the mean distance of a head that looks everywhere equally. But the maps differ greatly: one head may look at a far edge, another at everything. A mean distance cannot tell these heads apart.
 #
-# **2. From the place to the thing.** Choose a patch of what the picture shows, then one of the background, and go up. Look at *Alike*.
+# **2. From the place to the object.** Choose a patch of the object in the picture, then a patch of the background, and move the slider up through the blocks. Look at *Alike*.
 #
-# - **The pretrained networks**: low in the ViT, patches are alike that look alike, such as the boards of the wall. In its last block the picture of the dogs falls into two: what it shows, and all the rest. The second dog is like the first, however far away. So a
-#   token tells more of the thing, and less of the place; [Section 7](07_spatial_localization.ipynb) measures how much of the place is left. The CNN finds the second dog, too, half-way up. In its last block it is rather the neighbours that are alike: a place of its map sees most of what the next one sees.
+# - **The pretrained networks**: low in the ViT, the tokens of patches that look alike are alike, such as those of the boards of the wall. In the last block of the ViT, the picture of the dogs falls into two parts:
+#   the dogs, and all the rest. The second dog is like the first, however far away. So a token tells more about the object, and less about the place; [Section 7](07_spatial_localization.ipynb) measures how much of the place is left. The CNN finds the second dog, too, at half depth. In the last block of the CNN, neighbouring patches are alike instead: each location of the map sees most of what the next one sees.
 # - **The tiny networks**: tokens of the ViT are like their neighbours in every block, and there are no two parts.
 #
 # **3. Where a token comes from.** Look at the *Receptive field* of one patch, and click through the patches in the last block.
 #
-# - In the ViT the whole picture has a faint share in the first block already, since attention reaches it in one step. And for most patches the brightest place is still the own patch, up to the last block: the skip connections hand it on ([Section 6](06_skip_connections.ipynb)).
-# - In the CNN the field begins as the own patch and a rim, and grows from block to block, as its windows add up. At the end the brightest place is often not the patch that you clicked.
+# - In the ViT every part of the picture has a small share already in the first block, since attention reaches the whole picture in one step. For most patches, the brightest place is still the patch itself, up to the last block: the skip connections pass it on ([Section 6](06_skip_connections.ipynb)).
+# - In the CNN the receptive field begins as the patch itself and a rim around it, and grows from block to block, as each convolution widens it. At the end the brightest place is often not the patch that you clicked.
 #
-# Both are the paper's Figure 6, which averages over images the patch in the middle. Here it is every patch of one picture, before any average.
+# The paper's Figure 6 shows both, for the patch in the middle and averaged over images. Here you see every patch of one picture, before any average.
 #
-# **Next:** [Section 8](08_scale_and_transfer.ipynb), what data and size have to do with it. Or go back to [the story](../book/story.md) with this patch in mind.
+# **Next:** [Section 8](08_scale_and_transfer.ipynb), on what data and size change. Or go back to [the story](../book/story.md) with this patch in mind.

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # The tiny networks
 #
-# **Question.** Checkpoints for many of the paper's comparisons exist nowhere in public: networks without some skip
-# connections, on a tenth of the data, finetuned step by step. So this book trains its own. What are they, how well did
+# **Question.** For many of the paper's comparisons there are no public checkpoints: networks without some skip connections, trained on a tenth of the
+# data, or finetuned step by step. So this book trains its own. What are they, how well did
 # they learn, and what can they stand for?
 #
 # | | |
@@ -41,7 +41,7 @@ if importlib.util.find_spec("seelike") is None:
     )
 
 # %% [markdown]
-# These parameters are those of every page; of them this page uses none but `profile`.
+# Every page has these parameters. This page uses only `profile`.
 
 # %% tags=["parameters"]
 profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
@@ -88,8 +88,8 @@ joined = {"accuracy (%)": ", ".join, "minutes": ", ".join}
 cards.groupby(without_seed, sort=False).agg(dict.fromkeys(cards, "first") | joined)
 
 # %% [markdown]
-# Behind ± stands the binomial error of the first, `sqrt(a (1 - a) / n)`. It says what another draw of test images would
-# change. What another training would change, the lines with several accuracies say.
+# The number after ± is the binomial error of the first accuracy, `sqrt(a (1 - a) / n)`. It says how much another draw of test images would change the
+# accuracy. The lines with several accuracies show how much another training would change it.
 
 # %% [markdown]
 # The names say what a network is.
@@ -99,10 +99,11 @@ cards.groupby(without_seed, sort=False).agg(dict.fromkeys(cards, "first") | join
 #   which takes a sixth of the time. `small` is half as wide.
 # - `gap` classifies by the mean of its tokens (global average pooling) instead of a class token.
 # - `without_skips_4` has no skip connections in block 4: neither around its attention nor around its MLP.
-# - `10_percent` saw a tenth of the images of each class; those of a smaller share are part of those of a larger one.
+# - `10_percent` saw a tenth of the images of each class; the images of a smaller share are part of those of a larger share.
 # - `seed_1` began with other weights and saw the images in another order; `other_order` began with the same weights. The smallest ViT and the smallest
-#   ResNet are trained again and again: how far apart are two trainings that differ in nothing but chance? Its variants without skips, with GAP and on
-#   shares of the data come in threes, each the **twin** of an intact one: the same weights before training, the same images in the same order.
+#   ResNet are trained several times, to see how far apart two trainings are that differ only by chance. The variants of this ViT without skips, with
+#   GAP and on shares of the data come in threes. Each variant is the **twin** of an intact network: the same weights before training, the same images
+#   in the same order.
 # - `on_digits` began with the weights of the network whose name precedes it, all but its classifier, and was trained on another set.
 #
 # ### Where and how they were trained
@@ -169,8 +170,8 @@ print(
 # %% [markdown]
 # ## What comes about when?
 #
-# Of some trainings there are checkpoints: the network before training, and after some passes over the images. So each measure of this book can be watched while it comes
-# about.
+# Some trainings have checkpoints: the network before training, and after some passes over the images. So each measure of this book can be followed
+# during training.
 #
 # **Predict.** A network learns from its top: the loss is there. Which of its blocks are the first to be what they will be at the end, the low ones or the high ones?
 
@@ -217,10 +218,11 @@ for end, found in on_the_way.items():
 plots.line_panels(panels, x_label="block", y_label="CKA with the end")
 
 # %% [markdown]
-# The lowest blocks hardly change: what they do is there before training, and the garments' outlines do the rest. The higher a block, the later it is what it will be. [Raghu et al. (2017)](https://arxiv.org/abs/1706.05806)
+# The lowest blocks hardly change: what they do is there before training, and the outlines of the garments account for the rest. The higher a block is,
+# the later it reaches its final state. [Raghu et al. (2017)](https://arxiv.org/abs/1706.05806)
 # saw the same in CNNs: networks settle from the bottom up.
 #
-# And the measures of Sections 4 and 5 themselves: how uniform the map is, and how near the nearest head of the two lowest blocks looks.
+# We also follow two measures of Sections 4 and 5: how uniform the CKA map is, and how near the nearest head of the two lowest blocks looks.
 
 # %%
 from seelike.cka import compare_models
@@ -329,8 +331,7 @@ claims.record("gap_trains_as_well", difference, figure_name="fig-learning-curves
 # ## Did any head become local?
 #
 # With enough data, some heads in the lowest blocks of a ViT look only at patches nearby; with little data none does (the
-# paper's Figures 3 and 4, which Section 5 reproduces). Whether our ViTs had enough can be read off one number: the
-# attention distance of the nearest head of the first two blocks, as a share of the distance of a head that looks everywhere alike.
+# paper's Figures 3 and 4, which Section 5 reproduces). One number shows whether our ViTs had enough data: the attention distance of the nearest head of the first two blocks, as a share of the distance of a head that looks everywhere alike.
 
 # %%
 from seelike.attention import attention_distances
@@ -346,7 +347,8 @@ for record in records:
         nearest[record.name] = [b.distance.min() / b.uniform for b in blocks[:2]]
 
 # %% [markdown]
-# Of all these ViTs, the one whose head looks nearest, and the one whose nearest head looks furthest, in each block:
+# For each block, the cell prints the range over all these ViTs: from the ViT whose nearest head looks nearest to the ViT whose nearest head looks
+# farthest.
 
 # %%
 for block in (0, 1):
@@ -369,16 +371,17 @@ claims.on_this_page()
 # %% [markdown]
 # And in words:
 #
-# - **Skip connections are hardly worth anything in so shallow a network.** Without those of the first block a ViT loses a little, without those of the third one less, without those of the fourth, the sixth or the
-#   last nothing that can be seen. The paper's ViTs have twelve blocks and more, and lose four points in the middle.
+# - **Skip connections are hardly worth anything in so shallow a network.** Without the skip connections of the first block a ViT loses a little
+#   accuracy, and without those of the third block less. Without those of the fourth, the sixth or the last block it loses nothing that can be seen. The paper's ViTs have twelve blocks and more, and lose four points in the middle.
 # - **The mean of the tokens is a good classifier.** With GAP the ViT is more accurate than with a CLS token.
 # - **No head became local.** The nearest ones of the lowest blocks look most of the way that uniform attention looks.
 # - **They are trained, but not to the end.** The schedules are what two CPU cores can do in some hours. The table says how long each was; with a GPU the same
 #   command trains them longer, and every page is made anew from the new weights.
-# - **Compare within a group.** Networks of one group differ in one thing only, but for `vit_14x14`, `large` and `largest`: a pass takes them several times as long, and they were given
-#   fewer. That is why the larger ViTs are the less accurate ones. Across groups the number of passes differs, too: those on little data saw each image
-#   more often, but fewer images in all.
-# - **Chance.** The errors in the table are over test images. Claims that rest on several trainings cover these, too, and say how many there were.
+# - **Compare within a group.** Networks of one group differ in one thing only. The exceptions are `vit_14x14`, `large` and `largest`: a pass takes
+#   several times as long for them, so they were trained for fewer passes. That is why the larger ViTs are less accurate. Across groups the number of
+#   passes differs, too: networks on little data saw each image more often, but fewer images in all.
+# - **Chance.** The errors in the table cover only the draw of test images. Claims that rest on several trainings also cover the differences between
+#   trainings, and say how many trainings there were.
 #
 # ## Try it yourself
 #
@@ -392,7 +395,7 @@ claims.on_this_page()
 #
 # 1. `vit_7x7` and `vit_7x7_gap`; `vit_7x7` and any `vit_7x7_without_skips`.
 # 2. `like = "vit_7x7"` takes over everything that you do not change.
-# 3. That distance is the measure for all others on these pages: only what is larger needs an explanation.
+# 3. Compare all other differences on these pages with that distance: only a larger difference needs an explanation.
 #
 # </details>
 #

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # How sure are we?
 #
-# **Question.** A number of this book comes from some images and from some networks. Other images would give another number, and other
-# trainings of the same network, too. How much of what we see is chance?
+# **Question.** Each number in this book was measured on some images and on some networks. Other images would give another number, and so
+# would other trainings of the same network. How much of what we see is chance?
 #
 # | | |
 # |---|---|
@@ -36,7 +36,7 @@ if importlib.util.find_spec("seelike") is None:
     )
 
 # %% [markdown]
-# These parameters are those of every page; of them this page uses `number_of_images`, `batch_size`, `repeats` and `seed`.
+# Every page has these parameters; this page uses only `number_of_images`, `batch_size`, `repeats` and `seed`.
 
 # %% tags=["parameters"]
 profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
@@ -67,15 +67,15 @@ run = seelike.start(globals(), "uncertainty")
 # - **The cause.** A number may be large for a reason that has nothing to do with the claim. A *control* is a network that should not have the effect. If it has it
 #   too, the claim is not wrong, but it says less than it seems to.
 #
-# We look at three claims of the paper, and draw everything: each draw, each training, and the control. These networks are fewer than those of Sections 4 and 5, or
-# others, so that a verdict here can differ from the one that stands there.
+# We look at three claims of the paper, and draw everything: each draw, each training, and the control. The networks here are fewer than those of
+# Sections 4 and 5, or different ones, so a verdict here can differ from the verdict there.
 #
 # **Predict.** Take the layers of a ViT and of a ResNet, and ask how alike they are. What moves that number more: another draw of the images, or another
 # training?
 #
 # ## The networks
 #
-# The smallest ViT and the smallest ResNet of this book, trained from several seeds until they are equally accurate; and *twins* of the ViT, which began with the same weights but saw a tenth
+# This page uses the smallest ViT and the smallest ResNet of this book, trained from several seeds until they are equally accurate. It also uses *twins* of the ViT, which began with the same weights but saw a tenth
 # of the images, or all of them in another order.
 
 # %%
@@ -93,8 +93,8 @@ print(f"{len(vits)} trainings of the ViT, {len(resnets)} of the ResNet")
 # %% [markdown]
 # ## The layers of a ViT are more uniform
 #
-# The statistic is the mean CKA of all pairs of different layers, and the claim that it is higher in the ViT (Section 4). The control is the same before any
-# training.
+# The statistic is the mean CKA of all pairs of different layers, and the claim is that it is higher in the ViT than in the ResNet (Section 4).
+# The control is the same comparison before any training.
 
 # %%
 from seelike.cka import compare_models
@@ -129,8 +129,9 @@ uniform = claims.evaluate("uniform_layers", *groups[0], by_neighbours=groups[1])
 # %% [markdown]
 # ## On little data no head is local
 #
-# The statistic is the attention distance of the nearest head in the two lowest blocks, as a share of the distance of a head that looks everywhere alike: on a tenth of the
-# data, minus on all (Section 5). The control is a twin on all data in another order, in the place of the one on a tenth. It differs by chance alone.
+# Take the attention distance of the nearest head in the two lowest blocks, as a share of the distance of a head that looks everywhere equally. The statistic is this
+# share for the network on a tenth of the data, minus that for the network on all data (Section 5). For the control, a twin on all data in another order takes the place
+# of the network on a tenth. This twin differs by chance alone.
 
 # %%
 from seelike.sections.local_global import measure_heads
@@ -169,8 +170,8 @@ all_again = {
 # %% [markdown]
 # ## Low layers need little data, high ones much
 #
-# The statistic is how much more than chance a tenth of the data changes the last block, against the first (Section 8). The control is a network from another
-# seed, on all data, in the place of the one on a tenth.
+# Compare the network on all data with the one on a tenth, block by block. The statistic is how much more the last block changes than the first, beyond the same
+# difference by chance (Section 8). For the control, a network from another seed, on all data, takes the place of the network on a tenth.
 
 # %%
 from seelike.cka import compare_pairs
@@ -208,8 +209,8 @@ untrained = {"before training": before[VIT] - before[RESNET]}
 draws_and_trainings([uniform, local, low], [untrained, all_again, other_seed])
 
 # %% [markdown]
-# Small dots of one row lie close together: another draw of images changes little. Rows lie apart: another training changes more. How much more is the ratio of the
-# two spreads.
+# The small dots of one row lie close together, so another draw of images changes the number little. The rows lie farther apart, so another training changes it more.
+# The ratio of the two spreads says how much more.
 
 # %%
 import numpy as np
@@ -226,16 +227,17 @@ for result in (uniform, local, low):
     )
 
 # %% [markdown]
-# So an interval that covers images alone, as that of a claim on public networks must, is too narrow for a statement about ViTs. Such a claim is marked *in these
-# networks*: it says what these do, and not what another training would.
+# So an interval that covers images alone is too narrow for a statement about ViTs. Claims on public networks can only have such an interval. They are marked *in these
+# networks*: they say what these networks do, and not what another training would do.
 #
-# The grey rows say what a verdict owes to the cause that it names. Where they lie where the others lie, the effect is there without it.
+# The grey rows show whether an effect needs the cause that the claim names. Where the grey rows lie in the same place as the others, the effect is there without
+# this cause.
 #
 # ## The rule
 #
-# Each claim has a *smallest effect of interest*, set before measuring, with a reason that stands in the [scoreboard](../book/scoreboard.md). The claim holds where its
-# interval lies beyond it. It is negligible where the interval lies within the band, and undecided where it does neither. All claims are then corrected together, since of
-# forty tests some err by chance. The scoreboard tells the whole rule.
+# Each claim has a *smallest effect of interest*, set before measuring, for a reason that stands in the [scoreboard](../book/scoreboard.md). The claim holds if its whole
+# interval lies beyond this effect. The effect is negligible if the interval lies within the band, and the claim is undecided if neither is the case. All claims are then
+# corrected together, since some of forty tests err by chance. The scoreboard tells the whole rule.
 #
 # ## Try it yourself
 #
@@ -244,9 +246,9 @@ for result in (uniform, local, low):
 #
 # <details><summary>Answers</summary>
 #
-# 1. More draws make the mean of each training surer. They do nothing about the spread of trainings. Where that is the larger of the two, the interval stays as wide.
-# 2. The interval shrinks with the square root of their number, and with few trainings faster than that, since Student's factor falls, too. Four times as many are
-#    enough, and fewer may be.
+# 1. More draws make the mean of each training more certain. They do not change the spread of trainings. Where the spread of trainings is the larger of the two, the interval stays as wide.
+# 2. The interval shrinks with the square root of the number of trainings. With few trainings it shrinks faster, since the factor of Student's t distribution falls,
+#    too. Four times as many trainings are enough, and fewer may be enough.
 #
 # </details>
 #

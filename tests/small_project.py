@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ def make_project(folder, notebooks=("03_background",), cells=(RUN, CLAIM)):
 
 
 def start_make(folder, *arguments, stdout=subprocess.PIPE, **environment):
-    """Start make in a process group of its own."""
+    """Start make in a process group of its own, where Ctrl-C stops it, also if it does not stop these tests."""
     return subprocess.Popen(
         ["make", *arguments],
         cwd=folder,
@@ -90,6 +91,8 @@ def start_make(folder, *arguments, stdout=subprocess.PIPE, **environment):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # What runs behind a shell's & has it ignored, and so have all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

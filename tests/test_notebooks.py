@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import warnings
@@ -28,7 +27,6 @@ from safetensors.torch import save_file
 from traitlets.config import Config
 
 from seelike import data
-from seelike.models.records import CHECKPOINTS
 from seelike.profiles import PAGES
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +104,13 @@ def printed(notebook):
 NAME = "$^a$ <img src=x onerror=alert(1) "
 
 
+def network_file(path, architecture, arguments):
+    """A file of an untrained network that says what it is of."""
+    metadata = {"architecture": architecture, "architecture_kwargs": json.dumps(arguments)}
+    save_file(timm.create_model(architecture, **arguments).state_dict(), path, metadata=metadata)
+    return path
+
+
 @pytest.fixture(scope="module")
 def strange(tmp_path_factory):
     """A folder of images and a file of weights with such names."""
@@ -115,7 +120,9 @@ def strange(tmp_path_factory):
         (folder / "images" / f"{NAME} {label}").mkdir(parents=True)
         for place in np.flatnonzero(garments.labels == label)[:12]:
             garments[place].save(folder / "images" / f"{NAME} {label}" / f"{NAME} {place}.png")
-    return folder / "images", shutil.copy(CHECKPOINTS / "vit_7x7.safetensors", folder / f"{NAME}.safetensors")
+    # What the pages do is done for each block: four do for all.
+    shallow = {"img_size": 28, "patch_size": 4, "embed_dim": 32, "depth": 4, "num_heads": 2, "num_classes": 10}
+    return folder / "images", network_file(folder / f"{NAME}.safetensors", "vit_tiny_patch16_224", shallow)
 
 
 class Attributes(HTMLParser):
@@ -252,11 +259,8 @@ def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(
 def swin(tmp_path_factory):
     """A file of a network of no role: a Swin Transformer of few channels, whose grid halves."""
     arguments = {"img_size": 56, "embed_dim": 12, "depths": [1, 1], "num_heads": [1, 2], "num_classes": 0}
-    network = timm.create_model("swin_tiny_patch4_window7_224", **arguments)
-    metadata = {"architecture": "swin_tiny_patch4_window7_224", "architecture_kwargs": json.dumps(arguments)}
     path = tmp_path_factory.mktemp("networks") / "swin.safetensors"
-    save_file(network.state_dict(), path, metadata=metadata)
-    return path
+    return network_file(path, "swin_tiny_patch4_window7_224", arguments)
 
 
 # Pages that take seconds; Section 4 has many pictures, and runs once.
