@@ -313,7 +313,7 @@ for size in sizes:
 
 # %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch. Three lines, for the mean of plain CKAs, the mean of unbiased CKAs and averaged HSIC, and a horizontal one for all images at once. The numbers below say how far each is from it."}}
 figure, axes = plt.subplots(figsize=(5, 3.2))
-axes.axhline(whole, color="black", linewidth=1, label=f"all {len(early)} at once")
+axes.axhline(whole, color="grey", linewidth=1, label=f"all {len(early)} at once")
 labels = ["mean HSIC, then divide", "mean of unbiased CKAs", "mean of plain CKAs"]
 for label, marker, values in zip(labels, "osv", np.transpose(rows), strict=True):
     axes.semilogx(sizes, values, marker=marker, label=label)

@@ -166,7 +166,7 @@ print(smooth_band(two)[0].round(3))
 
 # %%
 from seelike.massive_activations import unevenness
-from seelike.sections.blocks import ask, blocks_of, prepared
+from seelike.sections.blocks import ask, blocks_of
 from seelike.sections.token_geometry import (
     commonest,
     place_read,
@@ -174,6 +174,7 @@ from seelike.sections.token_geometry import (
     where_largest,
 )
 from seelike.similarities import coordinates, similarity_map, unbiased_cka
+from seelike.streaming import Images
 
 # %% [markdown]
 # The next sections ask four questions of the same blocks, all in one pass.
@@ -205,7 +206,7 @@ questions = {
 def answers_of(name):
     """All answers of a network, in each draw."""
     return [
-        ask(networks[name], prepared(networks[name], images), questions)
+        ask(networks[name], Images(images, networks[name])[:], questions)
         for images in draws
     ]
 
@@ -381,7 +382,7 @@ def when_replaced(name):
     """Cosine of patches with what they were, [draws, replacements, blocks]."""
     network, blocks, found = networks[name], blocks_of(networks[name]), []
     for images in draws:
-        pixels = prepared(network, images)[:32]
+        pixels = Images(images, network)[:32]
         prefix = len(places(network, blocks[:1], pixels)[blocks[0].name].prefix)
         found.append(moved_by_replacement(network, blocks, pixels, prefix))
     return np.array(found)
@@ -455,7 +456,7 @@ def around_norms(name):
     network, found = networks[name], []
     both = first_norms(network)
     for images in draws:
-        pixels = prepared(network, images)
+        pixels = Images(images, network)[:]
         prefix = len(places(network, both[1:2], pixels)[both[1].name].prefix)
         of_tokens = lambda _, x, prefix=prefix: cls_and_patches(x, prefix)  # noqa: E731
         read = list(read_tokens(network, both, pixels, of_tokens).values())
@@ -531,7 +532,7 @@ def radii_of(name):
     """Radius of both fields as shares of the image's height, [2, draws, blocks]."""
     network, blocks, found = networks[name], some_blocks(name)[0], []
     for images in draws:
-        pixels = prepared(network, images)[:8]
+        pixels = Images(images, network)[:8]
         exact = effective_receptive_field(network, blocks, pixels, 4, before=False)
         of_mean = {
             b.name: field_of_channel_mean(network, b, pixels) for b in blocks

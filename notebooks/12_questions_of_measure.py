@@ -68,7 +68,7 @@ run = seelike.start(globals(), "12_questions_of_measure")
 # is computed from the coordinates of all blocks of all networks, for each draw of images.
 
 # %%
-from seelike.sections.blocks import blocks_of, clouds_of, prepared
+from seelike.sections.blocks import blocks_of, clouds_of
 from seelike.similarities import coordinates
 
 draws = list(run.draws())
@@ -195,13 +195,17 @@ for title, lines in panels.items():
 # %%
 from PIL import Image
 
+from seelike.models import preprocessing
 from seelike.similarities import similarity_map
+from seelike.streaming import Images
 
 
-def with_noise(images, number):
-    """The same images, the first of them replaced by noise."""
-    kept = list(images)[number:]
-    return [Image.effect_noise(kept[0].size, 100) for _ in range(number)] + kept
+def with_noise(network, images, number):
+    """The same images as a network takes them, the first of them replaced by noise."""
+    pixels, size = Images(images, network)[:], images[number].size
+    for place in range(number):
+        pixels[place] = preprocessing(network)(Image.effect_noise(size, 100))
+    return pixels
 
 
 # %% [markdown]
@@ -210,7 +214,7 @@ def with_noise(images, number):
 # %%
 moves = {name: [] for name in measures}
 for images, cloud in zip(draws, clouds[one], strict=True):
-    noisy = with_noise(images, min(8, len(images) // 2))
+    noisy = with_noise(run.models[one], images, min(8, len(images) // 2))
     noisy = clouds_of(run.models[one], noisy)
     for name, measure in measures.items():
         maps = [similarity_map(each, each, measure) for each in (cloud, noisy)]
@@ -252,7 +256,7 @@ def features_of(name, images):
     """The last block of a network, laid flat."""
     network = run.models[name]
     block = blocks_of(network)[-1:]
-    pixels = prepared(network, images)
+    pixels = Images(images, network)[:]
     flat = read(network, block, pixels, lambda _, x: x.flatten(1).double().cpu())
     return next(iter(flat.values()))
 
@@ -443,7 +447,7 @@ names = [one, other]
 names += [f"{name.removesuffix(':random')}:random" for name in names]
 last = seelike.where_possible(dict.fromkeys(names), last_block)
 last["pixels"] = [
-    coordinates(prepared(run.models[one], images)) for images in draws
+    coordinates(Images(images, run.models[one])[:]) for images in draws
 ]
 
 # %% [markdown]
@@ -759,7 +763,7 @@ def when_planted(*ways):
     network = run.models[one]
     two = [blocks_of(network)[0], blocks_of(network)[-1]]
     every_way = lambda _, tokens: [planted_clouds(tokens, each) for each in ways]  # noqa: E731
-    pixels = [prepared(network, images) for images in draws]
+    pixels = [Images(images, network)[:] for images in draws]
     return [list(read_tokens(network, two, x, every_way).values()) for x in pixels]
 
 
@@ -809,7 +813,7 @@ from seelike.massive_activations import without_largest_channel
 def lowest_without_channel(name):
     """The block that has least in common with itself, when its largest channel is set to zero."""
     network = run.models[name]
-    pixels, blocks = prepared(network, draws[0]), blocks_of(network)
+    pixels, blocks = Images(draws[0], network)[:], blocks_of(network)
     of_block = lambda _, x: cka(x, without_largest_channel(x))  # noqa: E731
     found = read_tokens(network, blocks, pixels, of_block)
     return min(found.items(), key=lambda each: each[1])

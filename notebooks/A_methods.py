@@ -87,7 +87,7 @@ for n in (8, 32, 128):
 #
 # **Predict.** A quarter of the minibatch size, or a quarter of the images: how far does a CKA of 0.8 move, by 0.1, by 0.01, by 0.001?
 #
-# We compare all layers of the first two networks: with the profile's amounts, with minibatches of a half, a quarter and an eighth of the size, and with
+# We compare all layers of the first two networks: with the profile's amounts, with minibatches of a half and a quarter of the size, and with
 # half and a quarter of the images.
 
 # %%
@@ -114,7 +114,7 @@ def compare(number, size):
 
 # %%
 number, size = full = (run.number_of_images, run.batch_size)
-amounts = {(number, size // part) for part in (1, 2, 4, 8)}
+amounts = {(number, size // part) for part in (1, 2, 4)}
 amounts |= {(number // part, size) for part in (2, 4)}
 comparisons = {
     amount: compare(*amount)

@@ -6,8 +6,9 @@ import torch
 
 from seelike import data
 from seelike.models import layers, load, read
-from seelike.sections.blocks import ask, blocks_of, clouds_of, prepared
+from seelike.sections.blocks import ask, blocks_of, clouds_of
 from seelike.similarities import coordinates
+from seelike.streaming import Images
 
 
 def test_blocks_or_what_stands_for_them():
@@ -28,10 +29,8 @@ def test_questions_get_the_answers_of_a_pass_for_each():
         assert np.array_equal(cloud, coordinates(x))
 
 
-def test_clouds_of_a_list_of_images_are_those_of_the_set():
+def test_clouds_of_prepared_images_are_those_of_the_set():
     images, model = data.load("digits/test").sample(6, seed=0), load("tiny/vit_7x7:random")
-    some = [images[number] for number in range(6)]
-    assert torch.equal(prepared(model, some), prepared(model, images))
-    found = clouds_of(model, some)
+    found = clouds_of(model, Images(images, model)[:])
     for name, cloud in clouds_of(model, images).items():
         assert np.array_equal(found[name], cloud)

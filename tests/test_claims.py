@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -284,3 +286,10 @@ def test_one_repeat_has_no_uncertainty_by_either_measure(capsys):
     claims.record("uniform_layers", [0.1], by_neighbours=[0.2])
     said = capsys.readouterr().out
     assert "By shared neighbours in the place of CKA: 0.200." in said
+
+
+def test_claims_are_read_without_torch():
+    code = (
+        "import sys, seelike.verdicts; assert 'seelike.claims' in sys.modules; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -302,6 +302,19 @@ def test_unknown_architecture_is_read_by_module_in_firing_order():
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_network_that_was_changed_is_not_taken_for_what_it_was():
+    model = vit(depth=3).eval()
+    own = model.blocks[1]
+    # A new module may get the address of one that is gone.
+    for _ in range(3):
+        model.blocks[1] = nn.Identity()
+        assert len(residuals(model)) == 4
+        model.blocks[1] = nn.Sequential(vit(depth=1).blocks[0], vit(depth=1).blocks[0]).eval()
+        assert len(residuals(model)) == 8
+    model.blocks[1] = own
+    assert len(residuals(model)) == 6
+
+
 def test_unknown_architecture_that_takes_other_images_says_what_to_do():
     model = nn.Sequential(nn.Conv2d(5, 4, 3)).eval()
     with pytest.raises(ValueError, match=r"of shape \(3, 224, 224\) failed.*model.pretrained_cfg ="):

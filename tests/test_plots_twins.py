@@ -5,6 +5,7 @@ import pytest
 
 from seelike.models import Layer
 from seelike.plots import CKAMap, twins
+from seelike.plots.style import COLOURS, GREY
 
 
 def seeds(number, draws=3, layers=None, seed=0):
@@ -52,7 +53,7 @@ def test_controls_are_grey_and_take_no_colour_from_the_others():
         figure = twins.side_by_side(both, names=["x", "y"], y_label="y", bands={}, controls=controls)
         means = [line for line in figure.axes[0].lines if line.get_markersize() == 9]
         colours.append([line.get_color() for line in means])
-    assert colours == [["C0", "C1"], ["0.5", "C0"]]
+    assert colours == [[COLOURS[0], COLOURS[1]], [GREY, COLOURS[0]]]
 
 
 def test_each_training_is_a_point_and_the_first_row_is_on_top():

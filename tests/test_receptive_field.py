@@ -26,7 +26,6 @@ from seelike.receptive_field import (
     balanced_channels,
     centre_mass,
     effective_receptive_field,
-    growth,
     radius,
 )
 
@@ -251,16 +250,6 @@ def test_uniform_fields():
     rows, columns = torch.meshgrid(torch.arange(201.0), torch.arange(201.0), indexing="ij")
     disc = ((rows - 100).square() + (columns - 100).square() <= 100**2).float()
     assert radius(disc) == pytest.approx(100 / 2**0.5, abs=0.5)
-
-
-def test_growth():
-    assert growth([1.0, 2.0, 3.0]) == 0.5
-    assert growth([1.0, 1.0, 4.0]) == 1
-    assert growth([1.0, 4.0, 3.0]) == 1.5
-    with pytest.raises(ValueError, match="got 1 radii"):
-        growth([1.0])
-    with pytest.raises(ValueError, match=r"from 2\.0 to 1\.0; there is no growth"):
-        growth([2.0, 1.0])
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(2, 2), torch.tensor([[1.0, torch.nan]]), torch.tensor([[2.0, -1.0]])])

@@ -477,21 +477,29 @@ def opened(content):
     return Image.open(io.BytesIO(content))
 
 
-def lines(width):
+def lines(width, clear=False):
     """A picture as figures are: few colours, and noise that compresses badly where it is kept."""
-    pixels = np.full((200, width, 3), 255, np.uint8)
-    pixels[50:60] = (0, 98, 163)
-    pixels[100:150] -= np.random.default_rng(0).integers(0, 4, (50, width, 3), np.uint8)
-    return png(pixels)
+    pixels = np.full((200, width, 4), 255, np.uint8)
+    pixels[50:60] = (0, 98, 163, 255)
+    pixels[100:150, :, :3] -= np.random.default_rng(0).integers(0, 4, (50, width, 3), np.uint8)
+    if clear:
+        pixels[:50, :, 3] = 0
+        pixels[60:80, :, 3] = np.random.default_rng(1).integers(120, 124, (20, width), np.uint8)
+    return png(pixels if clear else pixels[..., :3])
 
 
-def test_pictures_of_few_colours_get_a_palette_and_look_the_same():
-    before = lines(600)
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize("page", ["white", "black"])
+def test_pictures_of_few_colours_get_a_palette_and_look_the_same(clear, page):
+    before = lines(600, clear)
     after = results.smaller(before)
     assert opened(after).mode == "P"
     assert len(after) < 0.75 * len(before)
-    apart = np.abs(np.asarray(opened(after).convert("RGB"), int) - np.asarray(opened(before), int))
-    assert apart.max() <= results._FURTHEST
+    shown = [opened(content).convert("RGBA") for content in (before, after)]
+    ground = Image.new("RGBA", shown[0].size, page)
+    apart = np.subtract(*(np.asarray(Image.alpha_composite(ground, each), int) for each in shown))
+    assert np.abs(apart).max() <= results._FURTHEST
+    assert np.sqrt(np.square(apart).mean()) <= results._MEAN
 
 
 def test_wide_pictures_are_made_narrower():

@@ -28,10 +28,10 @@ def card(figure: Image.Image, title: str, about: str) -> Image.Image:
     sheet = Image.new("RGB", SIZE, "white")
     room = SIZE[0] // 2 - _MARGIN, SIZE[1] - 2 * _MARGIN
     scale = min(room[0] / figure.width, room[1] / figure.height)
-    shown = figure.convert("RGB").resize(
+    shown = figure.convert("RGBA").resize(
         (round(figure.width * scale), round(figure.height * scale)), Image.Resampling.LANCZOS
     )
-    sheet.paste(shown, (SIZE[0] - _MARGIN - shown.width, (SIZE[1] - shown.height) // 2))
+    sheet.paste(shown, (SIZE[0] - _MARGIN - shown.width, (SIZE[1] - shown.height) // 2), mask=shown)
     draw = ImageDraw.Draw(sheet)
     top = 2 * _MARGIN
     for text, file, size, width in ((title, "DejaVuSans-Bold.ttf", 48, 18), (about, "DejaVuSans.ttf", 26, 34)):

@@ -57,7 +57,10 @@ LARGEST = 15_000_000
 # Wider pictures are made this wide. Those a little wider would only get larger files, of blurred lines.
 _WIDTH, _WIDER = 1000, 1100
 # A palette is taken where no pixel is further off than this, of 255, and the root mean square is within that.
-_FURTHEST, _MEAN = 24, 1.5
+_FURTHEST, _MEAN = 48, 1.0
+# Of k-means: without it pale areas can change their hue.
+_ROUNDS = 6
+_AT_A_TIME = 10_000
 _IN_HTML = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/]+=*")
 _ABOUT = {"notebook", "commit", "code", "seconds"}
 _PICTURES = {"image/png", "application/vnd.jupyter.widget-view+json"}
@@ -259,20 +262,59 @@ def smaller(png: bytes) -> bytes:
     """
     with Image.open(BytesIO(png)) as opened:
         picture = opened.convert("RGBA")
-    is_solid = picture.getextrema()[3] == (255, 255)
-    picture = picture.convert("RGB") if is_solid else picture
     fits = picture.width <= _WIDER
     if not fits:
         height = round(picture.height * _WIDTH / picture.width)
         picture = picture.resize((_WIDTH, height), Image.Resampling.LANCZOS)
+    is_solid = picture.getextrema()[3] == (255, 255)
     found = [png] if fits else []
-    found.append(_png(picture))
-    if is_solid:
-        # Two rounds of k-means: without them pale areas can change their hue.
-        with_palette = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
-        if _is_alike(with_palette, picture):
-            found.append(_png(with_palette))
+    found.append(_png(picture.convert("RGB") if is_solid else picture))
+    with_palette = _with_palette(picture)
+    if _is_alike(with_palette, picture):
+        found.append(_png(with_palette))
     return min(found, key=len)
+
+
+def _with_palette(picture: Image.Image) -> Image.Image:
+    """Give a picture, with its transparency, 256 colours that look like its own on a white and on a black page."""
+    pixels = np.ascontiguousarray(picture).view(np.uint32).ravel()
+    unique, which, counts = np.unique(pixels, return_inverse=True, return_counts=True)
+    of_all = _on_white_and_black(unique.view(np.uint8).reshape(-1, 4))
+    # Half of those that it has most of, as a map has; and half from an octree, for the others.
+    octree = picture.quantize(128, method=Image.Quantize.FASTOCTREE).getpalette("RGBA")
+    most = np.argsort(-counts, kind="stable")[:128]
+    chosen = np.vstack([of_all[most], _on_white_and_black(np.reshape(octree, (-1, 4)))])
+    for _ in range(_ROUNDS):
+        nearest = _nearest(of_all, chosen)
+        weights = np.bincount(nearest, counts, len(chosen))
+        for number, column in enumerate(of_all.T):
+            sums = np.bincount(nearest, counts * column, len(chosen))
+            chosen[:, number] = np.where(weights > 0, sums / np.maximum(weights, 1), chosen[:, number])
+    found = Image.fromarray(_nearest(of_all, chosen)[which].astype(np.uint8).reshape(picture.size[::-1]), "P")
+    found.putpalette(_rgba(chosen).tobytes(), "RGBA")
+    return found
+
+
+def _on_white_and_black(colours: np.ndarray) -> np.ndarray:
+    """What colours with transparency look like on pages of both colours, `[colours, 6]`."""
+    alpha = colours[:, 3:].astype(np.float32)
+    on_black = colours[:, :3] * alpha / 255
+    return np.hstack([on_black + 255 - alpha, on_black])
+
+
+def _rgba(looks: np.ndarray) -> np.ndarray:
+    """The colours that look so: the other way round."""
+    on_white, on_black = looks[:, :3], looks[:, 3:]
+    alpha = 255 - (on_white - on_black).mean(axis=1, keepdims=True)
+    colours = np.where(alpha > 0, on_black * 255 / np.maximum(alpha, 1), 0)
+    return np.hstack([colours, alpha]).clip(0, 255).round().astype(np.uint8)
+
+
+def _nearest(colours: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Which of the chosen colours each is nearest to; some at a time, for there may be a hundred thousand."""
+    half = (chosen**2).sum(axis=1) / 2
+    parts = np.array_split(colours, -(-len(colours) // _AT_A_TIME))
+    return np.concatenate([np.argmin(half - part @ chosen.T, axis=1) for part in parts])
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -282,8 +324,9 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def _is_alike(one: Image.Image, other: Image.Image) -> bool:
-    apart = np.abs(np.asarray(one.convert("RGB"), np.int16) - np.asarray(other, np.int16))
-    return bool(apart.max() <= _FURTHEST and np.sqrt(np.square(apart, dtype=np.float64).mean()) <= _MEAN)
+    looks = (_on_white_and_black(np.reshape(each.convert("RGBA"), (-1, 4))) for each in (one, other))
+    apart = np.subtract(*looks)
+    return bool(np.abs(apart).max() <= _FURTHEST and np.sqrt(np.square(apart).mean()) <= _MEAN)
 
 
 def _use_smaller_pictures(notebook: NotebookNode) -> None:

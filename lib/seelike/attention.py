@@ -129,8 +129,21 @@ def _tiles(
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """What a softmax takes, by queries, keys and a bias: no score is there before it is asked for."""
+class Scores:
+    """What a softmax takes, by queries, keys and a bias: no score is there before it is asked for.
+
+    Attributes:
+        q: Queries, the prefix tokens first.
+        k: Keys of the same tokens.
+        scale: A score is scale times the inner product of a query and a key, and the bias.
+        bias: What is added, if anything is; -inf for keys that are masked.
+
+    Example:
+        >>> everything = slice(None)
+        >>> Scores(torch.ones(1, 1, 2, 4), torch.ones(1, 1, 2, 4), scale=0.5).of(*[everything] * 4)
+        tensor([[[[2., 2.],
+                  [2., 2.]]]])
+    """
 
     q: Float[Tensor, "b heads t d"]
     k: Float[Tensor, "b heads t d"]
@@ -151,10 +164,10 @@ class _Scores:
             )
         return scores
 
-    def in_order(self, order: Int64[Tensor, " t"]) -> "_Scores":
+    def in_order(self, order: Int64[Tensor, " t"]) -> "Scores":
         """Give the same of the tokens in another order."""
         bias = None if self.bias is None else self.bias[:, :, order][..., order]
-        return _Scores(self.q[:, :, order], self.k[:, :, order], self.scale, bias)
+        return Scores(self.q[:, :, order], self.k[:, :, order], self.scale, bias)
 
 
 def _exponentials(
@@ -175,7 +188,7 @@ def _double(x: Tensor) -> Float64[Tensor, "..."]:
 
 
 # Of a block: its scores, or its map.
-_Use = Callable[[str, "_Scores | Tensor"], None]
+_Use = Callable[[str, "Scores | Tensor"], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,7 +328,7 @@ class AttentionDistance(ImageMoments):
                 "same shape [b, heads, t, d]."
             )
         self._check_tokens("q", q)
-        scores = _Scores(q.detach(), k.detach(), scale, None if bias is None else bias.detach())
+        scores = Scores(q.detach(), k.detach(), scale, None if bias is None else bias.detach())
         values = _measure_scores(scores, self.grid, self.patch_size, self.num_prefix_tokens)
         _require_finite(values)
         self._add_values(values)
@@ -408,7 +421,7 @@ def _measure_maps(
 
 
 def _measure_scores(
-    scores: _Scores, grid: tuple[int, int], patch_size: tuple[float, float], prefix: int
+    scores: Scores, grid: tuple[int, int], patch_size: tuple[float, float], prefix: int
 ) -> Float64[Tensor, "b 3 heads"]:
     def of_tile(images: slice, heads: slice, queries: slice, distances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         spatial = slice(prefix + queries.start, prefix + queries.stop)
@@ -462,7 +475,7 @@ def attention_distances(
         82.99
     """
     require_measurable(model)
-    attentions = _attentions(model, Images(images, model)[:1])
+    attentions = find_attentions(model, Images(images, model)[:1])
 
     def empty() -> dict[str, AttentionDistance]:
         return {
@@ -473,13 +486,13 @@ def attention_distances(
     def measure(batch: Tensor, first: int) -> dict[str, AttentionDistance]:
         distances = empty()
 
-        def use(block: str, seen: _Scores | Tensor) -> None:
+        def use(block: str, seen: Scores | Tensor) -> None:
             if isinstance(seen, Tensor):
                 distances[block].update(seen)
             else:
                 distances[block].update_qk(seen.q, seen.k, seen.scale, seen.bias)
 
-        _read_attention(model, attentions, batch, use)
+        read_attention(model, attentions, batch, use)
         return distances
 
     whole = accumulate(
@@ -526,7 +539,7 @@ def mean_attention(
         (torch.Size([2, 19, 19]), tensor([1.0000, 1.0000], dtype=torch.float64))
     """
     require_measurable(model)
-    attentions = _attentions(model, Images(images, model)[:1])
+    attentions = find_attentions(model, Images(images, model)[:1])
     name = f"block {block}"
     if name not in attentions:
         raise unknown_name("block", name, attentions)
@@ -534,12 +547,12 @@ def mean_attention(
     def measure(batch: Tensor, first: int) -> dict[str, Moments]:
         moments = Moments()
 
-        def by_offset(_: str, seen: _Scores | Tensor) -> None:
+        def by_offset(_: str, seen: Scores | Tensor) -> None:
             values = _by_offset(seen, attentions[name][1])
             _require_finite(values)
             moments.update(values.cpu())
 
-        _read_attention(model, {name: attentions[name]}, batch, by_offset)
+        read_attention(model, {name: attentions[name]}, batch, by_offset)
         return {name: moments}
 
     whole = accumulate(
@@ -555,7 +568,7 @@ def mean_attention(
     return whole[name].mean
 
 
-def _by_offset(seen: "_Scores | Tensor", place: Place) -> Float64[Tensor, "b heads down right"]:
+def _by_offset(seen: "Scores | Tensor", place: Place) -> Float64[Tensor, "b heads down right"]:
     like = seen if isinstance(seen, Tensor) else seen.q
     (images, heads), grid, prefix = like.shape[:2], place.require_grid(), len(place.prefix)
     rows, columns, tokens = 2 * grid[0] - 1, 2 * grid[1] - 1, grid[0] * grid[1]
@@ -574,8 +587,26 @@ def _by_offset(seen: "_Scores | Tensor", place: Place) -> Float64[Tensor, "b hea
     return result.unflatten(2, (rows, columns))
 
 
-def _attentions(model: nn.Module, image: Tensor) -> dict[str, tuple[Attention, Place]]:
-    """Find the attention of each block and where its tokens are; what cannot be measured is named in a warning."""
+def find_attentions(model: nn.Module, image: Tensor) -> dict[str, tuple[Attention, Place]]:
+    """Find the attention of each block and where its tokens are; what cannot be measured is named in a warning.
+
+    Args:
+        model: A network in evaluation mode.
+        image: Prepared images, one or more: their size decides where tokens are.
+
+    Returns:
+        By the name of the block, in firing order: which call of which module it is, and the place of its tokens.
+
+    Raises:
+        ValueError: No block has attention of all tokens of one grid to all of them.
+
+    Example:
+        >>> import timm
+        >>> found = find_attentions(timm.create_model("test_vit").eval(), torch.zeros(1, 3, 160, 160))
+        >>> attention, place = found["block 1"]
+        >>> attention.module, place.grid, place.prefix
+        ('blocks.0.attn', (10, 10), ('cls',))
+    """
     found: dict[str, tuple[Attention, Place]] = {}
     refused: dict[str, str] = {}
     seen = structure(model, (image.shape[2], image.shape[3]))
@@ -640,7 +671,7 @@ def _with_heads(x: Tensor) -> Tensor:
     return x[None] if x.ndim == 3 else x.flatten(1, -3)
 
 
-def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Scores:
+def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Scores:
     given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | dict(kwargs)
     q, k = given["query"], given["key"]
     bias = given.get("attn_mask", given.get("attn_bias"))
@@ -653,17 +684,36 @@ def _scores_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Sc
         bias = torch.full((1, 1, q.shape[2], k.shape[2]), -torch.inf, device=q.device, dtype=q.dtype).triu(1)
     scale = given.get("scale")
     q, k = _with_heads(q), _with_heads(k)
-    return _Scores(q, k, q.shape[-1] ** -0.5 if scale is None else scale, bias)
+    return Scores(q, k, q.shape[-1] ** -0.5 if scale is None else scale, bias)
 
 
-def _read_attention(
+def read_attention(
     model: nn.Module, attentions: Mapping[str, tuple[Attention, Place]], batch: Tensor, use: _Use
 ) -> None:
-    """Run the network, and call `use` with each block and its scores or map, tokens without a place first."""
+    """Run the network, and hand on the scores of each attention, or its map where the network computes that.
+
+    Args:
+        model: A network in evaluation mode.
+        attentions: What to read, as `find_attentions` gives it.
+        batch: Prepared images.
+        use: Called with the name of a block and its scores or its map: tokens without a place come first, and then
+            the patches row by row. Where images and heads share an axis, it is called once for each image.
+
+    Raises:
+        ValueError: `use` raised it; the message names the block.
+        RuntimeError: Some attention did not fire, as in a compiled network.
+
+    Example:
+        >>> import timm
+        >>> model, image = timm.create_model("test_vit").eval(), torch.zeros(1, 3, 160, 160)
+        >>> first = {"block 1": find_attentions(model, image)["block 1"]}
+        >>> read_attention(model, first, image, lambda block, seen: print(block, seen.q.shape))
+        block 1 torch.Size([1, 2, 101, 32])
+    """
     wanted = {(attention.module, attention.call): block for block, (attention, _) in attentions.items()}
     missing = set(attentions)
 
-    def use_in_order(block: str, seen: _Scores | Tensor) -> None:
+    def use_in_order(block: str, seen: Scores | Tensor) -> None:
         missing.discard(block)
         order = attentions[block][1].order
         if order is not None:

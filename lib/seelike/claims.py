@@ -24,6 +24,9 @@ from seelike.errors import unknown_name
 from seelike.evidence import SIGNS as SIGNS
 from seelike.evidence import Kind, Trainings, Values
 from seelike.evidence import Verdict as Verdict
+from seelike.uncertainty import mean_and_uncertainty as mean_and_uncertainty
+from seelike.uncertainty import summary as summary
+from seelike.uncertainty import with_uncertainty
 
 CLAIM_MIME = "application/vnd.seelike.claim+json"
 # What of a claim is about its verdict, and not about what is measured.
@@ -31,21 +34,6 @@ OF_THE_VERDICT = ("margin", "margin_reason", "kind")
 
 # Networks of one training each, `[draws]` each, or of each training one of them or a list of networks.
 Group = Sequence[np.ndarray] | Mapping[Any, np.ndarray | Sequence[np.ndarray]]
-
-
-def __getattr__(name: str) -> Any:
-    # Pages take these from here. They bring in torch, for which tools that read claims need not wait.
-    if name in ("mean_and_uncertainty", "summary"):
-        from seelike import uncertainty
-
-        return getattr(uncertainty, name)
-    raise AttributeError(f"module 'seelike.claims' has no attribute {name!r}")
-
-
-def _with_uncertainty(statistic: float, half_width: float | None) -> str:
-    from seelike.uncertainty import with_uncertainty
-
-    return with_uncertainty(statistic, half_width)
 
 
 @dataclass(frozen=True)
@@ -300,7 +288,7 @@ def at_rate(result: Result, rate: float) -> Result:
 
 def _estimated(found: evidence.Estimate) -> str:
     half_width = found.half_width()
-    return _with_uncertainty(found.mean, None if math.isnan(half_width) else half_width)
+    return with_uncertainty(found.mean, None if math.isnan(half_width) else half_width)
 
 
 def _why(uncertainty: float | None) -> str:
@@ -504,10 +492,10 @@ def spread_over(result: Result) -> str:
 def _number(result: Result) -> str:
     assert result.statistic is not None
     if result.uncertainty is None:
-        return f"{_with_uncertainty(result.statistic, None)} (one repeat, uncertainty not known)"
+        return f"{with_uncertainty(result.statistic, None)} (one repeat, uncertainty not known)"
     # That there is one training is said with the verdict.
     varied = spread_over(result) if result.groups else f"{len(result.values)} {result.claim.over}"
-    return f"{_with_uncertainty(result.statistic, result.uncertainty)} (95 %, {varied})"
+    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {varied})"
 
 
 def _number_after(result: Result) -> str:

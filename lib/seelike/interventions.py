@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import Layer, places, read, residuals
-from seelike.models.layers import _KNOWN, structure
+from seelike.models.layers import structure
 from seelike.models.measurable import input_size, require_measurable
 from seelike.models.trace import Additions, Attention, Running
 from seelike.streaming import accumulate
@@ -230,13 +230,8 @@ def shuffled_tokens(model: nn.Module, order: Int64[Tensor, " patches"]) -> Itera
             )
         return x[:, whole.to(x.device)]
 
-    # What is known of the places of one order is wrong for another, and hooks do not tell which it is.
-    _KNOWN.pop(model, None)
-    try:
-        with _changing(model, layer, change):
-            yield
-    finally:
-        _KNOWN.pop(model, None)
+    with _changing(model, layer, change):
+        yield
 
 
 @contextmanager

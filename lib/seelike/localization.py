@@ -42,7 +42,7 @@ themselves, and no two of them share anything. Such patches and tokens are calle
 listed. What rounding would leave there, a CKA of anything between -1 and 1, never shows.
 
 **Standard errors.** The minibatches are put into 20 groups in turn. Leaving out one group at a time gives as
-many maps, and from these comes an error by the jackknife (`seelike.uncertainty`): that of a value of CKA, and that
+many maps, and from these comes an error by the jackknife (`seelike.jackknife`): that of a value of CKA, and that
 of whatever is computed from a map, like the share of tokens that are near their own patch.
 
 Source: Raghu et al. (2021), Section 7 and Appendix D.
@@ -61,12 +61,12 @@ from torch import Tensor, nn
 
 from seelike.cka import float32_products_are_exact, minibatches
 from seelike.data import ImageSet
+from seelike.jackknife import jackknife
 from seelike.models import Layer, Place, places, read
 from seelike.models.layers import require_layers
 from seelike.models.measurable import require_measurable
 from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
 from seelike.streaming.memory import LiveBytes, in_use, in_words, number_of_bytes, peak
-from seelike.uncertainty import jackknife
 
 # Groups of minibatches for the jackknife: as many as the paper has repeats.
 _GROUPS = 20

@@ -58,12 +58,12 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 from seelike.data import ImageSet
+from seelike.jackknife import jackknife
 from seelike.models import Layer, Place, Residual, places
 from seelike.models.layers import require_layers, structure
 from seelike.models.measurable import require_measurable
 from seelike.models.reading import listening
 from seelike.streaming import Accumulator, HalvingBatch, Images, accumulate
-from seelike.uncertainty import jackknife
 
 # Groups of images that `ReceptiveFields.jackknife` leaves out in turn: all that is kept of single images.
 _GROUPS = 8
@@ -143,34 +143,6 @@ def centre_mass(field: Float[Tensor, "height width"], grid: tuple[int, int]) -> 
     ]
     share = inside[0] @ mass @ inside[1] / mass.sum()
     return float(share * grid[0] * grid[1])
-
-
-def growth(radii: Sequence[float]) -> float:
-    """Divide the largest growth from one block to the next by the whole growth.
-
-    Args:
-        radii: Radius of the field after each block, in the order of the blocks; at least two.
-
-    Returns:
-        1 / (number of steps) where the fields grow evenly; 1 where they grow in one jump, or more than 1 where
-        they shrink as well.
-
-    Raises:
-        ValueError: There are fewer than two, or the last is not larger than the first.
-
-    Source:
-        Section 4: ResNet fields "grow gradually", ViT's "become much more global midway through the network".
-
-    Example:
-        >>> growth([1.0, 2.0, 8.0, 9.0])
-        0.75
-    """
-    if len(radii) < 2:
-        raise ValueError(f"got {len(radii)} radii; growth needs those of two blocks or more.")
-    whole = radii[-1] - radii[0]
-    if not whole > 0:
-        raise ValueError(f"the radius goes from {radii[0]} to {radii[-1]}; there is no growth to take a share of.")
-    return float(max(np.diff(radii)) / whole)
 
 
 def _mass(field: Tensor) -> Float64[np.ndarray, "height width"]:

@@ -27,6 +27,7 @@ far.
 """
 
 from collections.abc import Callable, Mapping
+from typing import SupportsFloat
 
 import numpy as np
 import scipy.linalg
@@ -257,7 +258,7 @@ def of_shuffled(
     return float(np.mean([measure(x, y[random.permutation(len(y))]) for _ in range(times)]))
 
 
-def move_away(x: Float[np.ndarray, "n r"], times: float, number: int = 1) -> Float64[np.ndarray, "n r+1"]:
+def move_away(x: Float[np.ndarray, "n r"], times: SupportsFloat, number: int = 1) -> Float64[np.ndarray, "n r+1"]:
     """Move the first images of a layer away from all others, together, in a direction that no image has used.
 
     Args:
@@ -270,12 +271,12 @@ def move_away(x: Float[np.ndarray, "n r"], times: float, number: int = 1) -> Flo
 
     Example:
         >>> x = np.array([[1.0], [-1.0], [1.0], [-1.0]])
-        >>> away = move_away(x, 10.0)
+        >>> away = move_away(x, 10)
         >>> (away @ away.T).round(2).tolist()[0]
         [57.25, -19.75, -17.75, -19.75]
     """
     away = np.zeros(len(x))
-    away[:number] = times * np.sqrt(np.mean(np.sum(x**2, axis=1)))
+    away[:number] = float(times) * np.sqrt(np.mean(np.sum(x**2, axis=1)))
     return coordinates(torch.from_numpy(np.column_stack([x, away])))
 
 

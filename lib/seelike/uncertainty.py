@@ -1,4 +1,4 @@
-"""How sure a mean is: standard errors, intervals, and the jackknife.
+"""How sure a mean is: standard errors and intervals.
 
 Of n values x_1 ... x_n that were drawn alike, the mean is m = sum_i x_i / n, and its standard error is
 
@@ -7,22 +7,15 @@ Of n values x_1 ... x_n that were drawn alike, the mean is m = sum_i x_i / n, an
 One value tells nothing about it. With few values the error itself is unsure; Student's t allows for that, so that
 m - t error ... m + t error, with t at 0.975 and n - 1 degrees of freedom, holds the true mean 95 times in 100.
 
-A statistic that is no mean of values for single images, such as the ratio of two sums over all of them, has an
-error by the jackknife (Tukey 1958): the images are put into G groups, the statistic is computed without each group
-in turn, and with m for the mean of these values y_g,
-
-    error^2 = (G - 1) / G  sum_g (y_g - m)^2.
-
-For a mean, this is the standard error above. For a statistic that moves in steps it is rough.
+What is no mean of values for single images has an error by the jackknife (`seelike.jackknife`).
 """
 
 import math
 
+# Without torch: tools that read claims import this module, and need not wait for it.
 import numpy as np
-import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from scipy.special import stdtrit
-from torch import Tensor
 
 
 def standard_error(values: Float[np.ndarray, "n *rest"]) -> Float[np.ndarray, "*rest"]:
@@ -57,24 +50,6 @@ def mean_and_uncertainty(
     """
     width = stdtrit(len(values) - 1, 0.975) if len(values) > 1 else 1.0
     return np.asarray(values.mean(axis=0)), np.asarray(width * standard_error(values))
-
-
-def jackknife(values: Float[Tensor, "groups *shape"]) -> Float64[Tensor, "*shape"]:
-    """Compute the standard error of a statistic from what it is without each group of images in turn.
-
-    Args:
-        values: The statistic without each group, such as of each of `TokenPatchCKA.replicates()`.
-
-    Returns:
-        The error; NaN where there are fewer than two groups.
-
-    Example:
-        >>> jackknife(torch.tensor([[0.5], [0.7]]))
-        tensor([0.1000], dtype=torch.float64)
-    """
-    if len(values) < 2:
-        return torch.full(values.shape[1:], torch.nan, dtype=torch.float64)
-    return ((len(values) - 1) * values.double().var(dim=0, correction=0)).sqrt()
 
 
 def with_uncertainty(statistic: float, uncertainty: float | None) -> str:

@@ -19,9 +19,9 @@ is what is added, after LayerScale.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from timm.models.resnet import ResNet
@@ -29,7 +29,7 @@ from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
 from seelike.errors import require_type, unknown_name
-from seelike.models.measurable import input_size, reads_the_batch, require_unwrapped
+from seelike.models.measurable import input_size, norms_by_the_batch, require_unwrapped
 from seelike.models.places import Place, place_of
 from seelike.models.structure import IDENTITY, Added, Block, blocks, chain, pointwise_back, same
 from seelike.models.trace import IMAGES, Attention, Event, Node, Side, Trace, trace
@@ -131,6 +131,7 @@ class Structure:
     attentions: list[tuple[str, Attention]]
     family: Family
     _trace: Trace
+    _places: dict[Layer, Place] = field(default_factory=dict, init=False)  # those that were asked for
 
     def module(self, name: str) -> Layer | None:
         """Name a layer by the path of its module, also one that is not listed; None where that gave no tensor."""
@@ -147,6 +148,11 @@ class Structure:
 
     def place(self, layer: Layer) -> Place:
         """Tell where the numbers of a layer are."""
+        if layer not in self._places:
+            self._places[layer] = self._place(layer)
+        return self._places[layer]
+
+    def _place(self, layer: Layer) -> Place:
         node = self._trace.node(layer.module, layer.side, layer.call)
         if (
             node is None
@@ -214,7 +220,8 @@ class Structure:
         return None
 
 
-# By network, then by what it is made of and the size of the images.
+# By network, then by what it is made of and the size of the images; of each network the latest few.
+_MOST_KNOWN = 4
 _KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Structure]] = WeakKeyDictionary()
 
 
@@ -231,21 +238,24 @@ def structure(model: nn.Module, size: tuple[int, int] | None = None) -> Structur
     require_unwrapped(model)
     channels, *own = input_size(model)
     shape = (channels, *(size or own))
+    # A new module may get the id of one that is gone, but never its weak reference. No two hooks have one number.
     made_of = tuple(
         (
             path,
-            id(module),
+            ref(module),
             id(module.__dict__.get("forward")),
-            len(module._forward_hooks),
-            len(module._forward_pre_hooks),
+            *module._forward_hooks,
+            "before",
+            *module._forward_pre_hooks,
         )
         for path, module in model.named_modules()
     )
     known = _KNOWN.setdefault(model, {})
-    if (made_of, shape) not in known:
-        known.clear() if len(known) > 3 else None
-        known[made_of, shape] = _structure(model, _traced(model, shape))
-    return known[made_of, shape]
+    found = known.pop((made_of, shape), None) or _structure(model, _traced(model, shape))
+    known[made_of, shape] = found  # as the latest: the one that was not asked for longest goes
+    if len(known) > _MOST_KNOWN:
+        del known[next(iter(known))]
+    return found
 
 
 def family(model: nn.Module) -> Family:
@@ -413,7 +423,7 @@ def _traced(model: nn.Module, shape: tuple[int, ...]) -> Trace:
     for module in training:
         module.training = False
     # What a norm does to numbers says nothing of where they are. `require_measurable` refuses to measure these.
-    by_batch = {norm: (norm.running_mean, norm.running_var) for norm in model.modules() if reads_the_batch(norm)}
+    by_batch = {norm: (norm.running_mean, norm.running_var) for norm in norms_by_the_batch(model)}
     for norm in by_batch:
         norm.running_mean, norm.running_var = like.new_zeros(norm.num_features), like.new_ones(norm.num_features)
     try:

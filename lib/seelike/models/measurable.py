@@ -1,7 +1,6 @@
 """What a network must be to be measured, and which images it takes."""
 
-from collections.abc import Callable
-from typing import Any, TypeGuard
+from functools import lru_cache
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -46,13 +45,14 @@ def require_measurable(model: nn.Module) -> None:
         ValueError: Module '0' of Sequential normalises by the statistics of the batch, in evaluation mode too, ...
     """
     require_unwrapped(model)
+    by_batch = norms_by_the_batch(model)
     for name, module in model.named_modules():
         part = f"Module {name!r} of {type(model).__name__}" if name else type(model).__name__
         if module.training:
             raise ValueError(
                 f"{part} is in training mode, where its activations are random. Call model.eval() first."
             )
-        if reads_the_batch(module):
+        if module in by_batch:
             raise ValueError(
                 f"{part} normalises by the statistics of the batch, in evaluation mode too, so that what it gives "
                 "for an image depends on the images beside it. Give the network with running statistics "
@@ -60,14 +60,22 @@ def require_measurable(model: nn.Module) -> None:
             )
 
 
-def reads_the_batch(module: nn.Module) -> TypeGuard[_BatchNorm]:
-    """Tell whether a module normalises by the statistics of the batch, also in evaluation mode.
+def norms_by_the_batch(model: nn.Module) -> list[_BatchNorm]:
+    """List the modules that normalise by the statistics of the batch, also in evaluation mode.
+
+    Args:
+        model: Any network.
 
     Example:
-        >>> reads_the_batch(nn.BatchNorm2d(3, track_running_stats=False)), reads_the_batch(nn.BatchNorm2d(3))
-        (True, False)
+        >>> model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(4, track_running_stats=False))
+        >>> [norm.num_features for norm in norms_by_the_batch(model)]
+        [4]
     """
-    return isinstance(module, _BatchNorm) and (module.running_mean is None or module.running_var is None)
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and (module.running_mean is None or module.running_var is None)
+    ]
 
 
 def require_unwrapped(model: nn.Module) -> None:
@@ -90,23 +98,29 @@ attribute `module`: give that.
     require_type("model", model, nn.Module, "a network, as seelike.models.load gives it")
     for name, module in model.named_modules():
         part = f"Module {name!r} of {type(model).__name__}" if name else "The network"
-        classes = [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.")]
-        wrapper = next((known for known in classes if known in _WRAPPERS), None)
+        wrapper = _wrapper(type(module))  # type: ignore[arg-type]  # mypy takes classes for having no hash
         if wrapper:
             how = {"OptimizedModule": "compiled", "ScriptModule": "compiled by torch.jit"}.get(
                 wrapper, f"wrapped in {wrapper}"
             )
             raise ValueError(f"{part} is {how}, which hides its layers. {_WRAPPERS[wrapper]}")
-        if module._compiled_call_impl is not None or _is_compiled(module.forward):
+        # torch.compiler.disable leaves such a mark too, and hides nothing.
+        forward_is_compiled = hasattr(module.forward, "_torchdynamo_orig_callable") and not hasattr(
+            module.forward, "_torchdynamo_disable"
+        )
+        if module._compiled_call_impl is not None or forward_is_compiled:
             raise ValueError(
                 f"{part} is compiled, which hides its layers, and it is changed itself: load it "
                 "again, and do not compile it."
             )
 
 
-def _is_compiled(forward: Callable[..., Any]) -> bool:
-    # torch.compiler.disable leaves such a mark too, and hides nothing.
-    return hasattr(forward, "_torchdynamo_orig_callable") and not hasattr(forward, "_torchdynamo_disable")
+# Every pass asks for every module. Not all are kept: a graph of modules brings a class of its own.
+@lru_cache(maxsize=256)
+def _wrapper(kind: type[nn.Module]) -> str | None:
+    """Name the class of torch, of `_WRAPPERS`, that a class is or has as a base."""
+    classes = [base.__name__ for base in kind.__mro__ if base.__module__.startswith("torch.")]
+    return next((known for known in classes if known in _WRAPPERS), None)
 
 
 def input_size(model: nn.Module) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """The figures of the book: a file for each kind, one style for all."""
 
 from seelike.plots.attention import all_heads, head_map, sorted_heads, subsets_of_heads
-from seelike.plots.cka import CKAMap, cka_map, cka_maps, map_between, pairs_of_images
+from seelike.plots.cka import CKAMap, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
 from seelike.plots.depth import boxes, depth_lines, depth_panels, over_depth
 from seelike.plots.images import image_rows
@@ -31,7 +31,6 @@ __all__ = [
     "live",
     "map_between",
     "over_depth",
-    "pairs_of_images",
     "places",
     "same_place",
     "same_place_alt",

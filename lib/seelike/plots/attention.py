@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from seelike.plots.style import GREY, INK, in_lines, looks
 from seelike.sections.local_global import Heads
 from seelike.uncertainty import mean_and_uncertainty
 
@@ -20,6 +21,8 @@ _UNIFORM = "everywhere alike"
 _ROOM = 1.1
 # Of the way from one head to the next.
 _SIDE_BY_SIDE = 0.16
+# Of a title, that fit above a panel of half the page.
+_LETTERS = 28
 
 
 def sorted_heads(panels: Mapping[str, Heads]) -> Figure:
@@ -50,7 +53,7 @@ def sorted_heads(panels: Mapping[str, Heads]) -> Figure:
         unused.remove()
     for axes, (title, heads) in zip(all_axes, panels.items(), strict=False):
         _draw_sorted(axes, heads)
-        axes.set_title(title, fontsize=_letters(title))
+        axes.set_title(in_lines(title, _LETTERS))
     for axes in all_axes[len(panels) - columns : len(panels)]:
         axes.set_xlabel("head, sorted")
     _legend(figure)
@@ -82,7 +85,7 @@ def all_heads(panels: Mapping[str, Heads]) -> Figure:
     for (left, right), (title, heads) in zip(pairs, panels.items(), strict=True):
         _draw_sorted(left, heads)
         _draw_blocks(right, heads)
-        left.set_title(title, fontsize=_letters(title))
+        left.set_title(in_lines(title, _LETTERS))
         right.set_title("all blocks")
     for axes, label in zip(pairs[-1], ("head, sorted", "block"), strict=True):
         axes.set_xlabel(label)
@@ -111,7 +114,7 @@ def head_map(heads: Heads, block: int, head: int, attention: Float[np.ndarray, "
     left, right = figure.subplots(1, 2)
     _draw_blocks(left, heads)
     here = heads.distance[:, block - 1, head - 1].mean()
-    left.plot(block, here, "o", markersize=13, markerfacecolor="none", markeredgecolor="black", zorder=4)
+    left.plot(block, here, "o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=4)
     left.set(xlabel="block", ylabel="distance (pixels)", title="this head among all")
     rows, columns = (size // 2 + 0.5 for size in attention.shape)
     image = right.imshow(attention, cmap="magma", vmin=0, extent=(-columns, columns, rows, -rows))
@@ -146,6 +149,7 @@ def subsets_of_heads(
         raise ValueError("There are no subsets to draw. Give at least one ViT.")
     figure = Figure(figsize=(5.2, 3.0 + 0.22 * len(panels)), layout="constrained")
     axes = figure.subplots()
+    drawn = looks(panels)
     for place, (name, (distance, cka)) in enumerate(panels.items()):
         mean, half_height = mean_and_uncertainty(cka)
         axes.errorbar(
@@ -153,6 +157,7 @@ def subsets_of_heads(
             mean,
             yerr=np.nan_to_num(half_height),
             marker=_MARKERS[place % len(_MARKERS)],
+            color=drawn[name].colour,
             linestyle=":",
             capsize=2,
             label=name,
@@ -199,14 +204,14 @@ def _draw_blocks(axes: Axes, heads: Heads) -> None:
     marked = _marked(heads)
     mean, half_height = mean_and_uncertainty(heads.distance)
     for block, (means, bars) in enumerate(zip(mean, np.nan_to_num(half_height), strict=True)):
-        look = marked.get(block, {"marker": "o", "color": "0.55", "label": _OTHER})
+        look = marked.get(block, {"marker": "o", "color": GREY, "label": _OTHER})
         axes.errorbar([block + 1] * len(means), means, yerr=bars, linestyle="none", markersize=4, **look)
     axes.set_xticks(_few(range(1, len(mean) + 1)))
     _uniform_line(axes, heads)
 
 
 def _uniform_line(axes: Axes, heads: Heads) -> None:
-    axes.axhline(heads.uniform, color="0.3", linestyle="--", linewidth=1, label=_UNIFORM, zorder=1)
+    axes.axhline(heads.uniform, color=INK, linestyle="--", linewidth=1, label=_UNIFORM, zorder=1)
     axes.set_ylim(0, _ROOM * max(heads.uniform, float(heads.distance.max())))
 
 
@@ -217,11 +222,6 @@ def _legend(figure: Figure) -> None:
         entries |= dict(zip(labels, handles, strict=True))
     order = [name for name in (*_NAMES, _OTHER, _UNIFORM) if name in entries]
     figure.legend([entries[name] for name in order], order, loc="outside lower center", ncols=3)
-
-
-def _letters(title: str) -> float:
-    """Size at which a title fits above a panel of half the page."""
-    return min(10.0, 280 / max(1, len(title)))
 
 
 def _few(places: Sequence[int]) -> Sequence[int]:

@@ -12,11 +12,12 @@ from matplotlib.image import AxesImage
 
 from seelike.cka import ModelComparison
 from seelike.models import Layer
+from seelike.plots.style import GREY, in_lines
 
 # Perceptually uniform, readable with every kind of colour vision, and in print.
-_CKA_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.6")
+_CKA_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad=GREY)
 _BLOCK_NUMBERS_ON_AN_AXIS = 7
-# Letters, at ten points, that fit along one side of a map. Longer names are written smaller.
+# Letters, at ten points, that fit along one side of a map. Longer names take more lines.
 _LETTERS_ON_A_SIDE = 26
 
 
@@ -92,23 +93,24 @@ def cka_map(
 def map_between(comparison: ModelComparison, a: str, b: str) -> CKAMap:
     """Make the map of two compared networks, or of one with itself: the mean over repeats.
 
-    Args:
-        comparison: As `seelike.cka.compare_models` gives it.
-        a: The network of the rows.
-        b: The network of the columns. Where it is `a`, the name is the title, else both are at the axes.
+        Args:
+            comparison: As `seelike.cka.compare_models` gives it.
+            a: The network of the rows.
+            b: The network of the columns. Where it is `a`, the name is the title, else both are at the axes.
 
-    Returns:
-        The map, for `cka_maps`.
+        Returns:
+            The map, for `cka_maps`.
 
-    Raises:
-        UnknownName: A network was not compared.
+        Raises:
+            UnknownName: A network was not compared.
 
-    Example:
-        >>> from seelike.models import Layer
-        >>> layers = [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")]
-        >>> comparison = ModelComparison({"vit": layers}, np.ones((3, 2, 2)))
-        >>> map_between(comparison, "vit", "vit").title
-        'vit'
+        Example:
+            >>> from seelike.models import Layer
+    from seelike.plots.style import GREY, in_lines
+            >>> layers = [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")]
+            >>> comparison = ModelComparison({"vit": layers}, np.ones((3, 2, 2)))
+            >>> map_between(comparison, "vit", "vit").title
+            'vit'
     """
     matrix, y_layers, x_layers = comparison.mean(a, b), comparison.layers[a], comparison.layers[b]
     if a == b:
@@ -152,52 +154,6 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
     return figure
 
 
-def pairs_of_images(
-    drawn: CKAMap,
-    row: int,
-    column: int,
-    y_gram: Float[np.ndarray, "n n"],
-    x_gram: Float[np.ndarray, "n n"],
-) -> Figure:
-    """Draw a point of a map as what it is: how two layers arrange the same pairs of images (Section 3).
-
-    Left the map, with the point marked. Right a dot for each pair of images: how alike they are in the one layer,
-    and in the other. Both axes are in units of their root mean square. CKA is the correlation of the dots.
-
-    Args:
-        drawn: The map.
-        row: The layer of the rows, as its place in `drawn.y_layers`.
-        column: The layer of the columns.
-        y_gram: The U-centred Gram matrix of the layer of the rows, of some images: see `seelike.cka.u_center`.
-        x_gram: The same of the layer of the columns.
-
-    Returns:
-        The figure. As the last expression of a cell it is shown.
-
-    Example:
-        >>> layers = [Layer("", "", number, 0.0, "") for number in (1, 2)]
-        >>> gram = np.array([[0.0, 1.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
-        >>> figure = pairs_of_images(CKAMap(np.eye(2), layers, layers), 0, 1, gram, -gram)
-        >>> figure.axes[1].get_title()
-        'CKA of these images: -1.00'
-    """
-    figure = Figure(figsize=(6.0, 3.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw(drawn, left)
-    for edge, line in ((column, left.axvline), (row, left.axhline)):
-        line(edge, color="white", linewidth=1.6)
-        line(edge, color="black", linewidth=0.8, linestyle="--")
-    above = np.triu_indices(len(x_gram), k=1)
-    x, y = (gram[above] / np.sqrt(np.mean(gram[above] ** 2)) for gram in (x_gram, y_gram))
-    right.scatter(x, y, s=5, alpha=0.35, linewidth=0)
-    right.set_title(f"CKA of these images: {np.mean(x * y):.2f}")
-    right.set_xlabel("alike in the layer across")
-    right.set_ylabel("alike in the layer upward")
-    # Few pairs lie far out; they are cut off rather than the crowd made small.
-    right.set(xlim=(-4, 4), ylim=(-4, 4), box_aspect=1)
-    return figure
-
-
 def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
     image = axes.imshow(
         drawn.matrix,
@@ -209,9 +165,9 @@ def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
         interpolation="nearest",
     )
     axes.set_box_aspect(1)
-    axes.set_title(drawn.title, fontsize=_size(drawn.title))
-    axes.set_xlabel(f"{drawn.x_label}\nlayers, by block".strip(), fontsize=_size(drawn.x_label))
-    axes.set_ylabel(f"{drawn.y_label}\nlayers, by block".strip(), fontsize=_size(drawn.y_label))
+    axes.set_title(in_lines(drawn.title, _LETTERS_ON_A_SIDE))
+    axes.set_xlabel(in_lines(f"{drawn.x_label}\nlayers, by block".strip(), _LETTERS_ON_A_SIDE))
+    axes.set_ylabel(in_lines(f"{drawn.y_label}\nlayers, by block".strip(), _LETTERS_ON_A_SIDE))
     for layers, line in ((drawn.x_layers, axes.axvline), (drawn.y_layers, axes.axhline)):
         places = [place for place, layer in enumerate(layers) if layer.block == drawn.marked_block is not None]
         for edge in (places[0] - 0.5, places[-1] + 0.5) if places else ():
@@ -224,10 +180,6 @@ def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
         axis.set_ticks([position for position, _ in starts], minor=True)
         axis.set_ticks([position for position, _ in starts[::every]], [str(block) for _, block in starts[::every]])
     return image
-
-
-def _size(name: str) -> float:
-    return min(10.0, 10 * _LETTERS_ON_A_SIDE / max(1, len(name)))
 
 
 def _block_starts(layers: Sequence[Layer]) -> list[tuple[float, int]]:

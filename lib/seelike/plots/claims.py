@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from seelike.claims import SIGNS, Result, Verdict
+from seelike.plots.style import BAND, INK
 
 # Told apart with every kind of colour vision (after Okabe and Ito); the shapes say the same.
 _MARKS: dict[Verdict, tuple[str, str]] = {
-    "holds": ("#0062a3", "o"),
-    "negligible": ("#00705a", "D"),
-    "reversed": ("#b34700", "<"),
-    "does not hold": ("#8a3d78", "X"),
-    "depends on the measure": ("#7d5a00", "P"),
-    "undecided": ("#666666", "s"),
+    "holds": ("#0173b2", "o"),
+    "negligible": ("#00806a", "D"),
+    "reversed": ("#c04d00", "<"),
+    "does not hold": ("#a3508f", "X"),
+    "depends on the measure": ("#8a6500", "P"),
+    "undecided": ("#707070", "s"),
 }
 # The axis is linear up to here, and logarithmic beyond: statistics are up to a hundred times their margin.
 _LINEAR = 1.0
-_BAND = "0.9"
 
 
 def forest(results: Sequence[Result]) -> Figure:
@@ -46,12 +46,12 @@ def forest(results: Sequence[Result]) -> Figure:
         raise ValueError("There is no claim to draw. Run the pages that record claims first: `make book`.")
     figure = Figure(figsize=(6.2, 1.1 + 0.27 * len(results)), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(-1, 1, color=_BAND)
-    axes.axvline(0, color="0.3", linewidth=1)
+    axes.axvspan(-1, 1, color=BAND)
+    axes.axvline(0, color=INK, linewidth=1)
     largest = _LINEAR
     for place, result in enumerate(results):
         if result.statistic is None or result.verdict == "not testable":
-            axes.text(0, place, " not testable", va="center", fontsize=8, color="0.35")
+            axes.text(0, place, " not testable", va="center", fontsize=8, color=INK)
             continue
         margin = result.claim.margin
         centre, width = result.statistic / margin, (result.uncertainty or 0) / margin
@@ -68,7 +68,7 @@ def forest(results: Sequence[Result]) -> Figure:
     axes.set_yticks(range(len(results)), [result.claim.id.replace("_", " ") for result in results], fontsize=8)
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.set_xlabel("in units of the smallest effect of interest")
-    axes.grid(axis="y", color="0.9")
+    axes.grid(axis="y", color=BAND)
     axes.set_axisbelow(True)
     for verdict, (colour, marker) in _MARKS.items():
         axes.plot([], [], marker, color=colour, label=f"{SIGNS[verdict]} {verdict}")

@@ -8,7 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from seelike.plots.style import DASHES
+from seelike.plots.style import GREY, looks
 from seelike.uncertainty import mean_and_uncertainty
 
 # For each name in the legend: relative depths, values, and half the height of the band.
@@ -16,8 +16,6 @@ Lines = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 # Names in a legend, longer than this, stand below each other.
 _LETTERS_BESIDE_EACH_OTHER = 28
-# Of the palette, without its pale pink and its yellow, which hardly show on white.
-_COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C7", "C9")
 
 
 def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
@@ -39,7 +37,7 @@ def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
     numbers = [values[np.isfinite(values)] for values in groups.values()]
     axes.boxplot(numbers, orientation="horizontal", whis=(0, 100), tick_labels=list(groups), widths=0.6)
     axes.invert_yaxis()
-    axes.axvline(0, color="0.5", linewidth=1, linestyle="--")
+    axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
     axes.set_xlabel(label)
     return figure
 
@@ -86,7 +84,7 @@ def label_plainly(axis: Axis, low: float, high: float) -> None:
 def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "linear") -> Figure:
     """Draw one value per layer against relative depth, with a band for its uncertainty.
 
-    Lines differ by dashes as well as by colour.
+    Lines differ by dashes as well as by colour, and those of one network look the same on every page.
 
     Args:
         lines: For each name in the legend: relative depths, values, and half the height of the band, each
@@ -130,6 +128,7 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
     if not panels or not all(panels.values()):
         raise ValueError("There is nothing to draw. Give one panel or more, each with a line or more.")
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    drawn = looks(names)
     beside = 1 if max(map(len, names)) > _LETTERS_BESIDE_EACH_OTHER else 2
     legend = 0.22 * -(-len(names) // beside) if len(names) > 1 else 0.0
     each = 3.0 if len(panels) == 1 else 2.3
@@ -137,11 +136,10 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
     all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
         for name, (depth, values, half_height) in lines.items():
-            number = names.index(name)
+            colour, dashes = drawn[name]
             if y_scale == "log":
                 values = np.where(values > 0, values, np.nan)
-            colour = _COLOURS[number % len(_COLOURS)]
-            axes.plot(depth, values, DASHES[number % len(DASHES)], color=colour, label=name)
+            axes.plot(depth, values, dashes, color=colour, label=name)
             low, high = values - half_height, values + half_height
             axes.fill_between(depth, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set(ylabel=y_label, xlim=(0, 1))

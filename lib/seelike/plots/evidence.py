@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seelike.claims import Result
+from seelike.plots.style import BAND, GREY, INK
 
 # Blue and orange are told apart with every kind of colour vision; the shapes say the same.
-_TRAINED, _COMPARED, _CONTROL = "#0062a3", "#b34700", "0.45"
+_TRAINED, _COMPARED, _CONTROL = "#0173b2", "#d55e00", GREY
 _Draws = Mapping[str, Sequence[float] | np.ndarray]
 
 
@@ -73,13 +74,13 @@ def _rows(by_name: _Draws, colour: str) -> list[tuple[str, np.ndarray, str]]:
 
 
 def _draw(axes: Axes, result: Result, rows: Sequence[tuple[str, np.ndarray, str]]) -> None:
-    axes.axvspan(-result.claim.margin, result.claim.margin, color="0.9", zorder=0)
-    axes.axvline(0, color="0.4", linewidth=0.8, zorder=1)
+    axes.axvspan(-result.claim.margin, result.claim.margin, color=BAND, zorder=0)
+    axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
     for place, (_, values, colour) in enumerate(rows):
         axes.plot(values, np.full(len(values), place), ".", color=colour, markersize=4, alpha=0.6)
-        axes.plot(values.mean(), place, "o", color=colour, markersize=7, markeredgecolor="white")
+        axes.plot(values.mean(), place, "o", color=colour, markersize=7)
     axes.errorbar(
-        result.statistic or 0, len(rows), xerr=result.uncertainty, fmt="D", color="black", capsize=3, markersize=5
+        result.statistic or 0, len(rows), xerr=result.uncertainty, fmt="D", color=INK, capsize=3, markersize=5
     )
     axes.set_yticks(range(len(rows) + 1), [*(name for name, _, _ in rows), "mean"])
     axes.set_ylim(len(rows) + 0.6, -0.6)

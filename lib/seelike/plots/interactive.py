@@ -124,7 +124,7 @@ def _picture_with_text(figure: Figure, name: str, alt: str) -> widgets.HTML:
 
 def _picture(figure: Figure, name: str, alt: str) -> str:
     png = BytesIO()
-    figure.savefig(png, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    figure.savefig(png, format="png", dpi=160, bbox_inches="tight")
     encoded = base64.b64encode(png.getvalue()).decode()
     return (
         '<figure style="margin: 0; line-height: 1.4">'

@@ -1,6 +1,5 @@
 """Maps over the image: CKA of tokens with patches (Figures 9, 10, D.1 to D.3), accuracy of tokens (Figure D.4)."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -10,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+
+from seelike.plots.style import in_lines
 
 # Patches that are the same in all images have no CKA: grey.
 _COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.6")
@@ -74,7 +75,7 @@ def token_maps(
             axes.set_title(f"token {token}", fontsize=9)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        row[0].set_ylabel(_in_lines(name), fontsize=9)
+        row[0].set_ylabel(in_lines(name, _LETTERS_ON_A_SIDE), fontsize=9)
         figure.colorbar(image, ax=row.tolist(), label="CKA", fraction=0.04, aspect=15)
     return figure
 
@@ -99,18 +100,6 @@ def _frame(axes: Axes, row: int, column: int, rows: int) -> None:
 def _limits(cka: np.ndarray) -> tuple[float, float]:
     finite = cka[np.isfinite(cka)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-
-
-def _in_lines(name: str) -> str:
-    """Break a long name after its separators, so that it fits beside a map."""
-    lines = []
-    for given in name.split("\n"):
-        lines.append("")
-        for part in re.findall(r"[^_./ ]*[_./ ]?", given):
-            if lines[-1] and len(lines[-1]) + len(part.rstrip()) > _LETTERS_ON_A_SIDE:
-                lines.append("")
-            lines[-1] += part
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def same_place(maps: Mapping[str, Float[np.ndarray, "t h w"]], down: float, across: float) -> Figure:
@@ -145,7 +134,7 @@ def same_place(maps: Mapping[str, Float[np.ndarray, "t h w"]], down: float, acro
         _frame(axes, row, column, cka.shape[1])
         axes.spines[:].set_visible(False)
         axes.set(xticks=[], yticks=[], xlabel=f"token {row * cka.shape[2] + column}")
-        axes.set_title(_in_lines(name), fontsize=9)
+        axes.set_title(in_lines(name, _LETTERS_ON_A_SIDE), fontsize=9)
         bar = figure.colorbar(image, ax=axes, label="CKA", location="bottom", fraction=0.06, aspect=15)
         bar.locator = MaxNLocator(3)
         bar.update_ticks()
@@ -221,5 +210,5 @@ def accuracy_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "h w"]]]) ->
             bar.locator = MaxNLocator(4, integer=True)
             bar.update_ticks()
             bar.ax.tick_params(labelsize=8)
-        row[0].set_ylabel(_in_lines(name), fontsize=9)
+        row[0].set_ylabel(in_lines(name, _LETTERS_ON_A_SIDE), fontsize=9)
     return figure

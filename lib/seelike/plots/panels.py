@@ -7,12 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from seelike.plots.style import DASHES
+from seelike.plots.style import in_lines, looks
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _COLUMNS = 2
 # Letters of the names in a legend that fit beside each other in one row.
 _LETTERS_IN_A_ROW = 56
+# Letters of a title that fit above a panel.
+_LETTERS_OF_A_TITLE = 30
 
 
 def line_panels(
@@ -23,7 +25,8 @@ def line_panels(
 ) -> Figure:
     """Draw lines with bands for their uncertainty in panels of equal axes, two beside each other.
 
-    A line of one name looks the same in every panel: lines differ by colour, dashes and markers.
+    A line of one name looks the same in every panel: lines differ by colour, dashes and markers. Those of one
+    network look the same on every page.
 
     Args:
         panels: For each title the lines: for each name in the legend the places, values, and half the height of
@@ -63,22 +66,23 @@ def line_panels(
     if all(np.array_equal(x, np.round(x)) for lines in panels.values() for x, *_ in lines.values()):
         axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     handles: dict[str, Line2D] = {}
+    drawn = looks(names)
     for each, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
-        each.set_title(title, parse_math=False)  # a folder's name may have dollar signs
+        each.set_title(
+            in_lines(title, _LETTERS_OF_A_TITLE), parse_math=False
+        )  # a folder's name may have dollar signs
         for name, (x, values, half_height) in lines.items():
-            number = names.index(name)
+            colour, dashes = drawn[name]
             (line,) = each.plot(
                 x,
                 values,
-                DASHES[number % len(DASHES)],
-                color=f"C{number}",
-                marker=_MARKERS[number % len(_MARKERS)],
+                dashes,
+                color=colour,
+                marker=_MARKERS[names.index(name) % len(_MARKERS)],
                 markersize=4,
                 label=name,
             )
-            each.fill_between(
-                x, values - half_height, values + half_height, color=f"C{number}", alpha=0.2, linewidth=0
-            )
+            each.fill_between(x, values - half_height, values + half_height, color=colour, alpha=0.2, linewidth=0)
             handles.setdefault(name, line)
     for each in axes[:, 0]:
         each.set_ylabel(y_label)

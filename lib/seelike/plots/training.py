@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from seelike.models import TrainingRecord
-from seelike.plots.style import DASHES
+from seelike.plots.style import looks
 
 
 def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
@@ -26,11 +26,13 @@ def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
     figure = Figure(figsize=(5.2, 2.7 * len(panels)), layout="constrained")
     all_axes = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
     for axes, (title, records) in zip(all_axes, panels.items(), strict=True):
-        for number, record in enumerate(records):
+        drawn = looks(record.name for record in records)
+        for record in records:
             seen = [record.training_images * point["epoch"] for point in record.curve]
             accuracies = [point["accuracy"] for point in record.curve]
             name = record.name.removeprefix("tiny/")
-            axes.plot(seen, accuracies, DASHES[number // 2 % len(DASHES)], label=name, linewidth=1.5)
+            colour, dashes = drawn[record.name]
+            axes.plot(seen, accuracies, dashes, color=colour, label=name, linewidth=1.5)
         axes.set(title=title, ylabel="accuracy", xscale="log")
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     all_axes[-1].set_xlabel("training images seen, with repetition")

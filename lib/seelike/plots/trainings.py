@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seelike.plots.style import DASHES
+from seelike.plots.style import BAND, DASHES, GREY
 
 # Of trainings that lie on each other, this share of the distance of two blocks makes each visible.
 _APART = 0.2
+_SHADES = (0.15, 0.75)
 
 
 def over_trainings(
@@ -49,7 +50,9 @@ def over_trainings(
     names = names or list(dict.fromkeys(name for lines in panels.values() for name in lines))
     coloured = [name for name in names if name not in controls]
     # From light to dark and not by hue: these are steps of one quantity, and can be told apart in grey as well.
-    colours = seaborn.color_palette("crest", len(coloured)) if coloured else []
+    # Neither end is so light or so dark that it would not show on a page of its own colour.
+    shades = seaborn.color_palette("crest", as_cmap=True)
+    colours = [shades(step) for step in np.linspace(*_SHADES, len(coloured))]
     rows = -(-len(names) // 2)
     figure = Figure(figsize=(5.2, 2.6 * len(panels) + 0.24 * rows + 0.3), layout="constrained")
     all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
@@ -57,12 +60,12 @@ def over_trainings(
         for name, values in lines.items():
             number = names.index(name)
             grey = name in controls
-            colour = "0.45" if grey else colours[coloured.index(name)]
+            colour = GREY if grey else colours[coloured.index(name)]
             _line(axes, values, colour, DASHES[number % len(DASHES)], name, (number + 0.5) / len(names) - 0.5)
         if margin is not None and (control := next((name for name in controls if name in lines), None)):
             mean = lines[control].mean(axis=0)
             blocks = np.arange(1, len(mean) + 1)
-            axes.fill_between(blocks, mean - margin, mean, color="0.85", linewidth=0, zorder=0)
+            axes.fill_between(blocks, mean - margin, mean, color=BAND, linewidth=0, zorder=0)
         axes.set(ylabel=y_label)
         axes.set_title(title, parse_math=False)  # a folder's name may have dollar signs
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -14,17 +14,14 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from seelike.plots.cka import CKAMap, cka_maps
-from seelike.plots.style import DASHES
+from seelike.plots.style import BAND, COLOURS, GREY, INK, looks
 
 # A number for each draw of images, by the name of the training.
 Trainings = Mapping[str, Float[np.ndarray, " draws"]]
 
 # Dark means above zero and light below in no print; purple and orange are told apart with every kind of vision.
-_OF_DIFFERENCES = matplotlib.colormaps["PuOr_r"].with_extremes(bad="0.6")
-_COLOURS = ("C0", "C1", "C2", "C4", "C3", "C7")
+_OF_DIFFERENCES = matplotlib.colormaps["PuOr_r"].with_extremes(bad=GREY)
 _MARKERS = ("o", "s", "^", "D")
-_BAND = "0.88"
-_GREY = "0.5"
 _THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.45, "zorder": 2}
 _LEAST_LIMIT = 0.1
 
@@ -73,22 +70,22 @@ def side_by_side(
     for place, (group, kinds) in enumerate(groups.items()):
         at = place + apart * (np.arange(len(kinds)) - (len(kinds) - 1) / 2)
         values = np.array([[np.mean(values) for values in kind.values()] for kind in kinds])
-        axes.plot(at, values, color="0.4", **_THIN)
+        axes.plot(at, values, color=GREY, **_THIN)
         for name, x, row in zip(names, at, values, strict=True):
             look: dict[str, Any] = {
                 "marker": _MARKERS[names.index(name) % len(_MARKERS)],
-                "color": _GREY if name in controls else _COLOURS[coloured.index(name)],
+                "color": GREY if name in controls else COLOURS[coloured.index(name)],
                 "linestyle": "none",
             }
             axes.plot([x] * len(row), row, markersize=4.5, alpha=0.5, zorder=3, **look)
-            (mean,) = axes.plot(x, row.mean(), markersize=9, markeredgecolor="black", zorder=4, **look)
+            (mean,) = axes.plot(x, row.mean(), markersize=9, markeredgecolor=INK, zorder=4, **look)
             entries.setdefault(name, mean)
         if group in bands:
             across = [place - 0.42, place + 0.42]
-            band = axes.fill_between(across, *bands[group], color=_BAND, linewidth=0, zorder=0)
+            band = axes.fill_between(across, *bands[group], color=BAND, linewidth=0, zorder=0)
             entries["too small to count"] = band
     if reference is not None:
-        entries[reference[1]] = axes.axhline(reference[0], color="0.3", linestyle="--", linewidth=1, zorder=1)
+        entries[reference[1]] = axes.axhline(reference[0], color=INK, linestyle="--", linewidth=1, zorder=1)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set(xlim=(-0.5, len(groups) - 0.5), ylabel=y_label)
     # Room above, so that the largest mark is whole.
@@ -122,14 +119,14 @@ def differences(rows: Mapping[str, Trainings], *, x_label: str, margin: float) -
         raise ValueError("There is nothing to draw. Give one row or more, each with one training or more.")
     figure = Figure(figsize=(5.2, 1.35 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    band = axes.axvspan(-margin, margin, color=_BAND, linewidth=0, zorder=0)
-    axes.axvline(0, color="0.4", linewidth=1, zorder=1)
+    band = axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
+    axes.axvline(0, color=INK, linewidth=1, zorder=1)
     for place, trainings in enumerate(rows.values()):
         values = [float(np.mean(draws)) for draws in trainings.values()]
-        (points,) = axes.plot(values, [place] * len(values), "o", markersize=5, color="C0", alpha=0.5, zorder=3)
-        (mean,) = axes.plot(
-            np.mean(values), place, "|", markersize=18, markeredgewidth=2.5, color="black", zorder=4
+        (points,) = axes.plot(
+            values, [place] * len(values), "o", markersize=5, color=COLOURS[0], alpha=0.5, zorder=3
         )
+        (mean,) = axes.plot(np.mean(values), place, "|", markersize=18, markeredgewidth=2.5, color=INK, zorder=4)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=x_label)
     entries = {"a network": points, "mean": mean, "too small to count": band}
@@ -163,18 +160,18 @@ def lines(
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     each, beside = (3.0 if len(panels) == 1 else 2.3), (1 if max(map(len, names)) > 28 else 2)
     figure = Figure(figsize=(5.2, each * len(panels) + 0.22 * -(-len(names) // beside)), layout="constrained")
-    entries = {}
+    entries, drawn = {}, looks(names)
     all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (title, groups) in zip(all_axes, panels.items(), strict=True):
         for name, trainings in groups.items():
-            number = names.index(name)
-            colour = _COLOURS[number % len(_COLOURS)]
+            colour, dashes = drawn[name]
             means = [draws.mean(axis=0) for draws in trainings.values()]
             depth = np.linspace(0, 1, len(means[0]))
             for mean in means if len(means) > 1 else ():
                 axes.plot(depth, mean, "-", color=colour, **_THIN)
-            look: dict[str, Any] = {"linestyle": DASHES[number % len(DASHES)], "linewidth": 2.2, "color": colour}
-            (entries[name],) = axes.plot(depth, np.mean(means, axis=0), zorder=3, **look)
+            (entries[name],) = axes.plot(
+                depth, np.mean(means, axis=0), dashes, color=colour, linewidth=2.2, zorder=3
+            )
         axes.set(ylabel=y_label, xlim=(0, 1))
         axes.set_title(title, parse_math=False)  # a folder's name may have dollar signs
     all_axes[-1].set_xlabel("relative depth (0: first layer, 1: last)")

@@ -1,18 +1,17 @@
 """What the pages on later work read of any network: its blocks, and what they ask of them, in one pass."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float64
-from PIL import Image
 from torch import Tensor, nn
 
 from seelike.data import ImageSet
-from seelike.models import Layer, Place, layers, places, preprocessing, read
+from seelike.models import Layer, Place, layers, places, read
 from seelike.similarities import coordinates
+from seelike.streaming import Images
 
 # Layers that stand for blocks where none are known.
 _A_FEW = 8
@@ -39,29 +38,14 @@ def blocks_of(model: nn.Module) -> list[Layer]:
     return known or named or every[:: max(1, len(every) // _A_FEW)]
 
 
-def prepared(model: nn.Module, images: ImageSet | Sequence[Image.Image]) -> Float[Tensor, "n c height width"]:
-    """Prepare all images of a set as a network takes them.
-
-    Args:
-        model: The network.
-        images: An image set, or a list of images.
-
-    Example:
-        >>> from seelike import data
-        >>> from seelike.models import load
-        >>> prepared(load("tiny/vit_7x7:random"), data.load("digits/test").sample(4, seed=0)).shape
-        torch.Size([4, 1, 28, 28])
-    """
-    prepare = preprocessing(model)
-    return torch.stack([prepare(images[number]) for number in range(len(images))])
-
-
-def clouds_of(model: nn.Module, images: ImageSet | Sequence[Image.Image]) -> dict[str, Float64[np.ndarray, "n r"]]:
+def clouds_of(
+    model: nn.Module, images: ImageSet | Float[Tensor, "n channels height width"]
+) -> dict[str, Float64[np.ndarray, "n r"]]:
     """Give the images' coordinates in every block of a network, by the name of the block.
 
     Args:
         model: The network, in evaluation mode.
-        images: An image set, or a list of images.
+        images: An image set, or prepared images.
 
     Raises:
         ValueError: All images are the same in a block, or the network is in training mode.
@@ -73,7 +57,7 @@ def clouds_of(model: nn.Module, images: ImageSet | Sequence[Image.Image]) -> dic
         >>> clouds["block 1"].shape
         (6, 5)
     """
-    return read(model, blocks_of(model), prepared(model, images), lambda _, features: coordinates(features))
+    return read(model, blocks_of(model), Images(images, model)[:], lambda _, features: coordinates(features))
 
 
 def ask(
@@ -93,6 +77,7 @@ def ask(
         For each question the answers, one for each block in firing order.
 
     Example:
+        >>> import torch
         >>> from seelike.models import load
         >>> questions = {"tokens": lambda tokens, place: tokens.shape[1], "prefix": lambda _, place: place.prefix}
         >>> answers = ask(load("tiny/vit_7x7:random"), torch.randn(2, 1, 28, 28), questions)

@@ -70,7 +70,7 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         png = BytesIO()
-        self.figure.savefig(png, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+        self.figure.savefig(png, format="png", dpi=160, bbox_inches="tight")
         return {
             "text/plain": self.alt,
             "image/png": base64.b64encode(png.getvalue()).decode(),

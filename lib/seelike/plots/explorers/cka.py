@@ -40,10 +40,13 @@ from seelike.plots.explorers.bundle import (
     packed,
     rounded_cka,
 )
+from seelike.plots.style import GREY, in_lines
 
 # Side of a thumbnail in pixels: seen at half of that, it is sharp on a phone.
 _SIDE = 72
 _PAIRS_IN_A_LIST = 3
+# Of a name, that fit along a map.
+_LETTERS_ON_A_SIDE = 26
 # What lies farther out than so many root mean squares has the last colour, or is drawn at the rim.
 _FAR = 4.0
 # Brown is alike, purple unlike: told apart with every kind of colour vision.
@@ -296,8 +299,8 @@ def _still(
         line(place, color="white", linewidth=1.6)
         line(place, color="black", linewidth=0.8, linestyle="--")
     left.set_box_aspect(1)
-    left.set_ylabel(f"{pair[0]}\nlayers, by block", fontsize=_fitting(pair[0]))
-    left.set_xlabel(f"{pair[1]}\nlayers, by block", fontsize=_fitting(pair[1]))
+    left.set_ylabel(in_lines(f"{pair[0]}\nlayers, by block", _LETTERS_ON_A_SIDE))
+    left.set_xlabel(in_lines(f"{pair[1]}\nlayers, by block", _LETTERS_ON_A_SIDE))
     for axis, name in ((left.yaxis, pair[0]), (left.xaxis, pair[1])):
         middles = _middles_of_blocks(comparison.layers[name])
         every = -(-len(middles) // 7) or 1
@@ -322,7 +325,7 @@ def _draw_gram(axes: Axes, values: Float[np.ndarray, " pairs"], n: int, title: s
     whole = np.full((n, n), np.nan)
     whole[np.triu_indices(n, k=1)] = values
     whole = np.where(np.isnan(whole), whole.T, whole)
-    colours = matplotlib.colormaps[_ALIKE].with_extremes(bad="0.6")
+    colours = matplotlib.colormaps[_ALIKE].with_extremes(bad=GREY)
     axes.imshow(whole, cmap=colours, vmin=-_FAR, vmax=_FAR, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
@@ -360,7 +363,3 @@ def _middles_of_blocks(layers: Sequence[Layer]) -> dict[int, float]:
         if layer.block is not None:
             places.setdefault(layer.block, []).append(place)
     return {block: (each[0] + each[-1]) / 2 for block, each in places.items()}
-
-
-def _fitting(name: str) -> float:
-    return min(10.0, 10 * 26 / max(1, len(name)))

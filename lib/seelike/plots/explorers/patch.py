@@ -35,6 +35,8 @@ from seelike.plots.explorers.patch_measures import (
     patch_likeness,
     whole_picture,
 )
+from seelike.plots.style import in_lines
+from seelike.sections.local_global import evenly_spaced
 
 # Side of a picture in the page, in pixels.
 _SIDE = 256
@@ -104,8 +106,7 @@ def patch_explorer(
     number_of_heads = max(len(each.distance) for each in heads.values())
     number = min(number_of_blocks, _blocks_that_fit(grid, number_of_heads, len(names), len(shown)))
     all_blocks = [each for each in layers(first, kinds=["block"]) if each.name in heads]
-    spaced = np.linspace(0, len(all_blocks) - 1, min(number, len(all_blocks))).round().astype(int)
-    chosen = {names[0]: [all_blocks[each] for each in np.unique(spaced)]}
+    chosen = {names[0]: [all_blocks[each] for each in evenly_spaced(len(all_blocks), number)]}
     for name in names[1:]:
         chosen[name] = _nearest(_on_a_grid(models[name]), chosen[names[0]])
     seen = [
@@ -289,10 +290,10 @@ def _still(
             of_network = of_row[2 + 2 * number : 4 + 2 * number]
             _draw(of_network[0], each.alike[row][patch], grid, patch, cmap=_ALIKE, vmin=-1, vmax=1)
             _draw(of_network[1], np.sqrt(each.fields[row][patch]), grid, patch)
-            of_network[0].set_xlabel(chosen[names[number]][row].name, fontsize=8)
-        of_row[0].set_ylabel(chosen[names[0]][row].name, fontsize=9)
+            of_network[0].set_xlabel(in_lines(chosen[names[number]][row].name, 15), fontsize=8)
+        of_row[0].set_ylabel(in_lines(chosen[names[0]][row].name, 15), fontsize=9)
     for axes, title in zip(every[0], columns, strict=True):
-        axes.set_title("\n".join(textwrap.wrap(title, 17)), fontsize=8)
+        axes.set_title(in_lines(title, 17), fontsize=8)
     # Some licences ask for the author's name wherever the picture is.
     bottom.supxlabel(textwrap.fill(credit, 110), fontsize=7)
     return figure

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor, nn
 
-from seelike.attention import _attentions, _read_attention, _Scores
+from seelike.attention import Scores, find_attentions, read_attention
 from seelike.models import Layer, Place, places, preprocessing, read_tokens
 from seelike.models.measurable import input_size
 from seelike.models.reading import listening
@@ -74,10 +74,10 @@ def patch_attention(
         >>> blocks["block 1"].attention.shape, place.grid, place.patch_size
         ((4, 49, 49), (7, 7), (4.0, 4.0))
     """
-    attentions = _attentions(model, pixels)
+    attentions = find_attentions(model, pixels)
     found: dict[str, PatchAttention] = {}
 
-    def keep(block: str, seen: _Scores | Tensor) -> None:
+    def keep(block: str, seen: Scores | Tensor) -> None:
         place = attentions[block][1]
         prefix, everything = len(place.prefix), slice(None)
         if isinstance(seen, Tensor):
@@ -90,7 +90,7 @@ def patch_attention(
         distance = (on_grid * _distances(place)).sum(dim=-1)
         found[block] = PatchAttention(on_grid.numpy(), distance.numpy(), on_prefix.numpy())
 
-    _read_attention(model, attentions, pixels, keep)
+    read_attention(model, attentions, pixels, keep)
     return found, next(place for _, place in attentions.values())
 
 
