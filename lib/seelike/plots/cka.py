@@ -93,24 +93,23 @@ def cka_map(
 def map_between(comparison: ModelComparison, a: str, b: str) -> CKAMap:
     """Make the map of two compared networks, or of one with itself: the mean over repeats.
 
-        Args:
-            comparison: As `seelike.cka.compare_models` gives it.
-            a: The network of the rows.
-            b: The network of the columns. Where it is `a`, the name is the title, else both are at the axes.
+    Args:
+        comparison: As `seelike.cka.compare_models` gives it.
+        a: The network of the rows.
+        b: The network of the columns. Where it is `a`, the name is the title, else both are at the axes.
 
-        Returns:
-            The map, for `cka_maps`.
+    Returns:
+        The map, for `cka_maps`.
 
-        Raises:
-            UnknownName: A network was not compared.
+    Raises:
+        UnknownName: A network was not compared.
 
-        Example:
-            >>> from seelike.models import Layer
-    from seelike.plots.style import GREY, in_lines
-            >>> layers = [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")]
-            >>> comparison = ModelComparison({"vit": layers}, np.ones((3, 2, 2)))
-            >>> map_between(comparison, "vit", "vit").title
-            'vit'
+    Example:
+        >>> from seelike.models import Layer
+        >>> layers = [Layer("block 1", "block", 1, 0.0, "0"), Layer("block 2", "block", 2, 1.0, "1")]
+        >>> comparison = ModelComparison({"vit": layers}, np.ones((3, 2, 2)))
+        >>> map_between(comparison, "vit", "vit").title
+        'vit'
     """
     matrix, y_layers, x_layers = comparison.mean(a, b), comparison.layers[a], comparison.layers[b]
     if a == b:
