@@ -91,18 +91,26 @@ PAGES = {
         Work("probes", (VITS, CNNS), 0),
     ],
     "11_what_came_later": [
-        # What all blocks are asked in one pass, and norms.
-        Work("forward passes", (VITS, CNNS, LATER), times=2),
-        # Replaced tokens, and the same network before training.
-        Work("forward passes", (VITS, LATER), times=5, first=1),
+        # What all blocks are asked in one pass, and the same of a network before training.
+        Work("forward passes", (VITS, CNNS, LATER)),
+        Work("forward passes", (VITS, LATER), first=1),
         Work("attention distance", (LATER,)),
         Work("skip ratios", (LATER,)),
         Work("receptive fields", (VITS, CNNS), 8, times=4, first=1),
     ],
     "12_questions_of_measure": [
         Work("forward passes", (VITS, CNNS)),
-        # Broken images, directions, networks before training, planted numbers.
-        Work("forward passes", (VITS, CNNS), times=5, first=1),
+        # Broken images, directions, networks before training.
+        Work("forward passes", (VITS, CNNS), times=4, first=1),
+    ],
+    "13_massive_activations": [
+        # What all blocks are asked in one pass, and without the largest channel.
+        Work("forward passes", (VITS, CNNS, LATER), times=2),
+        # Norms, and of a few images what replaced tokens do: as they are, and in three ways.
+        Work("forward passes", (VITS, LATER)),
+        Work("forward passes", (VITS, LATER), 128, times=4),
+        # Planted numbers, and a network before training.
+        Work("forward passes", (VITS, LATER), times=8, first=1),
     ],
     "interventions": [
         # Heads, shuffles and CLS tokens of the first network, the table of all.

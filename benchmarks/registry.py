@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-LATER = "[came later](../notebooks/11_what_came_later.ipynb)"
+MASSIVE = "[massive activations](../notebooks/13_massive_activations.ipynb)"
 OF_MEASURE = "[questions of measure](../notebooks/12_questions_of_measure.ipynb)"
 
 
@@ -49,7 +49,7 @@ class Quantity:
     calls: tuple[str, ...]
     figures: str = ""
     statistic: str = ""
-    page: str = LATER
+    page: str = MASSIVE
 
 
 @dataclass(frozen=True)

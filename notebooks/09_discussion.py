@@ -196,4 +196,4 @@ for link, ids in CHAIN.items():
 #
 # </details>
 #
-# **Next:** [your own networks](10_your_own_models.ipynb), [what came later](11_what_came_later.ipynb), and [questions of measure](12_questions_of_measure.ipynb).
+# **Next:** [your own networks](10_your_own_models.ipynb), [what came later](11_what_came_later.ipynb), [questions of measure](12_questions_of_measure.ipynb), and [massive activations](13_massive_activations.ipynb).

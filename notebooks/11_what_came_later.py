@@ -20,11 +20,12 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | whether layers come in phases; where a ViT forgets places; what massive activations and registers are; what a LayerNorm does to CLS; what a receptive field hides |
+# | **You will learn** | whether layers come in phases; where a ViT forgets places; what a receptive field hides |
 # | **You need** | [Section 4](04_representation_structure.ipynb) to [Section 7](07_spatial_localization.ipynb); [words](../book/glossary.md) |
 # | **Cost** | a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 #
-# What has been said of the paper's measure, CKA, has a page of its own: [questions of measure](12_questions_of_measure.ipynb).
+# Two subjects have pages of their own: what has been said of CKA, the paper's measure ([questions of measure](12_questions_of_measure.ipynb)), and
+# [massive activations and registers](13_massive_activations.ipynb).
 
 # %% tags=["remove-cell"]
 # Colab only: install the library when it is missing.
@@ -165,19 +166,13 @@ print(smooth_band(two)[0].round(3))
 # **Predict.** Cut the map of a trained ViT into three phases: will its step be larger than that of its smooth band? And before training?
 
 # %%
-from seelike.massive_activations import unevenness
 from seelike.sections.blocks import ask, blocks_of
-from seelike.sections.token_geometry import (
-    commonest,
-    place_read,
-    share_between_places,
-    where_largest,
-)
+from seelike.sections.token_geometry import place_read, share_between_places
 from seelike.similarities import coordinates, similarity_map, unbiased_cka
 from seelike.streaming import Images
 
 # %% [markdown]
-# The next sections ask four questions of the same blocks, all in one pass.
+# This section and the next ask two questions of the same blocks, in one pass.
 
 
 # %%
@@ -192,10 +187,6 @@ def of_places(tokens, place):
 questions = {
     "cloud": lambda tokens, _: coordinates(tokens),
     "places": of_places,
-    "largest": lambda tokens, _: 10 ** unevenness(tokens).mean(dim=0).cpu().numpy(),
-    "commonest": lambda tokens, _: [
-        commonest(each) for each in where_largest(tokens)
-    ],
 }
 
 # %% [markdown]
@@ -330,166 +321,6 @@ plots.depth_panels(
 # %% [markdown]
 # Only a fall *in the last block* would be what Ghiasi et al. describe. The control says what comes with the architecture: position embeddings that are sines tell places before anything is learned, small random ones do not.
 #
-# ## Massive activations and registers
-#
-# [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find that in large trained ViTs a few numbers are hundreds or thousands of times larger than the
-# others of their layer. These *massive activations* are in a few channels, the same ones for every image. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, in
-# dull parts of the image. The class of the image can be read well from these tokens, and their own patch badly: the network uses them to store
-# information about the whole image. If it is given a few extra tokens for this, *registers*, the tokens of the patches stay clean. [Jiang et al.
-# (2025)](https://arxiv.org/abs/2506.08010) show that this needs no training: few neurons make the long tokens, and the output of these neurons can be
-# moved to an extra token at test time.
-#
-# Two ratios for each block: the largest number over the median one, and the longest token over the median one. **Predict.** Will the networks of this run have massive activations? (Small networks can have them: [Bach et al. (2025)](https://openreview.net/forum?id=5JflRlCt3Q)
-# find long tokens in a ViT of 22 million parameters.)
-
-# %% mystnb={"figure": {"caption": "Largest number over the median one, and longest token over the median one, in the output of each block. Bands are 95 % intervals over draws of images.", "name": "fig-massive"}, "image": {"alt": "Two panels on logarithmic axes, largest number and longest token over the median, against relative depth; a line for each network. The largest values are printed above the figure."}}
-panels = {"largest number": {}, "longest token": {}}
-for name in answers:
-    both = values_of(name, "largest").T.swapaxes(1, 2)
-    for title, values in zip(panels, both, strict=True):
-        panels[title][name] = plots.over_depth(values)
-    number, token = (claims.summary(values.max(axis=1)) for values in both)
-    print(f"{name}: number up to {number}, token up to {token}")
-plots.depth_panels(
-    panels, y_label="over the median", y_scale="log"
-) if answers else run.say_missing()
-
-# %% [markdown]
-# Are they in the same channel for every image, as Sun et al. say, and in the same token? For each network we take the block with the largest numbers.
-# The cell prints the share of images whose largest number is in the most common channel, and the share for which it is in the most common token.
-
-# %%
-for name in answers:
-    block = values_of(name, "largest")[..., 0].mean(axis=0).argmax()
-    token, channel = map(claims.summary, values_of(name, "commonest")[:, block].T)
-    print(f"{name}: the same channel {channel}, the same token {token}")
-
-# %% [markdown]
-# ### Does a network need what these tokens say?
-#
-# [Parodi et al. (2026)](https://arxiv.org/abs/2604.14433) set registers to zero, as many do to find out what a token is for, and DINOv2 and DINOv3 lose much of their accuracy. When the registers are replaced by their mean, by noise, or by
-# those of another image, the networks lose next to nothing. A network has never seen zeros there, and this alone may be the reason for the loss.
-#
-# After every block we replace the tokens that belong to no patch: CLS and registers. How far do the tokens of the *patches* move? We measure the
-# cosine of each with the same token of the unchanged network. **Predict.** Which replacement moves them most?
-
-# %%
-from seelike.models import places
-from seelike.sections.token_geometry import REPLACEMENTS, moved_by_replacement
-
-
-def when_replaced(name):
-    """Cosine of patches with what they were, [draws, replacements, blocks]."""
-    network, blocks, found = networks[name], blocks_of(networks[name]), []
-    for images in draws:
-        pixels = Images(images, network)[:32]
-        prefix = len(places(network, blocks[:1], pixels)[blocks[0].name].prefix)
-        found.append(moved_by_replacement(network, blocks, pixels, prefix))
-    return np.array(found)
-
-
-in_vits = [name for name in networks if name in [*heads, before, *run.vits]]
-replaced = seelike.where_possible(
-    [name for name in in_vits if name != before], when_replaced
-)
-
-# %% mystnb={"figure": {"caption": "Cosine of the patches of each block with what they were, when CLS and registers are replaced after every block: by zeros, by their mean over images, or by those of another image. Bands are 95 % intervals over draws of images.", "name": "fig-replaced"}, "image": {"alt": "A panel for each ViT, cosine against the number of the block, a line for each of the three replacements. The values of the last block are printed above the figure."}}
-panels = {}
-for name, found in replaced.items():
-    blocks = np.arange(1, found.shape[2] + 1)
-    each = found.swapaxes(0, 1)
-    lines = [(blocks, *claims.mean_and_uncertainty(values)) for values in each]
-    panels[name] = dict(zip(REPLACEMENTS, lines, strict=True))
-    for how, values in zip(REPLACEMENTS, each, strict=True):
-        print(f"{name}: {how:<16} last block {claims.summary(values[:, -1])}")
-plots.line_panels(
-    panels, x_label="block", y_label="cosine"
-) if panels else run.say_missing("vits")
-
-# %% [markdown]
-# Where zeros move the patches more than the tokens of another image do, the network expects *some* token of the usual kind there, but does not need its
-# content.
-#
-# ## What does a LayerNorm do to CLS?
-#
-# CLS and patches go through the same weights. [Marouani et al. (2026)](https://arxiv.org/abs/2602.08626) find that right after a normalisation the
-# cosine of CLS with the patches is nearly zero, while patches stay as alike as they were: the network separates CLS from patches by the few weights
-# of a LayerNorm. When CLS and patches get weights of their own, the features of the patches become better.
-#
-# By hand: CLS and two patches that share two large channels. The weights of the LayerNorm are 0 in these two channels and 1 in the others.
-
-# %%
-from seelike.sections.token_geometry import cls_and_patches
-
-norm = torch.nn.LayerNorm(6)
-norm.weight.data = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-cls, patch = [1.0, -1.0, 0.0, 0.0, 6.0, -6.0], [0.0, 0.0, 1.0, -1.0, 6.0, -6.0]
-tokens = torch.tensor([[cls, patch, patch]])
-for what, each in {"before": tokens, "after": norm(tokens).detach()}.items():
-    with_cls, among, longer = cls_and_patches(each)
-    print(f"{what}: CLS with patches {with_cls:+.2f}, among patches {among:+.2f}")
-
-# %% [markdown]
-# **Predict.** Does a LayerNorm change the cosine of CLS with the patches, that of two patches, or both? Is it the same before training?
-
-# %%
-from dataclasses import replace
-
-from seelike.models import layers, read_tokens
-
-
-def first_norms(network):
-    """The first norm of each block, each read on both sides."""
-    norms = layers(network, kinds=["norm"])
-    norms = [norm for norm in norms if norm.name.endswith("attention norm")]
-    pairs = [(replace(n, name=f"into {n.name}", side="input"), n) for n in norms]
-    return [layer for pair in pairs for layer in pair]
-
-
-# %% [markdown]
-# We take three numbers before and after each LayerNorm: two cosines, and the length of CLS relative to the patches.
-
-
-# %%
-def around_norms(name):
-    """CLS and patches before and after each block's first norm, [draws, blocks, 2, 3]."""
-    network, found = networks[name], []
-    both = first_norms(network)
-    for images in draws:
-        pixels = Images(images, network)[:]
-        prefix = len(places(network, both[1:2], pixels)[both[1].name].prefix)
-        of_tokens = lambda _, x, prefix=prefix: cls_and_patches(x, prefix)  # noqa: E731
-        read = list(read_tokens(network, both, pixels, of_tokens).values())
-        found.append(np.reshape(read, (-1, 2, 3)))
-    return np.array(found)
-
-
-normed = seelike.where_possible(in_vits, around_norms)
-
-# %% mystnb={"figure": {"caption": "Mean cosine of CLS with the patches of its image, and of two different patches, right before and right after the first LayerNorm of each block. Bands are 95 % intervals over draws of images.", "name": "fig-norms"}, "image": {"alt": "A panel for each ViT, cosine against the number of the block; four lines: CLS with patches and patches among each other, before and after the norm. The means over blocks are printed above the figure."}}
-panels = {}
-for name, values in normed.items():
-    blocks, panels[name] = np.arange(1, values.shape[1] + 1), {}
-    for kind, what in enumerate(("CLS with patches", "among patches")):
-        for side, when in enumerate(("before", "after")):
-            some = values[:, :, side, kind]
-            line = blocks, *claims.mean_and_uncertainty(some)
-            panels[name][f"{what}, {when}"] = line
-            print(f"{name}: {what} {when:<6} {claims.summary(some.mean(axis=1))}")
-plots.line_panels(
-    panels, x_label="block", y_label="cosine"
-) if panels else run.say_missing("vits")
-
-# %% [markdown]
-# A LayerNorm separates CLS from the patches where the cosine of CLS with the patches falls and that of two patches does not. How long is CLS relative
-# to the patches, before and after the norm? The mean over blocks:
-
-# %%
-for name, values in normed.items():
-    sides = [claims.summary(values[:, :, side, 2].mean(axis=1)) for side in (0, 1)]
-    print(f"{name}: CLS over patches {sides[0]} before, {sides[1]} after")
-
-# %% [markdown]
 # ## What a receptive field hides
 #
 # [Ding et al. (2022)](https://arxiv.org/abs/2203.06717) argue that a few large kernels see farther than many small ones with the same theoretical
@@ -569,8 +400,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # %% [markdown]
 # ## What we take with us
 #
-# **Others found** that training shapes attention as much as the architecture does; that blocks come in phases; that the last one forgets places; that a few enormous numbers may sit in registers whose content hardly matters; that a LayerNorm tells
-# CLS from patches; and that large kernels see farther.
+# **Others found** that training shapes attention as much as the architecture does; that blocks come in phases; that the last one forgets places; and that large kernels see farther.
 #
 # **The pretrained networks** show much of this. (This run has only one of the later networks, the ViT-S/14 of DINOv2, so it says nothing about the effect
 # of training.)
@@ -578,9 +408,6 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # - The lowest blocks of this ViT have both near and far heads, although it was trained without labels. Its highest blocks keep some heads that look half-way.
 # - To the eye, its map has an edge near the top. But its step exceeds that of the smooth band by no more than the uncertainty.
 # - For most of the depth, the place of a patch can be read from its token nearly without error. What the probe reads falls most in the last block, but does not vanish. (Where the probe is below 0, there are too few patches for so many channels.)
-# - It has numbers far larger than the rest, in one and the same channel and token for every image, and no long tokens.
-# - Its patches move when CLS is replaced by zeros, and hardly at all when CLS is replaced by its mean or by that of another image.
-# - Its LayerNorms separate CLS from the patches: their cosine falls to about zero.
 # - The receptive field of its mean channel is wide from the first block on, while the field of all channels grows with depth. In the EfficientNet the two lines coincide.
 # - The untrained ViT is a weak control: its blocks pass on what they get, since the factors on their branches begin near zero.
 #
@@ -588,7 +415,6 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #
 # - The step of the ViT's map is a little larger than that of its smooth band. The difference is larger in the ResNet, and hardly there in an untrained ViT.
 # - Places can be read from every block. They can be read better from an untrained ViT, whose position embeddings have not been overwritten.
-# - There are no massive activations and no long tokens, and replacing CLS hardly changes the patches. LayerNorm does not separate CLS from patches.
 # - In the first block of the ViT, the field of the mean channel covers nearly the whole image, while the fields of single channels cover only their surroundings.
 #
 # **Why.** What comes from the architecture is visible before training, and what comes from depth alone is visible in a smooth band. Only the rest was learned.
@@ -597,21 +423,19 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #
 # 1. In a map of six blocks, every pair has a CKA of 0.9, except the pairs with the last block, which have 0.5. Where is the map cut in two, and what is the step of its smooth band?
 # 2. Why does an untrained tiny ViT know places better than a trained one?
-# 3. Replace CLS after the last block only. What happens to the patches?
 #
 # <details><summary>Answers</summary>
 #
 # 1. After the fifth: within phases 0.9, between them 0.5. The band mixes both at every distance but the largest, so that its step is smaller.
 #    `m = np.full((6, 6), 0.9); m[5, :5] = m[:5, 5] = 0.5; np.fill_diagonal(m, 1); print(phases(m, 2), step(smooth_band(m), smooth_band(m), 2))`.
 # 2. Nothing has been written over its position embeddings, which are sines: blocks with small random weights add little to the stream. A trained block adds what it found, which differs from image to image.
-# 3. Nothing: CLS reaches patches through attention, and there is no block after it.
 #
 # </details>
 #
 # ## Summary
 #
 # - What the paper says of ViTs is about ViTs trained on labels.
-# - Phases, forgotten places, massive activations and the separation of CLS from patches each need a control: a smooth band, the untrained network, another image's token.
+# - Phases and forgotten places each need a control: a smooth band, and the untrained network.
 # - A receptive field of the mean channel is another quantity than the paper's.
 #
-# **Next:** [questions of measure](12_questions_of_measure.ipynb), and [the tiny networks](tiny_networks.ipynb) that this book trained for itself.
+# **Next:** [questions of measure](12_questions_of_measure.ipynb), and [massive activations and registers](13_massive_activations.ipynb).

@@ -718,111 +718,6 @@ found = seelike.where_possible(compared if both else (), claims_of)
 pd.DataFrame(found) if found else run.say_missing("vits", "cnns")
 
 # %% [markdown]
-# ## What would massive activations do to CKA?
-#
-# A few numbers of a ViT can be a thousand times larger than the rest ([what came later](11_what_came_later.ipynb)). As the networks of a run may have none, we plant one: in each image the first number of one token is set to many times the median number of the layer. By hand, for two images of two tokens: we plant it in the first token of
-# the first image, and in the second token of the second image.
-
-# %%
-from seelike.massive_activations import with_massive_activation
-from seelike.models import read_tokens
-
-tokens = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [2.0, 1.0]]])
-planted = tokens.clone()
-planted[0, 0, 0] = planted[1, 1, 0] = 100 * tokens.median()
-places = torch.tensor([0.0, 0.5])
-print(bool((with_massive_activation(tokens, 100, places) == planted).all()))
-
-# %% [markdown]
-# **Predict.** We plant a massive activation in the first and in the last block of a network, with the same value in every image. Does CKA see it if
-# it is in the same token in every image, such as a register? And does CKA see it if its token differs from image to image, but is the same in both
-# blocks, as a residual stream would hand it on?
-
-# %%
-in_one_token = torch.full((len(draws[0]),), 0.5)
-anywhere = torch.rand(
-    len(draws[0]), generator=torch.Generator().manual_seed(run.seed)
-)
-powers = np.array([1.0, 1.5, 2.0, 2.5, 3.0])
-
-
-def planted_clouds(tokens, places):
-    """A layer's coordinates with numbers of each size in it."""
-    sizes = 10**powers
-    planted = (with_massive_activation(tokens, s, places) for s in sizes)
-    return [coordinates(each) for each in planted]
-
-
-# %% [markdown]
-# Both blocks are read once for each draw, and all sizes are planted into what was read, in both ways.
-
-
-# %%
-def when_planted(*ways):
-    """Clouds with planted numbers, by block: for each draw, for each way, for each size."""
-    network = run.models[one]
-    two = [blocks_of(network)[0], blocks_of(network)[-1]]
-    every_way = lambda _, tokens: [planted_clouds(tokens, each) for each in ways]  # noqa: E731
-    pixels = [Images(images, network)[:] for images in draws]
-    return [list(read_tokens(network, two, x, every_way).values()) for x in pixels]
-
-
-ways = {"the same token": in_one_token, "a token of its own": anywhere}
-found = seelike.where_possible([one], lambda _: when_planted(*ways.values()))
-planted = {
-    title: [list(zip(first[way], last[way], strict=True)) for first, last in each]
-    for each in found.values()
-    for way, title in enumerate(ways)
-}
-
-# %% mystnb={"figure": {"caption": "Likeness of the first and the last block of a network when a massive activation is planted into both: in the same token of every image, and in a token of its own for every image. Bands are 95 % intervals over draws of images.", "name": "fig-planted"}, "image": {"alt": "Two panels, likeness against the size of the planted number from ten to a thousand times the median. A line each for CKA, Procrustes and CCA. The numbers below give the ends of the lines."}}
-panels = {}
-for title, of_draws in planted.items():
-    panels[title] = {}
-    for name in ("CKA, unbiased", "Procrustes", "CCA"):
-        values = [[measures[name](*pair) for pair in sizes] for sizes in of_draws]
-        line = powers, *claims.mean_and_uncertainty(np.array(values))
-        panels[title][name] = line
-label = "size, as a power of ten"
-plots.line_panels(
-    panels, x_label=label, y_label="likeness"
-) if panels else run.say_missing()
-
-# %% [markdown]
-# In numbers: ten times the median, and a thousand times.
-
-# %%
-for title, lines in panels.items():
-    for name, (_, values, band) in lines.items():
-        first, last = (f"{values[at]:.2f} ± {band[at]:.2f}" for at in (0, -1))
-        print(f"{title}: {name:<14} {first}, then {last}")
-
-# %% [markdown]
-# Centring removes what is the same for every image, so CKA does not see a massive activation in a fixed token. Where its token changes from image
-# to image and it is large enough, CKA compares little else than *in which token it is*, and two blocks of a ViT that hand it on look the same. The
-# other measures do no better. So take care when you compare a network with registers and one without: their maps may differ by where they keep a
-# few large numbers.
-#
-# In the networks of this run: what is the CKA of a block with a copy of itself in which the one channel of the largest variance is set to zero?
-
-# %%
-from seelike.cka import cka
-from seelike.massive_activations import without_largest_channel
-
-
-def lowest_without_channel(name):
-    """The block that has least in common with itself, when its largest channel is set to zero."""
-    network = run.models[name]
-    pixels, blocks = Images(draws[0], network)[:], blocks_of(network)
-    of_block = lambda _, x: cka(x, without_largest_channel(x))  # noqa: E731
-    found = read_tokens(network, blocks, pixels, of_block)
-    return min(found.items(), key=lambda each: each[1])
-
-
-for name, found in seelike.where_possible(clouds, lowest_without_channel).items():
-    print(f"{name}: lowest at {found[0]}, {found[1]:.3f}")
-
-# %% [markdown]
 # ## Look around
 #
 # Choose a measure and a pair of networks: larger maps of what stands side by side above.
@@ -876,7 +771,6 @@ display(
 # - To CKA, the few largest directions of a last block, found on other images, are almost the whole block, although they have little more than half of the variance.
 # - With eight images, layers that have nothing to do with each other are alike by all measures but the unbiased CKA. The best pair of blocks stands far above the best of a search among shuffled images.
 # - Taken over the outputs of blocks, three findings of Section 4 cannot be decided by CKA, but hold by CCA. The two findings about the pair of networks have the same sign by all three measures. By every measure, nearer blocks are more alike.
-# - CKA does not see a planted massive activation in a fixed token. An activation whose token changes from image to image decides CKA.
 #
 # **Why.** A measure is a choice of what counts. CKA gives most weight to the directions that vary most, CCA gives the first directions equal weight,
 # and Procrustes lies between. A finding that all three share is about the networks. A finding that depends on the measure is about the measure,
@@ -885,16 +779,13 @@ display(
 # ## Try it yourself
 #
 # 1. Move one image in *one* of the two layers only. What becomes of plain CKA, and of the unbiased one?
-# 2. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
-# 3. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
+# 2. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
 #
 # <details><summary>Answers</summary>
 #
 # 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
 #    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
-# 2. Two clusters of images, one for each token. All other differences are small in comparison, so two such layers have a CKA of 1, and by Procrustes
-#    as well. CCA hardly changes: the difference between the clusters is one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
-# 3. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
+# 2. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
 #
 # </details>
 #
@@ -905,4 +796,4 @@ display(
 # - Compare a high CKA of two networks with that of untrained ones, and a finding by CKA with that of another measure. Procrustes and CCA give directions other weights.
 # - CKA is the agreement of readouts of random targets. It does not say whether layers agree on the targets that matter.
 #
-# **Next:** [the tiny networks](tiny_networks.ipynb) that this book trained for itself, and [the scoreboard](../book/scoreboard.md).
+# **Next:** [massive activations and registers](13_massive_activations.ipynb), which can decide CKA, too, and [the scoreboard](../book/scoreboard.md).
