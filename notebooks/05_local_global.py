@@ -147,9 +147,6 @@ def all_of_untrained(name):
     return measure_heads(untrained(name), draws, batch_size=run.batch_size)
 
 
-# %% [markdown]
-# A run of networks that are all untrained has nothing to compare.
-
 # %%
 new = {} if weights == "random" else all_vits
 new = seelike.where_possible(new, all_of_untrained)
@@ -177,9 +174,6 @@ for name, each in all_vits.items():
     low[name] = 1 - each.nearest_low
     far[name] = each.farthest_low - each.nearest_low
     high[name] = each.nearest_high - 1
-
-# %% [markdown]
-# A grey band marks what is too little for each of the three claims.
 
 # %%
 marks = {
@@ -314,9 +308,6 @@ def with_low_layers(vit, cnn):
     )
 
 
-# %% [markdown]
-# We compare trained ViTs with the trained CNN, and untrained ViTs with the untrained CNN.
-
 # %%
 both = vits if run.cnns else {}
 of_heads = seelike.where_possible(
@@ -418,9 +409,6 @@ def fields_of(name):
 
 
 fields = seelike.where_possible(dict.fromkeys([*run.names, *all_vits]), fields_of)
-
-# %% [markdown]
-# Five blocks of each network, from low to high.
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of the middle location after some blocks, from low to high (the paper's Figure 6). Each is the mean over the images of all draws, divided by its largest value; brightness is its square root.", "name": "fig-fields"}, "image": {"alt": "A row of small square images for each network, from low to high blocks: the field of the location in the middle, from black, none, to bright, the largest value. The figure and the claims below say in numbers how large the fields are and how they grow."}}
 from seelike.sections.local_global import evenly_spaced, mean_fields
@@ -567,17 +555,14 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. This
-# was learned: before training all heads look everywhere alike. There are local heads up to the middle of the network. At the top no head is as local,
-# but some look only about half as far as a head that looks everywhere alike, so "entirely global" says too much. There is no second ViT of this kind
-# that was trained on less data, so Figure 4 uses tiny networks in this run.
+# was learned: before training all heads look everywhere alike. At the top no head is as local, but some look only about half as far as a head that looks
+# everywhere alike, so "entirely global" says too much. No second ViT of this kind was trained on less data: Figure 4 is of tiny networks.
 #
-# In Figure 5, by rank, the subsets whose heads look nearer are more like a low CNN layer, but they are before any training, too. This is also a single
-# network, the bars are wide, and none of the local heads is in the first block, whose heads make up these subsets. With six heads in a block, a subset
-# is one head or two.
+# In Figure 5, by rank, the subsets whose heads look nearer are more like a low CNN layer, but they are before any training, too. This is a single
+# network with six heads in a block, and its local heads are not in the first block, whose heads make up these subsets.
 #
 # Receptive fields stay brightest at the token's own patch from the first block to the last, but before training they do so even more. Whether they are
-# larger in low layers than those of EfficientNet-Lite0 stays open. There is no jump: the field of this ViT grows from block to block. A single network
-# cannot tell whether this comes from its size or from its task, which is about places in the image and not about one class for the whole image.
+# larger in low layers than those of EfficientNet-Lite0 stays open. There is no jump: the field of this ViT grows from block to block.
 #
 # **The tiny networks** have no local heads: the nearest head in the two lowest blocks looks most of the way that uniform attention looks, in all of them. The
 # paper's large ViTs have heads far below one half there. As all heads look far, it says little that the heads of the highest blocks look far, too.

@@ -208,9 +208,6 @@ def with_noise(network, images, number):
     return pixels
 
 
-# %% [markdown]
-# Every block with every block, in each draw of images.
-
 # %%
 moves = {name: [] for name in measures}
 for images, cloud in zip(draws, clouds[one], strict=True):
@@ -283,10 +280,6 @@ def parts(x, directions):
         unbiased_cka(first, whole),
         unbiased_cka(others, whole),
     ]
-
-
-# %% [markdown]
-# For each draw of images and each number of directions:
 
 
 # %%
@@ -561,9 +554,7 @@ for what, number in {"99 % of the variance": all_of_them, "few": few}.items():
 
 # %% [markdown]
 # Where 99 % of the variance takes nearly as many directions as there are images, chance gives almost as much as the layers do. That is why this page takes
-# twenty. Kornblith et al. show that every measure that ignores how much directions vary needs more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures.
-#
-# [Klabunde et al. (2025)](https://arxiv.org/abs/2408.00531) hold 24 of them to tests whose answer is known, such as that nearer layers are more alike; none is best everywhere.
+# twenty. Kornblith et al. show that every measure that ignores how much directions vary needs more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures, and [hold 24 of them](https://arxiv.org/abs/2408.00531) to tests whose answer is known, such as that nearer layers are more alike; none is best everywhere.
 #
 # **Predict.** Section 4 drew maps of ViTs and of CNNs by CKA. Which of its findings will the two others share?
 
@@ -635,9 +626,6 @@ def in_order(name, network):
     return claims.summary(np.array([share_in_order(each) for each in maps]))
 
 
-# %% [markdown]
-# A row for each measure.
-
 # %%
 table = {}
 for name, measure in compared.items():
@@ -665,10 +653,6 @@ def stages_of(name):
     return structure.stages(blocks_of(run.models[name]))
 
 
-# %% [markdown]
-# First those of the maps within networks.
-
-
 # %%
 def within_networks(name):
     """Section 4's statistics of maps within networks, by a measure: ViT against CNN."""
@@ -684,10 +668,6 @@ def within_networks(name):
         "low and high blocks alike in the ViT": ends[0] - ends[1],
         "CNN falls into stages": step[1] - step[0],
     }
-
-
-# %% [markdown]
-# The other two are of the map between the two networks.
 
 
 # %%

@@ -331,6 +331,39 @@ def test_code_is_folded_where_there_is_some_and_the_notebook_asks_for_nothing_el
     assert [folding.tags(cell) for cell in notebook.cells] == [expected, [], []]
 
 
+def shows(source, **metadata):
+    return new_code_cell(source, metadata=metadata, outputs=[new_output("stream", name="stdout", text="seen")])
+
+
+def test_code_that_shows_nothing_is_behind_the_line_of_the_next_that_does():
+    cells = [
+        new_markdown_cell("First."),
+        new_code_cell("a = 1"),
+        new_markdown_cell("Then."),
+        new_code_cell("b = 2"),
+        shows("a + b", mystnb={"figure": {"name": "fig-sum"}}),
+        shows("b"),
+    ]
+    page = new_notebook(cells=cells)
+    folding.join_code(page)
+    assert [cell.source for cell in page.cells] == ["First.", "Then.", "a = 1\n\nb = 2\n\na + b", "b"]
+    assert page.cells[2].metadata.mystnb.figure.name == "fig-sum"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        new_markdown_cell("## A heading"),
+        shows("c", tags=["show-code"]),
+        new_code_cell("c", metadata={"tags": ["exercise"]}),
+    ],
+)
+def test_code_stays_in_its_section_and_in_its_order(between):
+    page = new_notebook(cells=[new_code_cell("a = 1"), between, shows("a")])
+    folding.join_code(page)
+    assert [cell.source for cell in page.cells] == ["a = 1", between.source, "a"]
+
+
 def test_progress_bars_are_left_out_and_other_widgets_kept():
     notebook = executed(
         *(

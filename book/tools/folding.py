@@ -4,6 +4,8 @@ The notebooks themselves stay as they are: on Colab and in Jupyter the code is w
 is what a page teaches stays open where the notebook gives it the tag `show-code`.
 """
 
+import re
+
 import nbformat
 from nbformat import NotebookNode
 
@@ -12,6 +14,11 @@ from seelike.verdicts import RUN_MIME
 SHOW = "show-code"
 # Those by which MyST-NB shows less of a cell, or of its code.
 _OTHERS = {f"{verb}{mark}{part}" for verb in ("hide", "remove") for mark in "-_" for part in ("cell", "input")}
+# A paragraph that begins with them, and those after it, up to one that begins with something else in bold letters.
+_OF_NETWORKS = {
+    kind: re.compile(rf"^\*\*(The {kind} \w+)\*\*.*?(?=\n\n\*\*|\n\n#|\Z)", re.MULTILINE | re.DOTALL)
+    for kind in ("tiny", "pretrained")
+}
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -40,6 +47,62 @@ def fold_code(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.source.strip() and not {SHOW, *_OTHERS} & set(tags(cell)):
             cell.metadata["tags"] = [*tags(cell), "hide-input"]
+
+
+def join_code(notebook: NotebookNode) -> None:
+    """Put code that shows nothing behind the line of the next cell of its section that shows something.
+
+    A figure is often made in several cells, with a sentence above each. On a page the sentences stay, and the code
+    is behind one line, above the figure.
+
+    Args:
+        notebook: An executed notebook; it is changed in place.
+
+    Example:
+        >>> made = nbformat.v4.new_code_cell("x = 1")
+        >>> shown = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", text="1")])
+        >>> notebook = nbformat.v4.new_notebook(cells=[made, nbformat.v4.new_markdown_cell("One."), shown])
+        >>> join_code(notebook)
+        >>> [cell.source for cell in notebook.cells]
+        ['One.', 'x = 1\\n\\nx']
+    """
+    kept: list[NotebookNode] = []
+    waiting: list[NotebookNode] = []
+    for cell in notebook.cells:
+        can_join = cell.cell_type == "code" and cell.source.strip() and not tags(cell)
+        if can_join and cell.outputs:
+            cell.source = "\n\n".join(each.source for each in [*waiting, cell])
+            joined = {id(each) for each in waiting}
+            kept, waiting = [each for each in kept if id(each) not in joined], []
+        elif can_join:
+            waiting.append(cell)
+        elif not _is_plain_text(cell):
+            waiting = []
+        kept.append(cell)
+    notebook.cells = kept
+
+
+def fold_other_networks(notebook: NotebookNode, profile: str) -> None:
+    """Put what a page says of the networks of another profile, which has a page of its own, behind a line.
+
+    Args:
+        notebook: The notebook of a page; it is changed in place.
+        profile: That of the page.
+
+    Example:
+        >>> text = "**The tiny networks** do not.\\n\\nNor others.\\n\\n**Why.** They are tiny."
+        >>> notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+        >>> fold_other_networks(notebook, "pretrained")
+        >>> notebook.cells[0].source.splitlines()[0]
+        '<details class="seelike-other-networks"><summary>The tiny networks</summary>'
+    """
+    others = "pretrained" if profile == "tiny" else "tiny"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _OF_NETWORKS[others].sub(
+                '<details class="seelike-other-networks"><summary>\\1</summary>\n\n\\g<0>\n\n</details>',
+                cell.source,
+            )
 
 
 def fold_set_up(notebook: NotebookNode) -> None:

@@ -113,6 +113,7 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
             # The values are in the line that the set-up shows, and the cell has no heading of its own.
             if "injected-parameters" in cell.metadata.get("tags", []):
                 cell.metadata.tags.append("remove-cell")
+    folding.join_code(notebook)
     folding.fold_code(notebook)
     notebook.cells.append(end)
     return notebook
@@ -251,6 +252,8 @@ def stage(files: Iterable[Path]) -> dict[Path, bytes]:
         prepare(notebook, keys)
         warn_of_age(notebook, old.get(page.file, []))
         tell_apart(notebook, page, pages)
+        if sum(other.name == page.name for other in pages) > 1:
+            folding.fold_other_networks(notebook, page.profile)
         content |= explorers.take_out(notebook, page.place)
         content[Path(f"{page.place}.ipynb")] = nbformat.writes(notebook).encode()
 

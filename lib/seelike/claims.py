@@ -540,17 +540,18 @@ def _markdown(result: Result) -> str:
 
 def _html(result: Result) -> str:
     claim = result.claim
-    measured = ""
+    number, measured = "", ""
     if result.statistic is not None:
-        measured = f"<div><strong>{_number(result)}</strong>: {html.escape(claim.statistic)}.</div>"
+        number = f": {_number(result)}"
+        measured = f"<div>Measured: {html.escape(claim.statistic)}.</div>"
     notes = html.escape(" ".join(_notes(result)))
     # Colours are inherited, so the card is as readable in the dark as in the light.
     return (
         '<div class="seelike-claim" style="border: 1px solid; border-left-width: 0.4em; '
         'border-radius: 0.3em; padding: 0.6em 1em; margin: 0.6em 0; line-height: 1.5">'
         f"<div><strong>Claim of {claim.figure}.</strong> {html.escape(claim.statement)}</div>"
-        f"{measured}"
-        f"<div>The paper: {html.escape(claim.paper)}</div>"
-        f"<div><strong>{_verdict(result)}</strong>{f'. {notes}' if notes else ''}</div>"
+        f"<div><strong>{_verdict(result)}</strong>{number}{f'. {notes}' if notes else ''}</div>"
+        "<details><summary>What is measured, and the paper's words</summary>"
+        f"{measured}<div>The paper: {html.escape(claim.paper)}</div></details>"
         "</div>"
     )
