@@ -364,6 +364,18 @@ def test_code_stays_in_its_section_and_in_its_order(between):
     assert [cell.source for cell in page.cells] == ["a = 1", between.source, "a"]
 
 
+@pytest.mark.parametrize(
+    ("profile", "folded"), [("pretrained", "tiny"), ("colab", "tiny"), ("tiny", "pretrained")]
+)
+def test_what_is_said_of_networks_that_have_another_page_is_behind_a_line(profile, folded):
+    of = {kind: f"**The {kind} networks** do.\n\nAnd more.\n\n- A list." for kind in ("pretrained", "tiny")}
+    text = "\n\n".join(["## End", "**The paper found** it.", *of.values(), "**Why.** Because.", "## More"])
+    page = new_notebook(cells=[new_markdown_cell(text)])
+    folding.fold_other_networks(page, profile)
+    line = f'<details class="seelike-other-networks"><summary>The {folded} networks</summary>'
+    assert page.cells[0].source == text.replace(of[folded], f"{line}\n\n{of[folded]}\n\n</details>")
+
+
 def test_progress_bars_are_left_out_and_other_widgets_kept():
     notebook = executed(
         *(
