@@ -246,9 +246,9 @@ for name in NAMES:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks** were shown few images, since each image takes long on two cores, and the smallest minibatches have only a handful of
-# images. There the difference is noticeable, and the claim does not hold for these
-# amounts. These amounts are a hundredth of the paper's: halving them moves the CKA of single pairs of layers by a difference that one would just see.
+# **The pretrained networks** were shown few images, since each image takes long on two cores, and the smallest minibatches have a dozen. Where the
+# difference is largest, it is about what one would just see, and whether it is beyond the margin is undecided. These amounts are a hundredth of the
+# paper's.
 #
 # **The tiny networks** show that no size of minibatch moves the mean CKA by anything that one would see in a map. Single entries of a map scatter, and
 # they scatter most where there are few images. With a quarter of the images, 64, the mean absolute difference is about as large as the margin, so the
