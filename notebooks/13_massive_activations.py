@@ -292,7 +292,7 @@ from seelike.massive_activations import with_massive_activation
 tokens = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [2.0, 1.0]]])
 planted = tokens.clone()
 planted[0, 0, 0] = planted[1, 1, 0] = 100 * tokens.median()
-found = with_massive_activation(tokens, 100, torch.tensor([0.0, 0.5]))
+found = with_massive_activation(tokens, 100.0, torch.tensor([0.0, 0.5]))
 print(bool((found == planted).all()))
 
 # %% [markdown]
