@@ -68,9 +68,8 @@ def line_panels(
     handles: dict[str, Line2D] = {}
     drawn = looks(names)
     for each, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
-        each.set_title(
-            in_lines(title, _LETTERS_OF_A_TITLE), parse_math=False
-        )  # a folder's name may have dollar signs
+        # A folder's name may have dollar signs.
+        each.set_title(in_lines(title, _LETTERS_OF_A_TITLE), parse_math=False)
         for name, (x, values, half_height) in lines.items():
             colour, dashes = drawn[name]
             (line,) = each.plot(

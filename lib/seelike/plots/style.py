@@ -17,7 +17,7 @@ from seelike.profiles import NAMES, PAGES, profile_of
 
 # Lines differ by dashes as well as by colour.
 DASHES = ("-", "--", "-.", ":")
-# Letters, axes and means: read on white (4.7 : 1) and on the book's dark ground (3.8 : 1).
+# Letters, axes and means: read on white (4.7 : 1) and on the book's dark ground (3.9 : 1).
 INK = "#737373"
 # What is too small to count, and other areas behind the data.
 BAND = (0.5, 0.5, 0.5, 0.2)
