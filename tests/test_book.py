@@ -50,6 +50,8 @@ REPRESENTATIVE = (
 )
 # What a page may load before a reader has moved.
 MEGABYTE = 1_000_000
+# Of a page of the paper, with its code folded.
+MOST_SCREENS = 15
 # Hosts compress these, as GitHub's does; pictures and fonts are compressed as they are.
 TEXTS = (".html", ".js", ".css", ".svg", ".json")
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -277,6 +279,11 @@ def assert_mathematics_is_set(page):
     assert page.locator("mjx-merror").count() == 0
 
 
+def assert_page_is_not_long(page):
+    screens = page.evaluate("document.querySelector('article').scrollHeight / window.innerHeight")
+    assert screens <= MOST_SCREENS
+
+
 def assert_page_ends_with_its_last_run(page):
     words = page.locator(".seelike-last-run").inner_text()
     for part in ("seconds", "profile", "torch"):
@@ -315,6 +322,7 @@ def test_page_opens_without_complaint_and_shows_all_that_it_has(html, visit, nam
         assert_tables_show_their_heads(page)
         assert_figures_have_captions_and_numbers_of_their_section(page, name)
         assert_mathematics_is_set(page)
+        assert_page_is_not_long(page)
         assert_page_ends_with_its_last_run(page)
         if page.locator(WIDGETS).count():
             assert_the_slider_changes_the_picture(page)

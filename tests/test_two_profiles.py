@@ -268,9 +268,12 @@ def test_the_front_page_begins_with_the_larger_networks(scores):
     assert "The same at the <code>tiny</code> profile" in tiny
 
 
-def test_the_margin_of_a_claim_has_a_column_with_its_reason(scores):
+def test_the_margin_of_a_claim_has_a_column_and_its_reason_is_folded(scores):
     (row,) = [replace(score, margin=0.05, margin_reason="So *much* is chance.") for score in scores[:1]]
-    assert r"  - 0.05\n\n    So \*much\* is chance.".replace(r"\n", "\n") in scoreboard.table([row], TITLES, set())
+    table = scoreboard.table([row], TITLES, set())
+    assert "\n  - 0.05\n" in table
+    folded = table[table.index("<details>") : table.index("</details>")]
+    assert r"*The margin*: 0.05. So \*much\* is chance." in folded
 
 
 def test_the_data_have_a_row_for_each_claim_and_profile(scores):

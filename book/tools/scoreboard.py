@@ -271,7 +271,7 @@ def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> s
     if not scores:
         return ""
     columns = profiles(scores)
-    widths = [36, *[40 // len(columns)] * len(columns), 12, 12]
+    widths = [36, *[44 // len(columns)] * len(columns), 8, 12]
     lines = [":::{list-table}", ":header-rows: 1", ":class: seelike-scoreboard"]
     lines += [f":widths: {' '.join(map(str, widths))}", "", "* - The paper says"]
     lines += [f"  - {HEADINGS[profile]}" for profile in columns] + ["  - Margin", "  - See"]
@@ -279,13 +279,16 @@ def table(scores: Sequence[Row], titles: dict[str, str], figures: set[str]) -> s
         row = next(iter(tested.values()))
         paragraphs = [
             f"**{escape_markdown(row.statement)}** ({escape_markdown(row.figure)})",
+            "<details><summary>The paper's words, the number and its margin</summary>",
             escape_markdown(row.paper),
             f"*The number*: {escape_markdown(row.what)}",
+            f"*The margin*: {row.margin:g}. {escape_markdown(row.margin_reason)}",
+            "</details>",
         ]
         lines += _cell("* - ", paragraphs)
         for profile in columns:
             lines += _cell("  - ", _outcome(tested[profile]) if profile in tested else ["not there"])
-        lines += _cell("  - ", [f"{row.margin:g}", escape_markdown(row.margin_reason)])
+        lines += _cell("  - ", [f"{row.margin:g}"])
         lines += _cell("  - ", [_place(one, titles, figures) for one in tested.values()])
     return "\n".join([*lines, ":::"])
 
