@@ -14,7 +14,15 @@ PARAMETERS = config.get("parameters") or ""
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 EXECUTED = expand("build/executed/{profile}/{notebook}.ipynb", profile=PROFILE, notebook=NOTEBOOKS)
 # Pages that also run with random weights, as a control of their claims.
-CONTROLLED = ("04_representation_structure", "05_local_global", "06_skip_connections", "07_spatial_localization")
+CONTROLLED = (
+    "04_representation_structure",
+    "05_local_global",
+    "06_skip_connections",
+    "07_spatial_localization",
+    "C_local_global",
+    "E_propagation",
+    "H_mixer",
+)
 UNTRAINED = [notebook for notebook in NOTEBOOKS if notebook in CONTROLLED]
 CONTROLS = expand("build/executed/{profile}/untrained/{notebook}.ipynb", profile=PROFILE, notebook=UNTRAINED)
 # Pages that are about the tiny networks: a larger profile has nothing to add.

@@ -518,8 +518,8 @@ claims.on_this_page()
 #   map is less uniform, so the claim stays open. The ViT's map has a bright square of the lower blocks, and the upper blocks are less and less like
 #   these. So the first and last layers of the ViT are not more alike than those of the CNNs, and if the ViT is cut at the CNNs' stages, it falls apart
 #   more than the CNNs do. Before training this was different: the ViT's stream was the same throughout.
-# - What looks like stages in a CNN's map is dark lines: the wide layers inside the blocks. In the residual stream alone, CNNs and ViT are about equally
-#   uniform.
+# - The dark lines in a CNN's map are the wide layers inside its blocks. Its stages are there, too: layers of one stage are more alike than layers of two. But the ViT, cut at the same depths, has a
+#   larger step. In the residual stream alone, CNNs and ViT are about equally uniform.
 # - The second quarter of a CNN is far more like the second quarter of the ViT than like its lowest quarter, the opposite of what the paper found.
 #   Shared neighbours point the same way, but not with certainty.
 # - The last third of the ViT clearly matches the CNNs less, by both measures: no layer of a CNN is as much like the highest blocks of the ViT as like
@@ -609,4 +609,4 @@ exercises.check("04.2", answer)
 # - In the tiny ViTs the residual stream is the more uniform part, and the branches stand out from it as a grid.
 # - A claim about *training* needs a look at networks with random weights.
 #
-# **Next:** the scoreboard of the book puts the numbers of this page side by side.
+# **Next:** [Section 5](05_local_global.ipynb) asks how far a head of attention looks.

@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | to measure how far a head of attention looks; how much data it takes to learn to look nearby; what a receptive field really is, and how it grows |
+# | **You will learn** | to measure how far a head of attention looks; whether its heads look nearby before and after training; what a receptive field really is, and how it grows |
 # | **You need** | [Section 3](03_background.ipynb) for CKA; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -64,7 +64,9 @@ run = seelike.start(globals(), "05_local_global")
 # ## How far does a head look?
 #
 # A head gives every patch a set of weights over all patches. Multiply each weight by the distance of the two patches in pixels, and
-# add up: that is the *attention distance* of the head, after averaging over patches and images.
+# add up: that is the *attention distance* of the head, after averaging over patches and images. With the attention $A_{ij}$ of patch $i$ to patch $j$, and $x_i$ the place of patch $i$ in pixels, of $n$ patches,
+#
+# $$d = \frac{1}{n} \sum_{i=1}^{n} \sum_{j=1}^{n} A_{ij} \, \lVert x_i - x_j \rVert .$$
 #
 # By hand, for three patches in a row, 10 pixels apart. Each of them looks at itself with weight 0.8 and at its right neighbour with weight
 # 0.2; the last has no right neighbour, and looks at itself with weight 1. So they look 2, 2 and 0 pixels far.
@@ -374,8 +376,11 @@ claims.record(
 # ## What a unit sees: Figure 6
 #
 # A layer's *effective receptive field* says how much each pixel changes the layer's output at the middle of its map: the absolute derivative, averaged
-# over
-# channels and images. By hand, for a layer that averages three neighbours, twice:
+# over channels and images. With the output $z_c$ of channel $c$ there, and $x_{uv}$ the pixel in row $u$ and column $v$, it is, for one image,
+#
+# $$F_{uv} = \frac{1}{C} \sum_{c=1}^{C} \left| \frac{\partial z_c}{\partial x_{uv}} \right| .$$
+#
+# By hand, for a layer that averages three neighbours, twice:
 
 # %%
 image = torch.randn(1, 1, 1, 7, requires_grad=True)
@@ -568,8 +573,7 @@ claims.on_this_page()
 # paper's large ViTs have heads far below one half there. As all heads look far, it says little that the heads of the highest blocks look far, too.
 # Where heads differ so little, the order of subsets in Figure 5 is partly chance: the sign of the rank correlation differs between ViTs.
 #
-# Figure 4 compares small differences between these heads. The points of one colour are trainings on the same data, and show how much of a difference is
-# chance.
+# Figure 4 stays open: in most pairs the nearest head of the network on little data looks a little farther, but trainings on the same data differ by as much.
 #
 # Receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share
 # of the area even in the last block. The fields of the 7 x 7 ViTs grow most from the first block to the second, and not midway as the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.

@@ -63,9 +63,12 @@ run = seelike.start(globals(), "06_skip_connections")
 # %% [markdown]
 # ## The measure
 #
-# No branch of a block replaces a token `z`. The branch adds to the token: `z + f(z)`, where `f` is attention or the MLP. Which of the two terms is
-# larger? The *skip ratio* is the length of `z` over the length of `f(z)`. At 10 the token is handed on nearly as it was;
-# at one tenth it is overwritten.
+# No branch of a block replaces a token $z$. The branch adds to the token: $z + f(z)$, where $f$ is attention or the MLP. Which of the two terms is
+# larger? The *skip ratio* says so:
+#
+# $$r = \frac{\lVert z \rVert}{\lVert f(z) \rVert} .$$
+#
+# At 10 the token is handed on nearly as it was; at one tenth it is overwritten.
 #
 # By hand, for one image with two tokens. The first token has length 5, and the branch adds a vector of length 1 in the same direction. The second token
 # has length 1, and the branch adds a vector of length 2 at a right angle.
@@ -189,7 +192,7 @@ record_of_vits(
 # The lines are means over tokens; bands are 95 % intervals over the draws of images. For CNNs the branch is all the convolutions of
 # a block.
 
-# %% mystnb={"figure": {"caption": "Skip ratio by relative depth: CLS token and mean of the spatial tokens of each ViT, and mean over locations of each CNN (the paper's Figure 7, right). Bands are 95 % intervals.", "name": "fig-skip-lines"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each CNN one. The claim below gives the difference of their means."}}
+# %% mystnb={"figure": {"caption": "Skip ratio by relative depth: CLS token and mean of the spatial tokens of each ViT, and mean over locations of each CNN (the paper's Figure 7, right). Bands are 95 % intervals.", "name": "fig-skip-lines"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each CNN one. The claim below gives the smallest difference at any depth."}}
 lines = {}
 for name in (name for name in run.names if name in measured):
     result = measured[name]
@@ -363,7 +366,7 @@ difference_maps(maps, label="CKA, cut minus intact") if maps else run.say_missin
 # cut added.
 
 # %%
-from seelike.sections.skip_contrasts import apart
+from seelike.sections.skip_contrasts import apart, mean_across_cut
 
 
 def parts(name, block):
@@ -380,6 +383,26 @@ for intact, name in with_blocks:
     of_twin.setdefault(intact, []).append(more)
 
 # %% [markdown]
+# A difference does not say whether the two parts have nothing in common. So here is also the mean CKA of a layer before the block with a layer after it:
+
+
+# %%
+def across(name, block):
+    """Mean CKA of a layer before the block with a layer after it."""
+    own = similarity[name]
+    return mean_across_cut(own.between(name, name), own.layers[name], block).mean()
+
+
+for block in sorted({cut_block[name] for _, name in with_blocks}):
+    twins = [pair for pair in with_blocks if cut_block[pair[1]] == block]
+    whole, cut = np.mean(
+        [[across(n, block) for n in pair] for pair in twins], axis=0
+    )
+    print(
+        f"block {block}: {cut:.2f} across the cut, {whole:.2f} in the intact twin"
+    )
+
+# %% [markdown]
 # Each point is a cut network beside its intact twin; the line is the mean.
 
 # %% mystnb={"figure": {"caption": "How much farther apart the parts before and after a block are without its skip connections than in the intact twin: mean CKA within the parts minus mean CKA across the block, cut minus intact. What lies in the grey band is too small to count.", "name": "fig-split"}, "image": {"alt": "A row for each block that was cut, with a point for each training and a line at their mean. The horizontal axis is a difference of CKA, with a line at zero and a grey band around it. The claim below has the mean of all."}}
@@ -393,7 +416,7 @@ points(
 
 # %% [markdown]
 # Points to the right of the grey band are networks that fell apart by more than the margin. If the points in a row are far from each other, chance did
-# as much as the cut. For each group of twins, the claim takes the mean over the blocks that were cut.
+# as much as the cut. For each intact twin, the claim takes the mean over the blocks that were cut.
 
 # %%
 by_twin = {intact: np.mean(cuts, axis=0) for intact, cuts in of_twin.items()}
@@ -456,11 +479,11 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained networks** show part of this in reverse. The CLS token of the ViT-S/14, which began as DINOv2, agrees with the paper on average: it
-# is handed on more in the first half. But the attention of the first block overwrites it. Then the token is handed on through some blocks with hardly
-# any change, and in the upper half attention and MLP alternate in changing it. The spatial tokens do the opposite of the paper's: they are handed on a little more in the first half, and the attention of the last block
+# is handed on more in the first half. But the attention of the first block and the MLP of the third rewrite it. Then the token is handed on through some blocks with hardly
+# any change, and in the upper half it is changed again, mostly by the MLPs. The spatial tokens do the opposite of the paper's: they are handed on a little more in the first half, and the attention of the last block
 # all but replaces them.
 #
-# Skip ratios are *lower* in this ViT than in EfficientNet-Lites. This does not contradict what the paper says of ResNets. The blocks of EfficientNet
+# Skip ratios are *lower* in this ViT than in EfficientNet-Lite0. Before training they are far *higher*, as in the paper: this ViT begins with factors near zero on its branches. This does not contradict what the paper says of ResNets. The blocks of EfficientNet
 # end in a narrow layer without an activation, and add its output to a stream that nothing else changes. A ResNet applies a ReLU to the sum after each
 # addition, or normalises before it. This ViT also has a learned factor for each channel of a branch, which the paper's ViTs do not have. This profile
 # also has a ResNet50, for readers who can download one.
@@ -493,7 +516,6 @@ exercises.check("06.1", answer)
 #
 # 1. Set `models` to `"tiny/vit_7x7:random"`. Which claim holds before any training, and why?
 # 2. The ratio of means and the mean of ratios can differ. `SkipStatistics.tokens` has both: where do they part?
-# 3. Give `models` a ViT without class token, `"tiny/vit_7x7_gap"`. Do its spatial tokens take over the role of the CLS token?
 #
 # <details><summary>Answers</summary>
 #
@@ -512,7 +534,6 @@ exercises.check("06.1", answer)
 #    be the striking part.
 # 2. They differ where a few images have a branch near zero: such an image has a very large ratio and pulls the mean of ratios up. It hardly changes the
 #    ratio of means.
-# 3. Look at the last blocks: no single token has to be changed for the classifier, because the classifier reads all of them.
 #
 # </details>
 #

@@ -144,7 +144,11 @@ plots.token_maps(shown) if shown else run.say_missing()
 # ### Do tokens know their place?
 #
 # The *contrast* is one number for all maps of a layer: how much more is an interior token like its own patch and the eight around it than like all
-# other patches? If a token is equally like all places, its contrast is 0, however bright its map is. The next cell computes the contrast by hand and
+# other patches?
+#
+# $$\text{contrast} = \overline{\text{CKA}}_\text{near} - \overline{\text{CKA}}_\text{far}$$
+#
+# If a token is equally like all places, its contrast is 0, however bright its map is. The next cell computes the contrast by hand and
 # with the library, on the first draw of the first network, leaving out patches without a CKA.
 
 # %%
@@ -300,7 +304,9 @@ claims.record(
 #
 # A token that keeps to its patch cannot know what the whole image shows. So we train a linear classifier, a *probe*, on a single token: the more tokens
 # keep to their place, the lower its accuracy should be. The probe is a ridge regression on ten images of each class, in closed form. The strength of
-# the regularisation is chosen with half of the images held out; then the probe is trained on all of them.
+# the regularisation is chosen with half of the images held out; then the probe is trained on all of them. For centred features $X$, targets $y$ and strength $\lambda$ its weights are
+#
+# $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
 #
 # By hand, for one token of a single number, four images and two classes, -1 and 1: the slope is the covariance, divided by the sum of variance
 # and strength.
@@ -510,9 +516,10 @@ claims.on_this_page()
 # network was trained to say for each place whether it stands out from the rest of the picture; the paper's ViTs were not. All maps of this ViT are
 # faint.
 #
-# Single tokens agree with what the paper found. On CIFAR-10, at half of the depth, the tokens of the ViT classify better than the locations of the CNN,
-# which have seen little of the image there. In the last block the locations of the CNN classify better. The last task of the ViT did not use classes,
-# and its accuracy falls towards the last block. Ten images of each class are few for hundreds of features: [Appendix F](F_linear_probes.ipynb) takes a thousand.
+# Before training the tokens of the ViT are as local as the patches themselves, and those of the CNN are not. So the paper's finding needs no training, and this network has lost it.
+#
+# Single tokens agree with what the paper found. In the last block, the locations of the CNN classify better than the tokens of the ViT on CIFAR-10. Half-way up, draws of ten images of each class cannot tell the two apart. The last task of the ViT did not use
+# classes. Its single tokens are best in the last block, but the mean of its tokens falls towards the top. Ten images of each class are few for hundreds of features: [Appendix F](F_linear_probes.ipynb) takes a thousand.
 #
 # There is no public ViT of this size that was trained with GAP on the same images, so the pair is tiny in this run.
 #
@@ -524,9 +531,9 @@ claims.on_this_page()
 # **Why.** A loss that reads only the CLS token leaves the other tokens free: nothing uses what they carry in the last block, so the skip connections
 # may simply hand their patch on. A loss that reads the mean of all tokens trains each of them to represent the class. The images matter, too. The
 # garments of the tiny networks are all in the middle and all upright: the patches of one image say much about each other, and a token can be like a
-# distant patch because both are dark. In textures, distant patches say nothing about each other. There, nearly all
-# tokens have their brightest patch at their own place, in ResNets as well. So the number of such tokens depends mostly on the images.
-# [Appendix D](D_localization.ipynb) has this number for both kinds of images. The share of what the images allow removes this influence.
+# distant patch because both are dark. In textures, distant patches say nothing about each other. There, all tokens of the last block of the ViT with CLS token have their brightest patch at their own place, and fewer
+# do in the ResNet and in the ViT with GAP. So the number of such tokens depends on the images as well as on the network.
+# [Appendix D](D_localization.ipynb) has this number for both kinds of images. The share of what the images allow removes most of this influence.
 #
 # ## Try it yourself
 #
@@ -574,7 +581,7 @@ exercises.check("07.2", answer)
 #    training may destroy it. A random ResNet mixes neighbouring places, block by block, and has little localization left in the last block.
 # 2. Neighbouring patches of a texture are alike in kind but not in phase, so a map is nearly flat but for the patch itself: the contrast of the patches is less than that of garments. The shares
 #    stay in their order: that of ResNets is small on both, and that of ViTs larger.
-# 3. All of them should rise: a probe with many weights needs many images.
+# 3. All of them: a probe with many weights needs many images. [Appendix F](F_linear_probes.ipynb) shows how far they rise with a thousand.
 #
 # </details>
 #

@@ -333,16 +333,14 @@ exercises.check("08.1", answer)
 #
 # 1. Compare a ViT that is read out by its CLS token with one that is read out by the mean of its tokens: set `models` to
 #    `"tiny/vit_7x7>tiny/vit_7x7_gap"`. Which blocks of the two are alike?
-# 2. Set `images` to `"textures/test"`. Do probes on images of another kind still like the network with more data?
-# 3. The grey lines are not at 1, although data and architecture are the same. What differs between the networks?
+# 2. The grey lines are not at 1, although data and architecture are the same. What differs between the networks?
 #
 # <details><summary>Answers</summary>
 #
 # **08.1** `answer = "undecided"`: the interval, `0.02` to `0.06`, crosses the margin.
 #
 # 1. The first ones: what happens at the end of a network reaches back only so far.
-# 2. Look at the middle, where features are most general; [Appendix F](F_linear_probes.ipynb) does this for several sets.
-# 3. The order of the images, and which images were shifted, mirrored and erased; with another seed the initial weights, too. CKA does not see
+# 2. The order of the images, and which images were shifted, mirrored and erased; with another seed the initial weights, too. CKA does not see
 #    rotations of the features, so the fall of the line has another reason: the two networks found different features for the same task.
 #
 # </details>

@@ -71,7 +71,8 @@ run = seelike.start(globals(), "09_discussion")
 from seelike import claims, verdicts
 
 results = verdicts.gather(f"build/executed/{run.profile}")
-print(f"{len(results)} of {len(claims.CLAIMS)} claims have been put to the test.")
+tested = sum(result.statistic is not None for result in results)
+print(f"{tested} of {len(claims.CLAIMS)} claims could be tested in this run.")
 
 # %% [markdown]
 # **Predict.** A claim holds where all of its interval lies beyond its margin, the smallest effect of interest. Of the claims
@@ -117,6 +118,7 @@ CHAIN = {
     "4. So the tokens keep their place": """vit_tokens_stay_at_their_place
         vit_fields_stay_at_their_patch""",
     "5. The classifier decides what a token must know": """gap_localizes_less
+        spatial_tokens_of_cls_classify_worse_than_resnet
         spatial_tokens_of_cls_classify_worse_than_gap one_gap_token_does_as_well_as_all""",
     "6. Some of this takes many pictures": """little_data_gives_no_local_heads
         low_layers_need_little_data data_buys_better_middle_layers""",
@@ -144,24 +146,27 @@ for link, ids in CHAIN.items():
 #    not all heads of its highest blocks are global.
 # 2. *Skip connections.* They carry the CLS token more through the lower half, as the paper says. They also carry the spatial tokens more through the
 #    lower half, the reverse of what the paper says. The results exclude that skip connections matter more than in a CNN at every depth.
-# 3. *Layers.* It is open whether all layers of the ViT are more alike than those of a CNN; its low and high layers are not more alike. Its last third
-#    is less like any layer of a CNN than its middle third. What a ViT has in common with a CNN lies in its lower layers, at about the same relative
-#    depth as in the CNN.
-# 4. *Places.* A token's receptive field stays at its patch, but does so before any training. The tokens of the last block keep their place no better than those of a CNN.
-# 5. *The classifier.* Only tiny networks could be compared: single tokens classify worse where a CLS token does the work. Whether they keep their place better is open.
-# 6. *Data.* Here, too, only tiny networks could be compared. At half of the depth, much data gives better features. The evidence that low layers need
+# 3. *Layers.* The paper finds the layers of a ViT alike, from the lowest to the highest. Here it is open whether all layers of the ViT are more alike than those of a CNN; its low and high layers are not more alike. Its last third
+#    is less like any layer of a CNN than its middle third. By CKA, a layer of a CNN is like the lower two thirds of the ViT, and least like its last blocks.
+# 4. *Places.* The paper finds that the tokens of a ViT know their place at the top. Here a token's receptive field stays at its patch, but does so before any training. The tokens of the last block keep
+#    their place about as well as those of the CNN. Before training they keep it far better: training takes this from them.
+# 5. *The classifier.* Single tokens of a ViT with CLS token classify worse than those of a CNN, as the paper finds, and before training they do not.
+#    A CLS token could be compared with GAP in tiny networks only. In all of the pairs single tokens classify worse with the CLS token. The scoreboard says whether
+#    this is still sure after the correction for many tests. Whether they keep their place better is open.
+# 6. *Data.* Here, too, only tiny networks could be compared. At half of the depth, much data gives better features in every pair. The evidence that low layers need
 #    little data is no stronger than chance.
 #
-# So in these networks the first link holds where a network has learned from enough pictures, but the rest of the chain does not follow. ViTs and CNNs
-# differ from the first block on. How much they differ at the end depends on what they were trained for, and part of what looks typical of a ViT is
-# there before any training.
+# So two parts of the first link hold in the pretrained ViT: near and far heads side by side in the lowest blocks. Its third part, larger fields than in a CNN, is open, and
+# the rest of the chain does not follow from it in these networks. ViT and CNN are most alike in their low layers and differ most at the top. What the top is like depends on what a network was trained for,
+# and part of what looks typical of a ViT is there before any training.
 #
 # **The tiny networks** add the spread between trainings, and this makes the results less certain. Most of what one training seems to show remains
 # undecided after three.
 #
-# - **What lies in the architecture is there.** Receptive fields of ViTs are large from the start and stay strongest at their patch.
+# - **Part is there before training.** A token's receptive field is strongest at its own patch, and training weakens this. Large fields in low layers are learned: before training the
+#   lead over the ResNets is small and uncertain.
 # - **What has to be learned from much data is hardly there.** No head became local. The CLS token does its work in the first blocks and not in the last.
-# - **Finetuning changes** high blocks more than low ones in both sizes of network. Two networks are too few for a verdict on others.
+# - **Finetuning changes** high blocks more than low ones in every network.
 # - **Other claims depend on how they are read.** Whether ViTs are more uniform depends on whether branches count, and on the measure. Whether skip
 #   connections carry more in ViTs depends on whether this has to hold at every depth. A Mixer is no more like a ViT than like a CNN.
 #

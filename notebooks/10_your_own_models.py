@@ -16,7 +16,9 @@
 # %% [markdown]
 # # Your own models
 #
-# **Question.** How does *your* network see? This page takes any networks and any images, and measures on them everything that this book measures.
+# **Question.** How does *your* network see? This page takes any networks and any images, and measures on them what Sections 4 to 8 measure.
+#
+# **Predict.** Before you run it: are the layers of your network more alike than those of the network beside it? Does it have near heads in its lowest blocks? Write it down, and compare it with the table at the end.
 #
 # | | |
 # |---|---|
@@ -254,7 +256,7 @@ plots.depth_lines(
 # ## All numbers
 #
 # One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. An entry is empty if it could not be
-# measured.
+# measured. *Localization* is the share of interior tokens whose brightest patch is their own or beside it, beyond chance ([Appendix D](D_localization.ipynb)).
 
 # %%
 from seelike import claims

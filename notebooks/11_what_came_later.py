@@ -63,7 +63,7 @@ import seelike
 run = seelike.start(globals(), "11_what_came_later")
 
 # %% [markdown]
-# ## Networks of after the paper
+# ## Networks that came later
 #
 # | | what is new | what was found, in the words of this book |
 # |---|---|---|
@@ -97,7 +97,7 @@ print(f"Beside them, as a control, {before}: one of them before any training.")
 # %% [markdown]
 # **Predict.** A ViT that never saw a label: will its lowest heads look near and far, as in [Section 5](05_local_global.ipynb)? And its highest ones?
 
-# %% mystnb={"figure": {"caption": "Attention distance of all heads of each network of after the paper, or else of the ViTs of this run (compare the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks.", "name": "fig-later-heads"}, "image": {"alt": "A row for each network with attention: attention distance of each head, sorted on the left and by block on the right, with a dashed line for a head that looks everywhere alike. The nearest and the farthest heads are printed below."}}
+# %% mystnb={"figure": {"caption": "Attention distance of all heads of each network that came later, or else of the ViTs of this run (compare the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks.", "name": "fig-later-heads"}, "image": {"alt": "A row for each network with attention: attention distance of each head, sorted on the left and by block on the right, with a dashed line for a head that looks everywhere alike. The nearest and the farthest heads are printed below."}}
 from seelike import claims, plots
 from seelike.sections.local_global import measure_heads
 
@@ -126,7 +126,7 @@ for name, each in heads.items():
 # A network is like the ViTs of the paper if its lowest blocks have both near and far heads, and its highest blocks only far ones. And are the skip
 # ratios like those of [Section 6](06_skip_connections.ipynb)?
 
-# %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of each network of after the paper, or else of the networks of this run, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each network: skip ratio on a logarithmic axis against relative depth. The means over depth are printed above the figure."}}
+# %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of each network that came later, or else of the networks of this run, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each network: skip ratio on a logarithmic axis against relative depth. The means over depth are printed above the figure."}}
 from seelike.sections.skip_connections import propagation
 
 skips = seelike.where_possible(
@@ -402,10 +402,10 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #
 # **Others found** that training shapes attention as much as the architecture does; that blocks come in phases; that the last one forgets places; and that large kernels see farther.
 #
-# **The pretrained networks** show much of this. (This run has only one of the later networks, the ViT-S/14 of DINOv2, so it says nothing about the effect
-# of training.)
+# **The pretrained networks** show some of this. (This run has only one of the later networks, a ViT-S/14 that began as DINOv2 and was then trained by others to find what stands out. One network says nothing about the
+# effect of training.)
 #
-# - The lowest blocks of this ViT have both near and far heads, although it was trained without labels. Its highest blocks keep some heads that look half-way.
+# - The lowest blocks of this ViT have both near and far heads, though it never learned classes. Its highest blocks keep some heads that look half-way.
 # - To the eye, its map has an edge near the top. But its step exceeds that of the smooth band by no more than the uncertainty.
 # - For most of the depth, the place of a patch can be read from its token nearly without error. What the probe reads falls most in the last block, but does not vanish. (Where the probe is below 0, there are too few patches for so many channels.)
 # - The receptive field of its mean channel is wide from the first block on, while the field of all channels grows with depth. In the EfficientNet the two lines coincide.
@@ -413,7 +413,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #
 # **The tiny networks** show little of this.
 #
-# - The step of the ViT's map is a little larger than that of its smooth band. The difference is larger in the ResNet, and hardly there in an untrained ViT.
+# - The step of the ViT's map does not exceed that of its smooth band by more than the uncertainty. In the ResNet it does, by a little.
 # - Places can be read from every block. They can be read better from an untrained ViT, whose position embeddings have not been overwritten.
 # - In the first block of the ViT, the field of the mean channel covers nearly the whole image, while the fields of single channels cover only their surroundings.
 #
@@ -434,7 +434,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #
 # ## Summary
 #
-# - What the paper says of ViTs is about ViTs trained on labels.
+# - The paper's ViTs were trained on labels. Others find that another way of training changes how far heads look; one network cannot test that.
 # - Phases and forgotten places each need a control: a smooth band, and the untrained network.
 # - A receptive field of the mean channel is another quantity than the paper's.
 #

@@ -398,15 +398,15 @@ for name, found in seelike.where_possible(networks, lowest_without_channel).item
 # **Others found** that a few enormous numbers sit in the same channels for every image, and long tokens in dull parts of it; that registers take them, and
 # that their content hardly matters; that a LayerNorm tells CLS from patches.
 #
-# **The pretrained networks** show much of this. (This run has only one of the later networks, the ViT-S/14 of DINOv2.)
+# **The pretrained networks** show part of this. (This run has only one of the later networks, a ViT-S/14 that began as DINOv2 and was then trained by others to find what stands out.)
 #
-# - It has numbers far larger than the rest, in one and the same channel and token for every image, and no long tokens.
+# - It has numbers far larger than the rest, in one and the same channel and token for every image. This is the pattern of a massive activation, but the numbers are smaller than those that others report. It has no long tokens.
 # - Its patches move when CLS is replaced by zeros, and hardly at all when CLS is replaced by its mean or by that of another image.
-# - Its LayerNorms separate CLS from the patches: their cosine falls to about zero.
+# - After a LayerNorm the cosine of CLS with the patches is about zero. But the cosine of two patches falls, too. So by the rule of this page the norm does not separate CLS alone.
 # - The untrained ViT is a weak control: its blocks pass on what they get, since the factors on their branches begin near zero.
 #
-# **The tiny networks** show little of this. There are no massive activations and no long tokens, and replacing CLS hardly changes the patches. LayerNorm
-# does not separate CLS from patches.
+# **The tiny networks** show little of this. The ViT has neither massive activations nor long tokens, and replacing CLS hardly changes its patches. LayerNorm
+# does not separate CLS from patches. The first block of the ResNet has a few numbers and places that are several times as large as the rest.
 #
 # **In both**, CKA does not see a planted massive activation in a fixed token. An activation whose token changes from image to image decides CKA.
 #

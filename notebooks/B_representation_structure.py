@@ -275,16 +275,15 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # lowest layers of ResNet50 are like about 25 of the lowest of ViT-B/32, "with the remaining layers most similar to each other"; of
 # ResNet152x2, about 100 layers are like the lowest 30 of ViT-H/14.
 #
-# **In this run**, the first table says whether the maps of larger ViTs are more or less uniform than that of the smallest: read its first column
-# from row to row. The second table says whether a CNN's lower half is matched early in a ViT. This is so where "lower half" is well below 0.25, which
-# is the mean depth of these layers in the CNN itself. The mean depth of the upper half is 0.75.
+# In the second table, equal pace would give 0.25 for the lower half of a CNN and 0.75 for the upper half.
 #
 # **The pretrained networks** match differently. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle. The
-# second quarter of EfficientNet-Lite0 is far more like the ViT's second quarter than like the ViT's lowest quarter: the two networks keep about the
-# same pace.
+# second quarter of EfficientNet-Lite0 is far more like the ViT's second quarter than like the ViT's lowest quarter. The match climbs in steps and ends well below the top: no layer of the CNN is most like the last
+# blocks of the ViT.
 #
-# **The tiny networks** match as in the paper: nearly all layers in the lower halves of both ResNets have their match in the lowest quarter of a ViT, whatever its width.
-# The upper halves are matched below the middle. The maps do not follow the order of size. Among the ViTs, the largest has the most uniform map, and the
+# **The tiny networks** match even earlier than in the paper: nearly all layers of both ResNets, and not of their lower halves alone, have their match in the lowest quarter of a ViT, whatever its width. Only the last
+# layers match the top of a ViT. Section 4 has a steadier number for this, and it is there before training.
+# The maps do not follow the order of size. Among the ViTs, the largest has the most uniform map, and the
 # second largest has the least uniform one. The maps of both ResNets are more uniform than those of all ViTs.
 #
 # **Why.** The layers of a ViT's residual stream are so alike that a CNN's layer has many good matches and the best is chosen by small

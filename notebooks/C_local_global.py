@@ -361,13 +361,10 @@ if fields:
 claims.on_this_page()
 
 # %% [markdown]
-# In the figures, compare the patch in the middle after and before the addition, most of all in the last blocks of
-# attention: where this patch is no brighter than its surroundings, attention itself is not tied to the token's own patch. In the panels of radii, look
-# at the distance between the two lines. The list of nearest heads says whether any network of this run has a local head.
 #
 # **The pretrained ViT** does as the claim says. After the addition, a token's own patch is the brightest up to the last block, in all sublayers. Before
-# the addition, this patch is still bright in the attention of low blocks. From the middle of the network on, attention looks at much of the image at
-# once. What an MLP adds stays tied to the token's own patch. In EfficientNet-Lite0 the fields before and after differ little; the fields before the
+# the addition, attention sees much of the image from the first block on, somewhat less in the next ones, and most at the top. The skip connection hides this: it
+# adds the token itself. What an MLP adds stays tied to the token's own patch. In EfficientNet-Lite0 the fields before and after differ little; the fields before the
 # addition are a bit wider. A second, larger ViT is not in this run.
 #
 # **The tiny networks** do as the claim says. After the addition, a token's own patch holds many times the share that it would have in a uniform field.

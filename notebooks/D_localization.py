@@ -428,16 +428,13 @@ if maps:
 # of a ResNet below the last localize better than the last, but not as clearly as ViTs with a CLS token; and that in the top layers probes on single
 # tokens do poorly in the ViT with CLS token, and well all over the image in the one with GAP and in the ResNet.
 #
-# In the first figure, look at how each line runs from left to right, and at its right end. In the maps, look whether there is a small bright spot in
-# the frame, or whether a part of what the image shows is bright, such as its outline. In the maps of accuracy, compare
-# the lowest and the highest value of a block: where these two are close, the class can be read about equally well from all tokens.
 #
 # **The pretrained networks** have tokens that keep their place longer than one would expect. Up to four fifths of the depth, nearly every token is most
 # like its own patch, both in the ViT-S/14 and in EfficientNet-Lite0. In the last blocks this holds for fewer tokens, and the loss is larger in the ViT.
 # In the maps of accuracy, the class is best read where the object is. In CIFAR-10 the object is in the middle, and there the probes on single tokens of
 # the last block are most accurate. This is plain in the CNN.
 #
-# **The tiny networks** agree with the paper. In the first block all tokens of all ViTs know their place. In the last block, many tokens still do in a
+# **The tiny networks** point the paper's way; Section 7 says how sure that is. In the first block all tokens of all ViTs know their place. In the last block, many tokens still do in a
 # ViT with a CLS token, and fewer do with GAP. In the ResNets most tokens know their place at first, and few do at the end. With a CLS token, the
 # accuracies differ from token to token up to the last block; with GAP they do not.
 #
@@ -464,9 +461,7 @@ exercises.check("D.1", answer)
 # And to look into with the page itself:
 #
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. What do the lines of the first figure look like before training?
-# 2. Set `models` to `"tiny/mixer"`. A Mixer mixes all patches in each block, by fixed weights. Is its line like that of a ViT or like that of a
-#    ResNet?
-# 3. In `mapped_blocks`, the last block is always among those chosen. Draw `fig-place-by-depth` with the *attention branch* of each block instead:
+# 2. In `mapped_blocks`, the last block is always among those chosen. Draw `fig-place-by-depth` with the *attention branch* of each block instead:
 #    take `layers(network, kinds=["attention"])`. Does the branch know its place?
 #
 # <details><summary>Answers</summary>
@@ -479,11 +474,9 @@ exercises.check("D.1", answer)
 #     return max(down, abs(token % width - patch % width))
 # ```
 #
-# 1. High to the end, in both: with random weights the branches of a ViT are small beside its skip connections, and a random convolution is as
-#    local as a trained one. Localization is not learned, but training may destroy it.
-# 2. Look at how far the line falls from its left end to its right end. A Mixer has the skip connections of a ViT, but its classifier reads the mean of
-#    all tokens.
-# 3. Far less than the sum does: the branch holds what the token gathers from others, and the skip connection keeps the token's place. The receptive
+# 1. High to the end in the ViT: with random weights its branches are small beside its skip connections. Its localization is not learned, but training may destroy it. In the ResNet each block mixes
+#    neighbouring places, so that the line falls towards the end.
+# 2. Far less than the sum does: the branch holds what the token gathers from others, and the skip connection keeps the token's place. The receptive
 #    fields of Figure C.4 show the same.
 #
 # </details>

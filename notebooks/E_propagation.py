@@ -96,8 +96,11 @@ plots.skip_ratio_maps(
 # ## Two cosines
 #
 # The cosine of skip and *branch* says whether the branch adds in the direction of the token or at a right angle to it. The cosine of skip and *output*
-# says whether the addition has turned the token. By hand, for a
-# token of length 2 to which a vector of length 1 is added, at a right angle:
+# says whether the addition has turned the token:
+#
+# $$\cos(z, f(z)) = \frac{z^\top f(z)}{\lVert z \rVert \, \lVert f(z) \rVert} \quad\text{and}\quad \cos(z, z + f(z)) .$$
+#
+# By hand, for a token of length 2 to which a vector of length 1 is added, at a right angle:
 
 # %%
 import torch

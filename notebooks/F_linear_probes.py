@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | which features transfer; how to read a probe when the classes are new |
+# | **You will learn** | whether what probes found on one set of images holds on another; how to read a probe when the classes are new |
 # | **You need** | [Section 7](07_spatial_localization.ipynb) and [Section 8](08_scale_and_transfer.ipynb); [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -339,8 +339,8 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained networks** are probed on CIFAR-10 alone, since the photographs have only one image of each class. At half depth, the difference between ViT and CNN is no larger than
-# that between draws of images. With a thousand images of each class every line rises, and the lines of single tokens rise most: their low accuracy came in good
-# part from probes that had seen too few images. With a thousand images, the single tokens of the ViT are as good as those of the CNN over most of the depth. At the top
+# that between draws of images. With a thousand images of each class every line rises: in low blocks that of the mean rises most, and at the top single tokens rise as much as the mean. So a good part of every low accuracy
+# came from probes that had seen too few images. With a thousand images, the single tokens of the ViT are as good as those of the CNN over most of the depth. At the top
 # the CNN is ahead on single locations, and the ViT on its first token, the CLS token.
 #
 # DINOv2's authors report far higher accuracies on CIFAR-10 for a ViT-S/14. The note at the top of this run says why the ViT-S/14 of this run does not reach them.

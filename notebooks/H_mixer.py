@@ -333,9 +333,8 @@ plots.live(with_layers_below, network=list(run.models), percent=range(0, 101, 5)
 claims.on_this_page()
 
 # %% [markdown]
-# The first table says where each Mixer is best cut. The paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
-# CKA across near zero. The second table and the claim say which of the two kinds of network holds more of what the Mixers do. If the three columns of
-# the second table do not agree on the order, then the claim depends on how nearness is measured.
+# In the first table the paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
+# CKA across near zero. In the second table, columns that do not agree on the order say that the claim depends on how nearness is measured.
 #
 # **The tiny networks** do not look like this. Both tiny Mixers are best cut behind their middle, so that the first part is the larger one, and the CKA across is high: the parts are no more distinct than those of the ResNets, and a little
 # more than those of the ViTs. In the first column, which the claim takes,
@@ -366,9 +365,6 @@ exercises.check("H.1", answer)
 #
 # 1. Set `models` to `"tiny/mixer:random,tiny/vit_7x7:random,tiny/resnet:random"`. Is an untrained Mixer nearer to an untrained ViT? Does it fall into two parts?
 # 2. Choose the two Mixers under *Look around*. Are they more like each other than either is like a ViT?
-# 3. A Mixer has no CLS token. Set `models` to `"tiny/mixer,tiny/vit_7x7,tiny/vit_7x7_gap,tiny/resnet"` and compare the ViT with CLS token with the one that was
-#    trained with global average pooling. To which is the Mixer nearer?
-# 4. Leave out the branches: in `comparison.layers[name]`, keep the kinds that `seelike.models.STREAM` lists, and look for two parts again.
 #
 # <details><summary>Answers</summary>
 #
@@ -388,10 +384,6 @@ exercises.check("H.1", answer)
 #    learned.
 # 2. They share the architecture and the task, so one would think so. Read the means in the menu's texts, or compute
 #    `structure.mean_highest(comparison.between(*run.mixers))`.
-# 3. `nearness` has an entry for each pair. Average pooling asks the same of every token, in a Mixer as in a ViT with GAP. A CLS token leaves the other
-#    tokens free.
-# 4. `comparison.only(STREAM)` holds the map and the list of layers without the branches.
-#    Is the step smaller then? If not, the parts are not an effect of the branches, which draw dark lines in a map.
 #
 # </details>
 #

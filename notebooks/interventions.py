@@ -452,8 +452,7 @@ for depths, of_draws in swaps.values():
 # At depth 0 the CLS token is the same for all images. The mean costs nothing there, since it is the token itself; so the whole cost of zero comes from the unusual value, and none of it
 # from lost information. Zeros alone would have suggested that the network depends on what its first token holds. In **the pretrained ViT**, most
 # images lose their class with zero from the first block on, where the mean costs next to nothing. Behind the last block the two are alike: there the
-# content of the token is needed. **The tiny networks** show the same, but less strongly. For heads, zero costs somewhat more than the mean, where the
-# draws of images can tell the two apart at all.
+# content of the token is needed. **The tiny networks** show the same, but less strongly. For heads, the draws of images tell zero and mean hardly apart.
 #
 # ## Side by side
 #

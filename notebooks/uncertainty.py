@@ -209,8 +209,7 @@ untrained = {"before training": before[VIT] - before[RESNET]}
 draws_and_trainings([uniform, local, low], [untrained, all_again, other_seed])
 
 # %% [markdown]
-# The small dots of one row lie close together, so another draw of images changes the number little. The rows lie farther apart, so another training changes it more.
-# The ratio of the two spreads says how much more.
+# The small dots of one row are draws of images, and the rows are trainings. What moves the number more: another draw, or another training? The ratio of the two spreads answers this for each claim.
 
 # %%
 import numpy as np
@@ -230,12 +229,18 @@ for result in (uniform, local, low):
 # So an interval that covers images alone is too narrow for a statement about ViTs. Claims on public networks can only have such an interval. They are marked *in these
 # networks*: they say what these networks do, and not what another training would do.
 #
+# For the CKA of all layers a draw and a training move the number about equally. For the nearest head and for the shares of the data, another training moves it far more.
+#
 # The grey rows show whether an effect needs the cause that the claim names. Where the grey rows lie in the same place as the others, the effect is there without
-# this cause.
+# this cause. Before training the ViT's layers are more uniform than the ResNet's, so that this needs no training. In the other two panels, networks that saw all of the data again differ about as
+# much as networks that saw a tenth of it.
+#
+# The images of a run come from one set. Where a set is small, as the thousand photographs of the pretrained networks are, the draws share images. Then the interval is about another draw from the same
+# set. For other photographs it would be wider: by about a third where each draw takes a fifth of the set.
 #
 # ## The rule
 #
-# Each claim has a *smallest effect of interest*, set before measuring, for a reason that stands in the [scoreboard](../book/scoreboard.md). The claim holds if its whole
+# Each claim has a *smallest effect of interest*. We chose it after a first round of measurements, for a reason that stands in the [scoreboard](../book/scoreboard.md): it is our choice, and another is possible. The claim holds if its whole
 # interval lies beyond this effect. The effect is negligible if the interval lies within the band, and the claim is undecided if neither is the case. All claims are then
 # corrected together, since some of forty tests err by chance. The scoreboard tells the whole rule.
 #
@@ -247,8 +252,8 @@ for result in (uniform, local, low):
 # <details><summary>Answers</summary>
 #
 # 1. More draws make the mean of each training more certain. They do not change the spread of trainings. Where the spread of trainings is the larger of the two, the interval stays as wide.
-# 2. The interval shrinks with the square root of the number of trainings. With few trainings it shrinks faster, since the factor of Student's t distribution falls,
-#    too. Four times as many trainings are enough, and fewer may be enough.
+# 2. From three trainings, about five. The interval shrinks with the square root of the number of trainings, and with few trainings Student's factor shrinks, too. For n trainings the width goes with
+#    `scipy.stats.t.ppf(0.975, n - 1) / n**0.5`: compare three and five.
 #
 # </details>
 #

@@ -185,8 +185,10 @@ def test_the_summary_counts_verdicts():
     )
     assert scoreboard.summary(rows) == expected
     learned, *others = rows
-    rows = [replace(learned, not_learned=True), *others]
-    assert scoreboard.summary(rows) == expected.replace("2 hold**", "2 hold** (1 of them before training, too)")
+    untrained = scoreboard.Control(0.3, 0.02, "holds")
+    rows = [replace(learned, not_learned=True, before_training=untrained), *others]
+    counted = "2 hold** (measured before training: 1, and 1 of these hold there, too)"
+    assert scoreboard.summary(rows) == expected.replace("2 hold**", counted)
 
 
 def test_the_rule_is_explained_with_a_picture_that_takes_the_colours_of_the_page():

@@ -212,6 +212,27 @@ def test_groups_of_several_trainings_are_compared_draw_by_draw(monkeypatch):
     assert result.trainings == [3, 1]
 
 
+def test_of_several_networks_each_counts_once():
+    group = {"tiny/vit": [0.3, 0.32], "tiny/vit_seed_1": [0.4, 0.42], "tiny/large_vit": [0.1, 0.1]}
+    result = claims.evaluate(
+        "uniform_layers", group, {"tiny/resnet": [0.0, 0.0], "tiny/resnet_seed_1": [0.1, 0.1]}
+    )
+    assert (result.networks, result.trainings) == ([2, 1], [2, 2])
+    assert claims.spread_over(result) == "2 networks and 2 trainings x 2 repeats"
+    assert result.values == pytest.approx((0.175, 0.185))
+    assert result.statistic == pytest.approx(0.18)
+    assert result.estimate.degrees <= 2
+    # What the record keeps is every training.
+    assert list(result.groups[0]) == list(group)
+
+
+def test_what_takes_several_networks_is_undecided_by_one():
+    one = claims.evaluate("local_heads_look_like_resnet", {"vit": [0.79, 0.80, 0.81], "vit_seed_1": [0.8] * 3})
+    assert (one.verdict, one.why) == ("undecided", "It takes 2 networks or more; here is 1.")
+    two = claims.evaluate("local_heads_look_like_resnet", {"vit": [0.79, 0.80, 0.81], "deit": [0.8] * 3})
+    assert two.verdict == "holds"
+
+
 def test_a_dead_layer_in_one_training_makes_a_claim_not_testable(capsys):
     dead = {0: np.array([0.8, 0.9]), 1: np.array([0.8, np.nan])}
     claims.record_difference("uniform_layers", dead, {0: np.ones(2)})

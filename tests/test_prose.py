@@ -57,7 +57,7 @@ ALLOWED = {
     "E_propagation": {"0.71": "the cosine of 45 degrees", "0.99": "given in the exercise"},
     "tiny_networks": {
         "0.1": "size of the tiny networks, in millions",
-        "2.4": "the same",
+        "1.6": "the same",
         "3 %": "a share of the data",
     },
 }

@@ -116,10 +116,20 @@ def test_groups_on_other_draws_are_refused():
         (
             1.1,
             2.0,
-            {"difference": "holds", "none": "does not hold", "no_less": "holds", "everywhere": "holds"},
+            {
+                "difference": "holds",
+                "none": "does not hold",
+                "no_less": "holds",
+                "threshold": "holds",
+                "everywhere": "holds",
+            },
         ),
         (0.9, 2.0, {"difference": "undecided", "none": "undecided", "no_less": "holds"}),
-        (-0.9, 0.9, {"difference": "negligible", "none": "holds", "no_less": "holds"}),
+        (
+            -0.9,
+            0.9,
+            {"difference": "negligible", "none": "holds", "no_less": "holds", "threshold": "does not hold"},
+        ),
         (-1.1, 0.9, {"difference": "does not hold", "none": "undecided", "no_less": "undecided"}),
         (
             -2.0,
@@ -140,7 +150,7 @@ def test_each_place_of_an_interval_has_its_verdict(low, high, expected):
     assert {kind: evidence.verdict(found, MARGIN, kind) for kind in expected} == expected
 
 
-@pytest.mark.parametrize("kind", ["difference", "none", "no_less", "everywhere"])
+@pytest.mark.parametrize("kind", ["difference", "none", "no_less", "threshold", "everywhere"])
 def test_the_p_value_is_the_rate_at_which_a_verdict_begins(kind):
     generator = np.random.default_rng(0)
     for mean, error in zip(generator.normal(0, 2, 50), generator.uniform(0.1, 1, 50), strict=True):
@@ -148,6 +158,28 @@ def test_the_p_value_is_the_rate_at_which_a_verdict_begins(kind):
         p = evidence.p_value(found, MARGIN, kind)
         assert evidence.verdict(found, MARGIN, kind, rate=1.001 * p) != "undecided"
         assert evidence.verdict(found, MARGIN, kind, rate=0.999 * p) == "undecided"
+
+
+# By the other measure the interval lies above the margin, over it, within both, over minus the margin, below it.
+@pytest.mark.parametrize(
+    ("decided", "expected"),
+    [
+        (
+            "holds",
+            ["holds", "holds", "depends on the measure", "depends on the measure", "depends on the measure"],
+        ),
+        (
+            "negligible",
+            ["depends on the measure", "undecided", "negligible", "undecided", "depends on the measure"],
+        ),
+        ("does not hold", ["depends on the measure", "undecided", *["does not hold"] * 3]),
+        ("reversed", [*["depends on the measure"] * 3, "reversed", "reversed"]),
+        ("undecided", ["undecided"] * 5),
+    ],
+)
+def test_another_measure_confirms_a_verdict_or_takes_it_back(decided, expected):
+    others = [evidence.Estimate(middle, 0.1, 4.0) for middle in (2.0, 1.0, 0.0, -1.0, -2.0)]
+    assert [evidence.confirmed(decided, other, MARGIN) for other in others] == expected
 
 
 def test_the_margin_of_cka_is_what_two_trainings_that_differ_in_their_seed_differ_by():
@@ -227,6 +259,24 @@ def test_one_training_errs_more_and_more_images_do_not_help(rates, draws):
     """Why a verdict from one training of each network is one in these networks alone."""
     assert rates[0.5, 1, draws] > 2 * (rates[0.5, 5, draws] + 0.01)
     assert rates[1.0, 1, 10] > 0.05 + CHANCE
+
+
+def test_trainings_of_one_network_are_no_further_networks():
+    """Networks differ more than trainings of one do: three are three cases, however often one was trained."""
+    generator = np.random.default_rng(0)
+    often = {"a": 5, "b": 1, "c": 1}
+    names = [f"{name}_seed_{seed}" for name, seeds in often.items() for seed in range(seeds)]
+    of_network = np.repeat(generator.normal(0, 1, (REPEATED, len(often))), list(often.values()), axis=1)
+    values = MARGIN + of_network + generator.normal(0, 0.1, (REPEATED, len(names)))
+    values = values[:, :, None] + generator.normal(0, 0.1, (REPEATED, len(names), 5))
+    errs = {"networks": 0, "trainings": 0}
+    for one in values:
+        group = dict(zip(names, one, strict=True))
+        for what, cases in (("networks", evidence.by_network(group)), ("trainings", group)):
+            errs[what] += evidence.verdict(evidence.estimate(cases), MARGIN) != "undecided"
+    print(f"\n3 networks, one trained five times: {errs} of {REPEATED} decided at the margin, where 5 % may be")
+    assert errs["networks"] <= (0.05 + CHANCE) * REPEATED
+    assert errs["trainings"] > 2 * errs["networks"]
 
 
 def families(generator, number, false, repeated):

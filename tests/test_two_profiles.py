@@ -243,11 +243,12 @@ def test_every_profile_has_a_column_and_every_claim_a_row(scores):
     assert both[1:3] == [
         "**0.500 ± 0.050** **✓ holds in these networks** *Varied*: 1 training x 2 repeats "
         "*Before training*: 0.010 ± 0.020, ? undecided",
-        "**0.250 ± 0.050** **✓ holds in these networks** *Varied*: 1 training x 2 repeats",
+        "**0.250 ± 0.050** **✓ holds in these networks** *Varied*: 1 training x 2 repeats "
+        "*Before training*: not measured",
     ]
     assert both[4] == "{numref}`fig-within` {numref}`tiny-fig-within`"
     large_said = "**-0.500 ± 0.050** **✗ does not hold in these networks** *Varied*: 1 training x 2 repeats"
-    assert large[1:3] == [large_said, "not there"]
+    assert large[1:3] == [f"{large_said} *Before training*: not measured", "not there"]
     assert small[1:3] == ["not there", "not measured **○ not testable**"]
 
 
@@ -260,7 +261,8 @@ def test_without_a_figure_a_row_leads_to_its_pages(scores):
 def test_the_front_page_begins_with_the_larger_networks(scores):
     outcome = scoreboard.outcome(scores, TITLES)
     assert outcome.startswith(
-        "Of 2 claims at the `colab` profile: **1 holds**, **1 does not hold**. "
+        "Of 2 claims at the `colab` profile: **1 holds** (measured before training: 1, and 0 of these hold "
+        "there, too), **1 does not hold**. "
         "Of 2 claims at the `tiny` profile: **1 holds**, **1 is not testable**."
     )
     large, tiny = outcome.split("<details>")

@@ -148,6 +148,18 @@ def test_the_digest_follows_what_verdicts_follow_from_and_nothing_else(folder, m
     assert verdicts.digest(folder) != before
 
 
+def test_before_training_all_seeds_are_one_network():
+    result = claims.evaluate("uniform_layers", {"vit": CLEAR, "vit_seed_1": CLEAR, "vit_seed_2": CLEAR})
+    for weights, trainings in ((None, 3), ("random", 1)):
+        page = notebook(result)
+        run = {"profile": "tiny", "models": ["vit"], "weights_given": weights}
+        page.cells.insert(
+            0, new_code_cell("start", outputs=[new_output("display_data", {verdicts.RUN_MIME: run})])
+        )
+        (read,) = verdicts.read(page)
+        assert read.trainings == [trainings]
+
+
 # Staging
 
 

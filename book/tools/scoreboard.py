@@ -48,12 +48,12 @@ Every claim of the paper that a page of this book has put to the test, in the or
 ```
 
 Each claim is one number with a **margin**: the smallest effect of interest, and why that one. The number is
-measured on several draws of images (repeats), or on parts of the test images, and of several trainings of each
-network where there are any; the spread of both gives its 95 % interval. The interval gives the verdict. The claim
-**holds** where all of the interval lies beyond the margin, and is **reversed** where it lies as far on the other
-side. Where it lies between the two, the effect is **negligible**. Where it reaches further down, but ends below
-the margin, the claim **does not hold**: an effect of that size is excluded. Where the margin is in the interval,
-the claim is **undecided**.
+measured on several draws of images (repeats) from one set, or on parts of the test images, and of several
+trainings of each network where there are any; the spread of both gives its 95 % interval. The interval gives the
+verdict. The claim **holds** where all of the interval lies beyond the margin, and is **reversed** where it lies as
+far on the other side. Where it lies between the two, the effect is **negligible**. Where it reaches further down,
+but ends below the margin, the claim **does not hold**: an effect of that size is excluded. Where the margin is in
+the interval, the claim is **undecided**.
 
 {picture}
 
@@ -61,7 +61,8 @@ the claim is **undecided**.
 than its interval. *Not learned* stands where the claim also holds *before training*, for the same networks with
 random weights: then it owes nothing to what they learned. A claim about CKA is measured a second time by the
 nearest neighbours that layers share ([`seelike.neighbours`](reference_neighbours.md)). Where that contradicts the
-verdict, the claim **depends on the measure**; where it is not sure, the claim is undecided.
+verdict, the claim **depends on the measure**; where it is not sure, the claim is undecided. Trainings that differ
+in their seed alone are one network: where a claim is about several networks, each counts once.
 
 Of many tests some err by chance. So all claims of one profile are corrected together (Benjamini and Hochberg):
 of the verdicts other than undecided at most 5 % can be expected to be wrong. To that end the verdict is that of a
@@ -238,8 +239,10 @@ def _summary(profile: str, scores: Iterable[Row]) -> str:
     here = [row for row in scores if row.profile == profile]
     counts = Counter(row.verdict for row in here)
     parts = {verdict: f"**{n} {_VERBS[verdict][n > 1]}**" for verdict in SIGNS if (n := counts[verdict])}
-    if not_learned := sum(row.not_learned for row in here):
-        parts["holds"] += f" ({not_learned} of them before training, too)"
+    controlled = [row for row in here if row.verdict == "holds" and row.before_training]
+    if controlled:
+        held = sum(row.not_learned for row in controlled)
+        parts["holds"] += f" (measured before training: {len(controlled)}, and {held} of these hold there, too)"
     claims = "claim" if len(here) == 1 else "claims"
     return f"Of {len(here)} {claims} at the `{profile}` profile: {', '.join(parts.values())}."
 
@@ -313,6 +316,8 @@ def _outcome(row: Row) -> list[str]:
     found.append(f"**{SIGNS[row.verdict]} {row.says}**{why}")
     if row.statistic is not None:
         found.append(f"*Varied*: {row.spread_over}")
+    if row.statistic is not None and row.before_training is None:
+        found.append("*Before training*: not measured")
     if control := row.before_training:
         found.append(f"*Before training*: {number(control)}, {SIGNS[control.verdict]} {control.verdict}")
     if row.by_neighbours:

@@ -30,7 +30,7 @@ from seelike.uncertainty import with_uncertainty
 
 CLAIM_MIME = "application/vnd.seelike.claim+json"
 # What of a claim is about its verdict, and not about what is measured.
-OF_THE_VERDICT = ("margin", "margin_reason", "kind")
+OF_THE_VERDICT = ("margin", "margin_reason", "kind", "networks")
 
 # Networks of one training each, `[draws]` each, or of each training one of them or a list of networks.
 Group = Sequence[np.ndarray] | Mapping[Any, np.ndarray | Sequence[np.ndarray]]
@@ -51,8 +51,10 @@ class Claim:
         margin: The smallest effect of interest, in units of the statistic.
         margin_reason: Why that one, as one sentence.
         kind: What is claimed of the statistic: that it is beyond the margin ("difference"), within it on both
-            sides ("none"), or not below minus the margin ("no_less"); or that it, the least of several
-            differences, is beyond the margin ("everywhere").
+            sides ("none"), or not below minus the margin ("no_less"); that it is above the margin, which is a
+            threshold ("threshold"); or that it, the least of several differences, is beyond the margin
+            ("everywhere").
+        networks: The fewest networks that can decide it.
 
     Example:
         >>> CLAIMS["uniform_layers"].figure, CLAIMS["uniform_layers"].margin
@@ -69,6 +71,7 @@ class Claim:
     margin: float = 0.0
     margin_reason: str = ""
     kind: Kind = "difference"
+    networks: int = 1
 
 
 with (Path(__file__).parent / "claims.toml").open("rb") as _file:
@@ -92,7 +95,7 @@ class Result:
         claim: What was tested.
         verdict: What the interval says, as `seelike.evidence` has it; "not testable" where there was nothing to
             compute.
-        values: The statistic, once per repeat; where there are several trainings, their mean.
+        values: The statistic, once per repeat; where there are several trainings or networks, their mean.
         statistic: Mean of the values; None where not testable.
         uncertainty: Half the width of the 95 % interval of that mean; None where there are fewer than two
             values.
@@ -148,8 +151,13 @@ class Result:
 
     @property
     def trainings(self) -> list[int]:
-        """The number of trainings in each group of networks."""
-        return [len(group) for group in self.groups] or [1]
+        """The number of trainings in each group, or of networks where a group has several."""
+        return [len(group) for group in _cases(self.groups)] or [1]
+
+    @property
+    def networks(self) -> list[int]:
+        """The number of networks in each group, whatever the number of their trainings."""
+        return [len(evidence.by_network(group)) for group in self.groups] or [1]
 
     @property
     def estimate(self) -> evidence.Estimate:
@@ -158,12 +166,12 @@ class Result:
         Raises:
             ValueError: It was not testable.
         """
-        return evidence.estimate(*self.groups) if self.groups else evidence.estimate(self.values)
+        return evidence.estimate(*_cases(self.groups)) if self.groups else evidence.estimate(self.values)
 
     @property
     def estimate_by_neighbours(self) -> evidence.Estimate | None:
         """The statistic by the other measure, the neighbours that layers share; None where it is not about CKA."""
-        return evidence.estimate(*self.by_neighbours) if self.by_neighbours else None
+        return evidence.estimate(*_cases(self.by_neighbours)) if self.by_neighbours else None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {
@@ -172,6 +180,12 @@ class Result:
             "text/markdown": _markdown(self),
             CLAIM_MIME: asdict(self),
         }
+
+
+def _cases(groups: Sequence[Trainings]) -> list[Trainings]:
+    """What the spread of each group is taken over: its trainings, or its networks where there are several."""
+    averaged = [evidence.by_network(group) for group in groups]
+    return [group if len(one) == 1 else one for group, one in zip(groups, averaged, strict=True)]
 
 
 def evaluate(
@@ -212,7 +226,7 @@ def evaluate(
     """
     claim = _claim(claim_id)
     groups = _groups(claim, values, than)
-    by_repeat = evidence.by_draw(*groups)
+    by_repeat = evidence.by_draw(*_cases(groups))
     others = _groups(claim, by_neighbours[0], *by_neighbours[1:]) if by_neighbours else ()
     # One training of each network needs no names.
     named = groups if isinstance(values, Mapping) or than is not None else ()
@@ -276,13 +290,22 @@ def at_rate(result: Result, rate: float) -> Result:
     claim, found, other = result.claim, result.estimate, result.estimate_by_neighbours
     uncertainty = None if len(result.values) == 1 else found.half_width()
     verdict, why = evidence.verdict(found, claim.margin, claim.kind, rate), ""
-    if verdict == "undecided":
+    if max(result.networks) < claim.networks:
+        verdict, why = "undecided", f"It takes {claim.networks} networks or more; here is {max(result.networks)}."
+    elif verdict == "undecided":
         why = _why(uncertainty)
     elif other is not None and (left := evidence.confirmed(verdict, other, claim.margin)) != verdict:
         why = f"By CKA: {verdict}. By the nearest neighbours that layers share: {_estimated(other)}."
         verdict = left
+    values = tuple(evidence.by_draw(*_cases(result.groups)).tolist()) if result.groups else result.values
     return replace(
-        result, verdict=verdict, statistic=found.mean, uncertainty=uncertainty, why=why, not_learned=False
+        result,
+        verdict=verdict,
+        values=values,
+        statistic=found.mean,
+        uncertainty=uncertainty,
+        why=why,
+        not_learned=False,
     )
 
 
@@ -484,9 +507,21 @@ def spread_over(result: Result) -> str:
     Example:
         >>> spread_over(evaluate("uniform_layers", [0.30, 0.32]))
         '1 training x 2 repeats'
+        >>> several = {"vit": [0.1, 0.2], "vit_seed_1": [0.3, 0.4], "large_vit": [0.3, 0.4]}
+        >>> spread_over(evaluate("uniform_layers", several, {"resnet": [0.1, 0.1]}))
+        '2 networks and 1 training x 2 repeats'
     """
-    trainings = " and ".join(map(str, result.trainings))
-    return f"{trainings} training{'s' * (trainings != '1')} x {len(result.values)} {result.claim.over}"
+    numbers = list(zip(result.networks, result.trainings, strict=True))
+    if all(networks == 1 for networks, _ in numbers):
+        trainings = " and ".join(map(str, result.trainings))
+        cases = f"{trainings} training{'s' * (trainings != '1')}"
+    else:
+        cases = " and ".join(_many(n, "training") if networks == 1 else f"{n} networks" for networks, n in numbers)
+    return f"{cases} x {len(result.values)} {result.claim.over}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _number(result: Result) -> str:

@@ -24,12 +24,17 @@ of 99.9 % in 1 %.
 With one training of each network the spread of trainings is not known, and not in the interval. A verdict then
 is one about *these networks*, and says so.
 
+**Networks.** Where a group has several networks, such as ViTs of three sizes, the question is how far networks
+differ, and trainings of one of them that differ in their seed are no further networks. So each network's trainings
+are averaged, and the networks take the place of the trainings above. Before training, all seeds are one network.
+
 **The verdict.** A claim of a difference holds where the interval lies beyond +m. It is reversed beyond -m, and
 negligible between the two. Where the interval is below +m and none of these, the effect that the claim is about
 is excluded, and the claim does not hold. Else +m is in the interval, and the claim is undecided. A claim of no
-effect holds between -m and +m, and one of "no less" above -m. A claim of several differences at once, such as one
-at every depth, has the least of them for its statistic: below +m it does not hold, and of the others nothing is
-said.
+effect holds between -m and +m, and one of "no less" above -m. A claim that a number is above a threshold has that
+threshold for its margin: below it does not hold, and there is no effect to neglect. A claim of several differences
+at once, such as one at every depth, has the least of them for its statistic: below +m it does not hold, and of the
+others nothing is said.
 
 **The correction.** Of 37 tests at 5 % about two err by chance. All claims tested at one profile are therefore
 corrected together by Benjamini and Hochberg (1995): with the p-values of the N tests against the margin,
@@ -47,13 +52,15 @@ a claim is said to be not learned too often rather than too seldom.
 another measure of likeness, the nearest neighbours that layers share (`seelike.neighbours`). Both are 1 for
 equal layers and 0 for unrelated ones, but an effect need not be as large by the one as by the other, so that of
 the other measure the direction is asked alone: where a claim holds, its 95 % interval has to lie above zero, and
-where it is reversed, below. Where it is not sure of that, the claim is undecided. Where it excludes the effect,
-or has one beyond the margin that is negligible or excluded by CKA, the verdict is that it depends on the
-measure. The second measure can take a decision back, and never makes one.
+where it is reversed, below. Where CKA says that there is no such effect, the interval of the other measure has to
+say so, too: within the margins for a negligible effect, below +m for a claim that does not hold. Where it is not
+sure, the claim is undecided. Where it excludes the effect that CKA has, or has one that CKA excludes, the verdict
+is that it depends on the measure. The second measure can take a decision back, and never makes one.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,7 +71,7 @@ from scipy.special import stdtr, stdtrit
 Verdict = Literal[
     "holds", "negligible", "reversed", "does not hold", "depends on the measure", "undecided", "not testable"
 ]
-Kind = Literal["difference", "none", "no_less", "everywhere"]
+Kind = Literal["difference", "none", "no_less", "threshold", "everywhere"]
 
 # The statistic by training, `[draws]` each; and of one training of each network alone.
 Trainings = Mapping[Any, Sequence[float] | np.ndarray]
@@ -80,6 +87,8 @@ SIGNS: dict[Verdict, str] = {
     "undecided": "?",
     "not testable": "○",
 }
+# What tells trainings of one network apart: the seed in their names, or a name that is a seed and nothing else.
+_SEED = re.compile(r"_seed_\d+|, seed \d+|^\d+$")
 # How many of the statements made may be wrong: of each interval alone, and of all verdicts of a family.
 RATE = 0.05
 
@@ -144,6 +153,39 @@ def estimate(values: Values, than: Trainings | None = None) -> Estimate:
     return Estimate(float(means.mean()), math.sqrt(variance), float(min(degrees, at_most)))
 
 
+def by_network(group: Trainings) -> dict[str, Float[np.ndarray, " draws"]]:
+    """Average the trainings of each network: those whose names differ in their seed alone.
+
+    Args:
+        group: The statistic by training, `[draws]` each.
+
+    Example:
+        >>> by_network({"vit": [0.1, 0.2], "vit_seed_1": [0.3, 0.4], "resnet": [0.5, 0.5]})
+        {'vit': array([0.2, 0.3]), 'resnet': array([0.5, 0.5])}
+    """
+    networks: dict[str, list[Any]] = {}
+    for name, values in group.items():
+        networks.setdefault(_SEED.sub("", str(name)), []).append(values)
+    return {name: _table(dict(enumerate(rows))).mean(axis=0) for name, rows in networks.items()}
+
+
+def trained_most(names: Iterable[str]) -> list[str]:
+    """Keep the trainings of the network that was trained most often; all where each was trained once.
+
+    Args:
+        names: Of trainings. Those of one network differ in the seed of their names alone.
+
+    Example:
+        >>> trained_most(["vit_large", "vit", "vit_seed_1"]), trained_most(["vit_large", "vit"])
+        (['vit', 'vit_seed_1'], ['vit_large', 'vit'])
+    """
+    networks: dict[str, list[str]] = {}
+    for name in names:
+        networks.setdefault(_SEED.sub("", name), []).append(name)
+    most = max(networks.values(), key=len, default=[])
+    return most if len(most) > 1 else [name for group in networks.values() for name in group]
+
+
 def by_draw(values: Values, than: Trainings | None = None) -> Float[np.ndarray, " draws"]:
     """Average over trainings alone, and subtract the second group where there is one.
 
@@ -185,8 +227,8 @@ def verdict(found: Estimate, margin: float, kind: Kind = "difference", rate: flo
         found: The estimate.
         margin: The smallest effect of interest, in units of the statistic.
         kind: What is claimed: that the statistic is beyond the margin ("difference"), within it on both sides
-            ("none"), or not below minus the margin ("no_less"); or that the least of several differences is beyond
-            it ("everywhere").
+            ("none"), or not below minus the margin ("no_less"); that it is above the margin, which is a threshold
+            ("threshold"); or that the least of several differences is beyond it ("everywhere").
         rate: How often the interval may miss.
 
     Example:
@@ -206,7 +248,7 @@ def verdict(found: Estimate, margin: float, kind: Kind = "difference", rate: flo
     # Written so that an interval that is not known has no verdict.
     if not high < margin:
         return "undecided"
-    if kind == "everywhere":
+    if kind in ("threshold", "everywhere"):
         return "does not hold"
     if high < -margin:
         return "reversed"
@@ -222,22 +264,25 @@ def confirmed(decided: Verdict, other: Estimate, margin: float) -> Verdict:
         margin: The smallest effect of interest.
 
     Returns:
-        What is left of the verdict: the same, where the other measure has the effect in the same direction or its
-        interval is not known; "undecided", where it is not sure; or "depends on the measure", where it excludes
-        what the first one has, or has what the first one excludes.
+        What is left of the verdict: the same, where the other measure has the effect in the same direction, or
+        excludes it as the first one does, or its interval is not known; "undecided", where it is not sure; or
+        "depends on the measure", where it excludes what the first one has, or has what the first one excludes.
 
     Example:
         >>> small, unsure, none = Estimate(0.04, 0.005, 2.0), Estimate(0.04, 0.02, 2.0), Estimate(0.0, 0.01, 2.0)
         >>> [confirmed("holds", other, margin=0.05) for other in (small, unsure, none)]
         ['holds', 'undecided', 'depends on the measure']
-        >>> confirmed("negligible", Estimate(0.1, 0.005, 2.0), margin=0.05)
-        'depends on the measure'
+        >>> [confirmed("negligible", other, margin=0.05) for other in (none, unsure, Estimate(0.1, 0.005, 2.0))]
+        ['negligible', 'undecided', 'depends on the measure']
     """
     low, high = other.mean - other.half_width(), other.mean + other.half_width()
     if math.isnan(low) or decided not in ("holds", "reversed", "negligible", "does not hold"):
         return decided
+    if decided == "negligible" and high < -margin:
+        return "depends on the measure"
     if decided in ("negligible", "does not hold"):
-        return "depends on the measure" if low > margin or high < -margin else decided
+        excluded = high < margin and (decided == "does not hold" or low > -margin)
+        return decided if excluded else "depends on the measure" if low > margin else "undecided"
     if decided == "reversed":
         low, high = -high, -low
     if low > 0:

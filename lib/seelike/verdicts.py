@@ -65,7 +65,8 @@ def alone(results: Iterable[Result]) -> list[Result]:
 
 
 def _is_tested(result: Result) -> bool:
-    return result.verdict != "not testable" and result.uncertainty is not None
+    enough = max(result.networks) >= result.claim.networks
+    return result.verdict != "not testable" and result.uncertainty is not None and enough
 
 
 def _corrected(result: Result, rate: float, number: int, untrained: Collection[str]) -> Result:
@@ -112,7 +113,15 @@ def _today(result: Result, run: Mapping[str, Any]) -> Result:
     all_tiny = bool(models) and all(name.startswith("tiny/") for name in models)
     if run.get("profile", "tiny") != "tiny" and (all_tiny or claim.role in run.get("tiny_roles", [])):
         return Result(claim, "not testable", why=_STAND_IN, figure_name=result.figure_name)
+    if run.get("weights_given") == "random":
+        # Without training a seed makes no difference: all trainings of a network begin as one.
+        result = replace(result, groups=_once(result.groups), by_neighbours=_once(result.by_neighbours))
     return replace(result, claim=claim)
+
+
+def _once(groups: Sequence[Mapping[str, Sequence[float]]]) -> tuple[dict[str, tuple[float, ...]], ...]:
+    networks = map(evidence.by_network, groups)
+    return tuple({name: tuple(values.tolist()) for name, values in group.items()} for group in networks)
 
 
 def gather(folder: str | Path) -> list[Result]:
