@@ -570,8 +570,7 @@ exercises.check("04.2", answer)
 #
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"` and run the page again. Which claims of
 #    Figure 1 need training?
-# 2. Draw the map between two ViTs, `plots.cka_maps([plots.map_between(comparison, *run.vits[:2])])`. Do their layers correspond at equal depth?
-# 3. Give `images` a folder of photographs. They are turned grey and shrunk to 28 x 28 pixels for the tiny networks. Which claims
+# 2. Give `images` a folder of photographs. They are turned grey and shrunk to 28 x 28 pixels for the tiny networks. Which claims
 #    change their verdict?
 #
 # <details><summary>Answers</summary>
@@ -596,9 +595,7 @@ exercises.check("04.2", answer)
 #    and its first third is more like its last. The step between stages is hardly larger in the untrained ResNet. The residual stream of the untrained
 #    ViT is nearly the same throughout: its bright map, with its grid, is there from the start. So a map that looks like the paper's does not show what
 #    was learned.
-# 2. In the tiny ones hardly: there is no bright diagonal. The two residual streams are alike at almost any pair of depths, and the branches of both
-#    are dark lines again.
-# 3. It depends on the photographs, and that is the point. CKA compares layers *on a set of images*. The paper found no meaningful
+# 2. It depends on the photographs, and that is the point. CKA compares layers *on a set of images*. The paper found no meaningful
 #    difference between images of ImageNet and of JFT-300M.
 #
 # </details>

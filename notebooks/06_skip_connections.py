@@ -512,6 +512,13 @@ answer = None
 exercises.check("06.1", answer)
 
 # %% [markdown]
+# **06.2** A token of length 1 gets one branch after the other added, each of length 1 and at a right angle to all before. What is the skip ratio at the twelfth addition?
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("06.2", answer)
+
+# %% [markdown]
 # And to look into with the page itself:
 #
 # 1. Set `models` to `"tiny/vit_7x7:random"`. Which claim holds before any training, and why?
@@ -528,6 +535,8 @@ exercises.check("06.1", answer)
 #     lengths = [np.linalg.norm(each, axis=1) for each in (skip, branch)]
 #     return (lengths[0] / lengths[1]).mean()
 # ```
+#
+# **06.2** `answer = 12**0.5`: eleven branches have been added, so the token has the length of twelve vectors at right angles. The ratio grows with depth, though no branch changes.
 #
 # 1. With random weights the branches of all blocks add vectors of about equal length to a stream that grows. The ratio rises with
 #    depth for the spatial tokens, as the second claim says, without anything learned. So a rise alone says little; that the CLS token *falls* would

@@ -317,7 +317,7 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
-# Put a word in the place of `None` and run the cell: it says what is off.
+# Put a word or a function in the place of `None` and run the cell: it says what is off.
 #
 # **08.1** A claim has a margin of `0.05`, and its difference is `0.04 ± 0.02`. What is the verdict: `"holds"`, `"negligible"`, `"reversed"` or
 # `"undecided"`?
@@ -329,6 +329,14 @@ answer = None
 exercises.check("08.1", answer)
 
 # %% [markdown]
+# **08.2** Write how much further a line falls than its control: of two arrays `[blocks]`, the CKA of a network on a tenth of the data with that on all of it, and of one on all of it in another order. Take the first block minus
+# the last, of each.
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("08.2", answer)
+
+# %% [markdown]
 # And to look into with the page itself:
 #
 # 1. Compare a ViT that is read out by its CLS token with one that is read out by the mean of its tokens: set `models` to
@@ -338,6 +346,13 @@ exercises.check("08.1", answer)
 # <details><summary>Answers</summary>
 #
 # **08.1** `answer = "undecided"`: the interval, `0.02` to `0.06`, crosses the margin.
+#
+# **08.2**
+#
+# ```python
+# def answer(share, control):
+#     return (share[0] - share[-1]) - (control[0] - control[-1])
+# ```
 #
 # 1. The first ones: what happens at the end of a network reaches back only so far.
 # 2. The order of the images, and which images were shifted, mirrored and erased; with another seed the initial weights, too. CKA does not see

@@ -188,15 +188,27 @@ for link, ids in CHAIN.items():
 #
 # ## Try it yourself
 #
-# 1. Which claims would you drop if you could keep five? Look for claims that say the same thing twice.
-# 2. Run one page with another seed (`-p seed 1`), then this one again. Which verdicts change? They should not,
+# Put a number in the place of `None` and run the cell: it says what is off.
+#
+# **09.1** Forty claims are all false, and each is tested by an interval that misses in one case of twenty. How many are decided wrongly, on average?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("09.1", answer)
+
+# %% [markdown]
+# And to look into:
+#
+# 1. Run one page with another seed (`-p seed 1`), then this one again. Which verdicts change? They should not,
 #    where the interval is honest.
 #
 # <details><summary>Answers</summary>
 #
-# 1. There is no single answer. Figures 7 and E.2 say the same by lengths and by angles; Figures 9 and 11 say the same by CKA and by
-#    probes; the claims of Appendix F repeat those of Sections 7 and 8 on other images.
-# 2. A new seed draws new images, and moves each number a little within its interval. A verdict whose interval ends near the margin may
+# **09.1** `answer = 2`: a twentieth of forty. This is why all claims are corrected together.
+#
+# 1. A new seed draws new images, and moves each number a little within its interval. A verdict whose interval ends near the margin may
 #    change to undecided or back. None should jump from one side of the margin to the other.
 #
 # </details>

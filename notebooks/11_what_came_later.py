@@ -421,12 +421,27 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 #
 # ## Try it yourself
 #
-# 1. In a map of six blocks, every pair has a CKA of 0.9, except the pairs with the last block, which have 0.5. Where is the map cut in two, and what is the step of its smooth band?
+# Put a number in the place of `None` and run the cell: it says what is off.
+#
+# **11.1** In a map of six blocks, every pair of different blocks has a CKA of 0.9, except the pairs with the last block, which have 0.5. It is cut into two phases, before the last block. How much more alike are blocks of one phase than blocks of two?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("11.1", answer)
+
+# %% [markdown]
+# And to look into:
+#
+# 1. What is the step of the smooth band of this map?
 # 2. Why does an untrained tiny ViT know places better than a trained one?
 #
 # <details><summary>Answers</summary>
 #
-# 1. After the fifth: within phases 0.9, between them 0.5. The band mixes both at every distance but the largest, so that its step is smaller.
+# **11.1** `answer = 0.4`: within phases 0.9, between them 0.5.
+#
+# 1. It is smaller: the band mixes both kinds of pairs at every distance but the largest.
 #    `m = np.full((6, 6), 0.9); m[5, :5] = m[:5, 5] = 0.5; np.fill_diagonal(m, 1); print(phases(m, 2), step(smooth_band(m), smooth_band(m), 2))`.
 # 2. Nothing has been written over its position embeddings, which are sines: blocks with small random weights add little to the stream. A trained block adds what it found, which differs from image to image.
 #

@@ -758,14 +758,36 @@ display(
 #
 # ## Try it yourself
 #
-# 1. Move one image in *one* of the two layers only. What becomes of plain CKA, and of the unbiased one?
-# 2. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
+# Put a number in the place of `None` and run the cell: it says what is off.
+#
+# **12.1** A layer has three principal directions, with the variances 2, 1 and 1. What is the plain CKA of the first direction with the whole layer?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("12.1", answer)
+
+# %% [markdown]
+# **12.2** One image is moved far away in *one* of two layers only. Towards which number does plain CKA go?
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("12.2", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
+# 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. Which claims of Section 4 hold, by which measure, before anything was learned?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Plain CKA falls towards 0: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
+# **12.1** `answer = 2 / 6**0.5`: CKA squares the variances, so that the whole has the length of (2, 1, 1), which is the root of six.
+#
+# **12.2** `answer = 0`: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
 #    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
-# 2. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
+#
+# 1. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
 #
 # </details>
 #

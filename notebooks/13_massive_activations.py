@@ -415,13 +415,29 @@ for name, found in seelike.where_possible(networks, lowest_without_channel).item
 #
 # ## Try it yourself
 #
-# 1. Replace CLS after the last block only. What happens to the patches?
-# 2. A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. What will CKA see?
+# Put a number in the place of `None` and run the cell: it says what is off.
 #
+# **13.1** CLS is replaced after the last block only. By how much do the patches change?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("13.1", answer)
+
+# %% [markdown]
+# **13.2** A massive activation has the same value in every image, but its token is one of two, by the toss of a coin. Two layers have it for the same images, and nothing else in common. What is their CKA, nearly?
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("13.2", answer)
+
+# %% [markdown]
 # <details><summary>Answers</summary>
 #
-# 1. Nothing: CLS reaches patches through attention, and there is no block after it.
-# 2. Two clusters of images, one for each token. All other differences are small in comparison, so two such layers have a CKA of 1, and by Procrustes
+# **13.1** `answer = 0`: CLS reaches patches through attention, and there is no block after it.
+#
+# **13.2** `answer = 1`: there are two clusters of images, one for each token. All other differences are small in comparison, so two such layers have a CKA of 1, and by Procrustes
 #    as well. CCA hardly changes: the difference between the clusters is one direction of its twenty. `when_planted(torch.arange(len(draws[0])) % 2 / 2)` gives the clouds.
 #
 # </details>

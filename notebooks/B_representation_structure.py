@@ -307,10 +307,8 @@ exercises.check("B.1", answer)
 # %% [markdown]
 # And to look into with the page itself:
 #
-# 1. Choose two ViTs of unequal width under *Look around*. Do they match at equal depth? Would you expect a diagonal?
-# 2. Here each ResNet layer has its best match in the ViT. Turn this round: use `comparison.between(resnet, vit)` and the ResNet's depths. Is each layer
+# 1. Here each ResNet layer has its best match in the ViT. Turn this round: use `comparison.between(resnet, vit)` and the ResNet's depths. Is each layer
 #    the best match of its own best match?
-# 3. Set `models` to `"tiny/vit_7x7_largest:random,tiny/resnet_wide:random"`. Which part of the line is there before any training?
 #
 # <details><summary>Answers</summary>
 #
@@ -321,12 +319,8 @@ exercises.check("B.1", answer)
 #     return cka.argmax(axis=1) / (cka.shape[1] - 1)
 # ```
 #
-# 1. The tiny ones were trained on the same task from the same patches, so equal depth would be natural. But where all layers of a residual stream are
-#    alike, all pairs are bright, and the diagonal does not stand out.
-# 2. `structure.depth_of_best_matches(comparison.between(resnet, vit), comparison.depth(resnet))` has one entry for each ViT layer. Matches are
+# 1. `structure.depth_of_best_matches(comparison.between(resnet, vit), comparison.depth(resnet))` has one entry for each ViT layer. Matches are
 #    not mutual: many ResNet layers can have the same ViT layer as their best, and that one has a single best of its own.
-# 3. An untrained ResNet also loses resolution from stage to stage, and an untrained ViT hands its embedding on nearly unchanged. Where the
-#    trained line and the untrained one agree, the architecture alone gives the match.
 #
 # </details>
 #

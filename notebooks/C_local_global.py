@@ -391,19 +391,24 @@ answer = None
 exercises.check("C.1", answer)
 
 # %% [markdown]
+# **C.2** An image has 28 x 28 pixels. How many pixels wide can the field of attention in the first block be, before the addition?
+
+# %% tags=["exercise", "show-code"]
+answer = None
+exercises.check("C.2", answer)
+
+# %% [markdown]
 # And to look into with the page itself:
 #
-# 1. How large can the field of attention in the first block be, before the addition? And that of the first convolution of a ResNet, 3 x 3?
-# 2. Here 4 channels stand for all of a layer. Set `channels` to `"all"` in the cell that measures, for the smallest network alone: how far are the maps off?
-# 3. Suppose attention were uniform for every image. What would its field look like before the addition, and what after?
+# 1. Suppose attention were uniform for every image. What would its field look like before the addition, and what after?
 #
 # <details><summary>Answers</summary>
 #
 # **C.1** `answer = 7`: three places that are two pixels apart, each three pixels wide.
 #
-# 1. As large as the image: attention reads the embeddings of all patches. The convolution sees 3 x 3 pixels, whatever it learns.
-# 2. By little, and not in one direction: the sample is unbiased. The library gives its standard error as `after_error`.
-# 3. Before: a field that is the same for all patches, because each patch reaches the token with the same weight. After: the same field, and on top of
+# **C.2** `answer = 28`: attention reads the embeddings of all patches. A first convolution of 3 x 3 sees three pixels, whatever it learns.
+#
+# 1. Before: a field that is the same for all patches, because each patch reaches the token with the same weight. After: the same field, and on top of
 #    it the token's own patch, which the skip connection adds.
 #
 # </details>

@@ -461,8 +461,6 @@ exercises.check("D.1", answer)
 # And to look into with the page itself:
 #
 # 1. Set `models` to `"tiny/vit_7x7:random,tiny/resnet:random"`. What do the lines of the first figure look like before training?
-# 2. In `mapped_blocks`, the last block is always among those chosen. Draw `fig-place-by-depth` with the *attention branch* of each block instead:
-#    take `layers(network, kinds=["attention"])`. Does the branch know its place?
 #
 # <details><summary>Answers</summary>
 #
@@ -476,8 +474,6 @@ exercises.check("D.1", answer)
 #
 # 1. High to the end in the ViT: with random weights its branches are small beside its skip connections. Its localization is not learned, but training may destroy it. In the ResNet each block mixes
 #    neighbouring places, so that the line falls towards the end.
-# 2. Far less than the sum does: the branch holds what the token gathers from others, and the skip connection keeps the token's place. The receptive
-#    fields of Figure C.4 show the same.
 #
 # </details>
 #

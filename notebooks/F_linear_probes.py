@@ -369,7 +369,6 @@ exercises.check("F.1", answer)
 # And to look into with the page itself:
 #
 # 1. On which set does the accuracy fall towards the top, and why?
-# 2. A probe on untrained networks (`models` `"tiny/vit_7x7:random"`) is a baseline that is often forgotten. How much of the accuracy is there without any training?
 #
 # <details><summary>Answers</summary>
 #
@@ -384,7 +383,6 @@ exercises.check("F.1", answer)
 # ```
 #
 # 1. On the set whose classes have least to do with the classes of training. The network discards what tells the new classes apart, because the classes of training do not need it. The tiny networks were trained to tell ten garments apart.
-# 2. More than chance by far: the pixels themselves can be probed, and a random network hands them on.
 #
 # </details>
 #

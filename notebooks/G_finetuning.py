@@ -509,11 +509,7 @@ exercises.check("G.1", answer)
 # %% [markdown]
 # And to look into with the page itself:
 #
-# 1. Set `models` to `"tiny/vit_7x7:random>tiny/vit_7x7"`: this treats training from random weights as if it were finetuning. Which blocks change most, and how
-#    much lower is the line than in finetuning?
-# 2. With the kernel, compare two networks that were finetuned on different targets, on images of the first training. Are they more like each other than each of
-#    them is like the network before finetuning?
-# 3. Set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`: two networks of the same size, trained apart. Do equal blocks correspond?
+# 1. Set `models` to `"tiny/vit_7x7>tiny/vit_7x7_gap"`: two networks of the same size, trained apart. Do equal blocks correspond?
 #
 # <details><summary>Answers</summary>
 #
@@ -527,11 +523,7 @@ exercises.check("G.1", answer)
 #     return cka[:third].mean() - cka[-third:].mean()
 # ```
 #
-# 1. This line tells how much a high CKA is worth. Where the line of training from random weights is as high as that of finetuning, the block's CKA is high because
-#    any such block, trained or not, arranges images by how bright and how alike they are.
-# 2. Both started from the same network and then changed in different ways. So they are usually less like each other than each of them is like the network
-#    before finetuning. Where they are more alike, both have lost or learned the same.
-# 3. Nothing in training says that block 4 of one network has to do what block 4 of the other does. Any agreement comes from the images and the
+# 1. Nothing in training says that block 4 of one network has to do what block 4 of the other does. Any agreement comes from the images and the
 #    architecture. This agreement is the baseline for the lines of this page.
 #
 # </details>

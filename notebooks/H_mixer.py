@@ -364,7 +364,6 @@ exercises.check("H.1", answer)
 # And to look into with the page itself:
 #
 # 1. Set `models` to `"tiny/mixer:random,tiny/vit_7x7:random,tiny/resnet:random"`. Is an untrained Mixer nearer to an untrained ViT? Does it fall into two parts?
-# 2. Choose the two Mixers under *Look around*. Are they more like each other than either is like a ViT?
 #
 # <details><summary>Answers</summary>
 #
@@ -382,8 +381,6 @@ exercises.check("H.1", answer)
 #
 # 1. Compare the verdict with that of the trained networks. What is there before training comes from the patches and the skip connections, not from what was
 #    learned.
-# 2. They share the architecture and the task, so one would think so. Read the means in the menu's texts, or compute
-#    `structure.mean_highest(comparison.between(*run.mixers))`.
 #
 # </details>
 #

@@ -502,17 +502,28 @@ pd.concat(tables) if tables else run.say_missing("vits")
 #
 # ## Try it yourself
 #
+# Put a number in the place of `None` and run the cell: it says what is off.
+#
+# **interventions.1** The pieces of an image are shuffled, and the position embedding is shuffled in the same order. Which share of the images keeps its class?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("interventions.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `models` to `"tiny/vit_7x7:random"`. Which of the figures look as before any training?
-# 2. Give `models` a ViT without CLS token, `"tiny/vit_7x7_gap"`. Which figure is missing, and what could take its place?
-# 3. Take out *all* heads of one block, with their means. What is that block then?
-# 4. Shuffle pieces, and shuffle the position embedding in the same order. What must come out?
+# 2. Take out *all* heads of one block, with their means. What is that block then?
 #
 # <details><summary>Answers</summary>
 #
+# **interventions.1** `answer = 1`: each piece has its own position again, and the tokens are shuffled as a whole.
+#
 # 1. In an untrained network, the size of the random weights alone decides how much the output moves when heads are taken out or skip connections are cut. In a trained network it also *matters which* ones.
-# 2. That of the CLS token. All spatial tokens are averaged at the end, so one would have to exchange a share of them.
-# 3. A block whose attention adds the same to every image, at each place: a bias with a position. `without_heads(network, [(1, head) for head in range(4)], mean_of_heads(network, images))`
-# 4. The same class for every image: each piece has its own position again, and the tokens are shuffled as a whole.
+# 2. A block whose attention adds the same to every image, at each place: a bias with a position. `without_heads(network, [(1, head) for head in range(4)], mean_of_heads(network, images))`
 #
 # </details>
 #

@@ -394,17 +394,27 @@ claims.on_this_page()
 #
 # ## Try it yourself
 #
-# 1. Which two networks of the table differ in nothing but the class token? Which in nothing but a skip connection?
-# 2. Add a network: copy three lines of the table `lib/seelike/models/tiny.toml` under a new name, change one entry, and train it with
+# Put a name in the place of `None` and run the cell: it says what is off.
+#
+# **tiny.1** Which network of the table differs from `vit_7x7` in nothing but the class token? Give its name, such as `"vit_14x14"`.
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("tiny.1", answer)
+
+# %% [markdown]
+# And to do:
+#
+# 1. Add a network: copy three lines of the table `lib/seelike/models/tiny.toml` under a new name, change one entry, and train it with
 #    `python -m seelike.train NAME`. It is then `tiny/NAME` on every page.
-# 3. How far apart are two networks that differ in nothing but chance? Compare `tiny/vit_7x7_small` with `tiny/vit_7x7_small_seed_1` and with `tiny/vit_7x7_small_other_order` on the page of
-#    [your own models](10_your_own_models.ipynb).
 #
 # <details><summary>Answers</summary>
 #
-# 1. `vit_7x7` and `vit_7x7_gap`; `vit_7x7` and any `vit_7x7_without_skips`.
-# 2. `like = "vit_7x7"` takes over everything that you do not change.
-# 3. Compare all other differences on these pages with that distance: only a larger difference needs an explanation.
+# **tiny.1** `answer = "vit_7x7_gap"`.
+#
+# 1. `like = "vit_7x7"` takes over everything that you do not change.
 #
 # </details>
 #

@@ -246,14 +246,27 @@ for result in (uniform, local, low):
 #
 # ## Try it yourself
 #
+# Put a number in the place of `None` and run the cell: it says what is off.
+#
+# **uncertainty.1** A claim has an interval over three trainings, which differ far more than draws of images do. How many trainings does it take, in all, to halve the interval?
+
+# %% tags=["exercise", "show-code"]
+from seelike import exercises
+
+answer = None
+exercises.check("uncertainty.1", answer)
+
+# %% [markdown]
+# And to look into with the page itself:
+#
 # 1. Set `repeats` to 20. Which of the intervals becomes narrower, and which does not? Why?
-# 2. How many trainings would it take to halve the interval of the second claim?
 #
 # <details><summary>Answers</summary>
 #
+# **uncertainty.1** `answer = 5`. The interval shrinks with the square root of the number of trainings, and with few trainings Student's factor shrinks, too. For n trainings the width goes with
+# `scipy.stats.t.ppf(0.975, n - 1) / n**0.5`: compare three and five.
+#
 # 1. More draws make the mean of each training more certain. They do not change the spread of trainings. Where the spread of trainings is the larger of the two, the interval stays as wide.
-# 2. From three trainings, about five. The interval shrinks with the square root of the number of trainings, and with few trainings Student's factor shrinks, too. For n trainings the width goes with
-#    `scipy.stats.t.ppf(0.975, n - 1) / n**0.5`: compare three and five.
 #
 # </details>
 #

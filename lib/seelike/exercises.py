@@ -329,6 +329,14 @@ EXERCISES: dict[str, _Exercise] = {
         _skip_and_branch,
         "a function of what the skip connection and what the branch give, [images, channels] each",
     ),
+    "06.2": _Exercise(
+        math.sqrt(12),
+        {
+            "Lengths at right angles do not add up: their squares do.": 12.0,
+            "The token is not one of the branches: it has length 1 before the first is added.": math.sqrt(11),
+            "That is after the twelfth addition; the ratio is of what it gets.": math.sqrt(13),
+        },
+    ),
     "07.1": _Exercise(
         9 / 49,
         {
@@ -359,6 +367,32 @@ EXERCISES: dict[str, _Exercise] = {
         },
         asks="one of 'holds', 'negligible', 'reversed', 'undecided'",
     ),
+    "08.2": _Exercise(
+        lambda share, control: (share[0] - share[-1]) - (control[0] - control[-1]),
+        {
+            "That is the fall of the line alone, without that of its control.": lambda share, control: (
+                share[0] - share[-1]
+            ),
+            "It is the other way round: the line's fall minus the control's.": lambda share, control: (
+                (control[0] - control[-1]) - (share[0] - share[-1])
+            ),
+            "That compares the last blocks alone.": lambda share, control: control[-1] - share[-1],
+        },
+        lambda random: (random.uniform(size=8), random.uniform(size=8)),
+        "a function of two arrays of CKA, [blocks] each",
+    ),
+    "09.1": _Exercise(2, {"That is the share of one in twenty.": 0.05}),
+    "11.1": _Exercise(0.4, {"That is within a phase; subtract what is between the two.": 0.9}),
+    "12.1": _Exercise(
+        2 / math.sqrt(6),
+        {
+            "That is the share of the variance; CKA squares the variances.": 0.5,
+            "That is the share of the squares; CKA is a cosine, and has a root.": 4 / 6,
+        },
+    ),
+    "12.2": _Exercise(0, {"That is what it goes to when the image is moved in both layers.": 1}),
+    "13.1": _Exercise(0),
+    "13.2": _Exercise(1, {"Both see the same two clusters of images.": 0}),
     "A.1": _Exercise(
         math.sqrt(2),
         {
@@ -390,6 +424,11 @@ EXERCISES: dict[str, _Exercise] = {
             "That is without the stride: the second convolution's steps are two pixels each.": 5,
             "Neighbouring fields of the first convolution overlap.": 9,
         },
+        asks="a whole number of pixels",
+    ),
+    "C.2": _Exercise(
+        28,
+        {"That is a convolution of 3 x 3; attention reads all patches.": 3, "That is one patch.": 4},
         asks="a whole number of pixels",
     ),
     "D.1": _Exercise(
@@ -451,5 +490,19 @@ EXERCISES: dict[str, _Exercise] = {
         },
         _map_and_cut,
         "a function of a map of CKA [layers, layers], and how many layers are before the cut",
+    ),
+    "interventions.1": _Exercise(1, {"The network cannot tell the two apart: it sees a set of tokens.": 0}),
+    "tiny.1": _Exercise(
+        "vit_7x7_gap",
+        {"That one differs in its width, too.": "vit_7x7_small_gap", "That is the network itself.": "vit_7x7"},
+        asks="the name of a network",
+    ),
+    "uncertainty.1": _Exercise(
+        5,
+        {
+            "With few trainings the factor of Student's t distribution falls, too.": 12,
+            "That is how many more it takes.": 2,
+        },
+        asks="a whole number",
     ),
 }
