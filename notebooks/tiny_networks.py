@@ -65,10 +65,8 @@ import seelike
 run = seelike.start(globals(), "tiny_networks")
 
 # %% [markdown]
-# ## The table
-#
 # Training leaves a record beside the weights of each network. The accuracy is that of the weights as they are stored, on
-# test images that were never trained on. Trainings that differ in their seed alone share a line.
+# test images that were never trained on.
 
 # %%
 from seelike.models import model_card, training_record, training_records
@@ -79,19 +77,10 @@ records = [
     for record in with_checkpoints
     if "checkpoint_of" not in record.configuration
 ]
-cards = model_card(records)
-# What stands behind ± is the same for all trainings of a line.
-accuracies = cards.pop("accuracy (%)").str.split(" ± ", expand=True)
-cards["accuracy (%)"], cards["±"] = accuracies[0], accuracies[1]
-without_seed = cards.index.str.replace(r"_seed_\d+$", "", regex=True)
-joined = {"accuracy (%)": ", ".join, "minutes": ", ".join}
-cards.groupby(without_seed, sort=False).agg(dict.fromkeys(cards, "first") | joined)
 
 # %% [markdown]
-# The number after ± is the binomial error of the first accuracy, `sqrt(a (1 - a) / n)`. It says how much another draw of test images would change the
-# accuracy. The lines with several accuracies show how much another training would change it.
-
-# %% [markdown]
+# ## What they are called
+#
 # The names say what a network is.
 #
 # - `vit_7x7` cuts an image into 7 x 7 patches and stands in for ViT-B/32 of the paper, `vit_14x14` for ViT-B/16. `large` and
@@ -105,6 +94,61 @@ cards.groupby(without_seed, sort=False).agg(dict.fromkeys(cards, "first") | join
 #   GAP and on shares of the data come in threes. Each variant is the **twin** of an intact network: the same weights before training, the same images
 #   in the same order.
 # - `on_digits` began with the weights of the network whose name precedes it, all but its classifier, and was trained on another set.
+
+# %% [markdown]
+# ## How they learned
+#
+# **Predict.** One network saw each of 60,000 images ten times, another each of 1,800 images three hundred times. Which curve rises faster, and which ends higher?
+#
+# The horizontal axis counts images seen, so that networks on little data and on much can be laid side by side: one on 3 %
+# of the data sees each image many times.
+
+# %% mystnb={"figure": {"caption": "Accuracy on the test images during training, by the number of training images seen, each repetition counted.", "name": "fig-learning-curves"}, "image": {"alt": "A panel of rising curves for each group of networks, accuracy against training images seen on a logarithmic axis: networks on all data, trainings of the smallest ViT on all data, networks without the skip connections of one block, on shares of the data, and finetuned. The table below gives the last value of each."}}
+from seelike import plots
+
+panels = {}
+for record in records:
+    # "ViTs on all images" and "ResNets on all images" share a panel.
+    title = record.group.partition(" ")[2].capitalize()
+    if title == "On all images" and record.configuration.get("embed_dim") == 32:
+        title = "The smallest ViT, on all images"
+    panels.setdefault(title, []).append(record)
+plots.learning_curves(panels)
+
+# %% [markdown]
+# Are they trained to the end? That is, how much did accuracy still rise in the last tenth of a training?
+
+# %%
+from seelike.sections.twins import last_gain
+
+gains = last_gain(records)
+steepest = max(gains, key=gains.get)
+print(
+    f"{len(gains)} curves; the steepest, of {steepest}: "
+    f"{100 * gains[steepest]:.1f} points in the last tenth"
+)
+
+# %% [markdown]
+# The learning rate falls to zero, which flattens every curve. A flat curve does not say that a longer training would give no better network.
+
+# %% [markdown]
+# ## The table
+#
+# Trainings that differ in their seed alone share a line. Where no set of images is named, a network was trained on garments (Fashion-MNIST).
+
+# %%
+cards = model_card(records)
+# What stands behind ± is the same for all trainings of a line.
+accuracies = cards.pop("accuracy (%)").str.split(" ± ", expand=True)
+cards["accuracy (%)"], cards["±"] = accuracies[0], accuracies[1]
+cards["trained on"] = cards["trained on"].str.removesuffix(" fashion-mnist")
+without_seed = cards.index.str.replace(r"_seed_\d+$", "", regex=True)
+joined = {"accuracy (%)": ", ".join, "minutes": ", ".join}
+cards.groupby(without_seed, sort=False).agg(dict.fromkeys(cards, "first") | joined)
+
+# %% [markdown]
+# The number after ± is the binomial error of the first accuracy, `sqrt(a (1 - a) / n)`. It says how much another draw of test images would change the
+# accuracy. The lines with several accuracies show how much another training would change it.
 #
 # ### Where and how they were trained
 
@@ -133,39 +177,6 @@ for device in sorted(
 #
 # The second trains networks that differ in seed, share of the data, removed skips or pooling side by side, as one model: small networks do not fill a
 # GPU, many together do. The third trains all that have no weights yet. A run that was stopped goes on where it was.
-#
-# ## How they learned
-#
-# The horizontal axis counts images seen, so that networks on little data and on much can be laid side by side: one on 3 %
-# of the data sees each image many times.
-
-# %% mystnb={"figure": {"caption": "Accuracy on the test images during training, by the number of training images seen, each repetition counted.", "name": "fig-learning-curves"}, "image": {"alt": "A panel of rising curves for each group of networks, accuracy against training images seen on a logarithmic axis: networks on all data, trainings of the smallest ViT on all data, networks without the skip connections of one block, on shares of the data, and finetuned. The table above gives the last value of each."}}
-from seelike import plots
-
-panels = {}
-for record in records:
-    # "ViTs on all images" and "ResNets on all images" share a panel.
-    title = record.group.partition(" ")[2].capitalize()
-    if title == "On all images" and record.configuration.get("embed_dim") == 32:
-        title = "The smallest ViT, on all images"
-    panels.setdefault(title, []).append(record)
-plots.learning_curves(panels)
-
-# %% [markdown]
-# Are they trained to the end? That is, how much did accuracy still rise in the last tenth of a training?
-
-# %%
-from seelike.sections.twins import last_gain
-
-gains = last_gain(records)
-steepest = max(gains, key=gains.get)
-print(
-    f"{len(gains)} curves; the steepest, of {steepest}: "
-    f"{100 * gains[steepest]:.1f} points in the last tenth"
-)
-
-# %% [markdown]
-# The learning rate falls to zero, which flattens every curve. A flat curve does not say that a longer training would give no better network.
 
 # %% [markdown]
 # ## What comes about when?
