@@ -479,8 +479,8 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
-# **The tiny networks** show the same in both sizes, though two networks are few for a verdict on others. On images of the target every line falls: the first third of the blocks has a higher CKA than
-# the last. A network keeps its first half when it is finetuned on turned or inverted garments or on digits. On
+# **The tiny networks** show the same in both sizes, and in all three trainings of the smaller one. On images of the target every line falls: the first third of the blocks has a higher CKA than
+# the last. The grey lines say how much that is: on garments and textures, the last block is changed more by finetuning than by a training that begins with other weights. On the first blocks it is the other way round. A network keeps its first half when it is finetuned on turned or inverted garments or on digits. On
 # textures, the farthest target, the second block of the larger ViT has already changed a good deal, and the last block has changed far more than on turned garments.
 # So low blocks are very well preserved on near targets and on digits, and not on textures; the paper saw them kept on all of its targets.
 #
