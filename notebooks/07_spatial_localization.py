@@ -523,10 +523,10 @@ claims.on_this_page()
 #
 # There is no public ViT of this size that was trained with GAP on the same images, so the pair is tiny in this run.
 #
-# **The tiny networks**: the tokens of the ViTs' last blocks have a larger share of the contrast that the images allow than those of the ResNets, but no
-# network has most of it: a trained ViT's token is mainly about the whole image. Single tokens of
-# the ResNets' last blocks classify better than those of the ViTs with CLS token. The points and thin lines of the pairs show how much of the rest comes
-# from CLS token or GAP, and how much from the chance of one training.
+# **The tiny networks**: here ViTs and ResNets are equally accurate. Whether the tokens of the ViTs' last blocks have a larger share of the contrast that the images allow than those of the ResNets is open, since three
+# trainings of one ViT differ much. No network has most of it. In all three pairs single tokens classify worse with a CLS token than with GAP, and before training they do not. Single tokens of the ResNets classify only
+# a little better than those of the ViTs with CLS token: a CNN that is no more accurate has little lead. With GAP, tokens keep their place less in all three pairs, but how much less is open, and so is whether the first
+# token of a ViT with GAP is as good as the mean of all.
 #
 # **Why.** A loss that reads only the CLS token leaves the other tokens free: nothing uses what they carry in the last block, so the skip connections
 # may simply hand their patch on. A loss that reads the mean of all tokens trains each of them to represent the class. The images matter, too. The
