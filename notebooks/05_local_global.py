@@ -579,7 +579,7 @@ claims.on_this_page()
 # of the area even in the last block. The fields of the 7 x 7 ViTs grow most from the first block to the second, and not midway as the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
 #
 # **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The tiny networks learned whole
-# garments in the middle of 28 x 28 pixels, which can be told apart by where they are bright. Published recipes by which small ViTs learn local heads
+# garments in the middle of 28 x 28 pixels, which can be told apart by where they are bright. (The fields of the 14 x 14 ViT also have a bright spot at an edge of the image, in every block. We do not know why.) Published recipes by which small ViTs learn local heads
 # train for hundreds of epochs. Distances are also coarse at `tiny`: the nearest neighbour of a 4-pixel patch is 4 pixels away, and the whole image 28.
 #
 # ## Try it yourself

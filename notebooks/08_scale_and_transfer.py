@@ -304,8 +304,8 @@ claims.on_this_page()
 # **The tiny networks** show the falling lines of Figure 12, but not that less data is the cause. (That figure shows tiny networks in every run.) With a tenth of the data the first blocks are nearly the same as with all of it, and the last are not.
 # But look at the grey lines. A network that began with the same weights and saw all of the data in another order differs in its last block just as
 # much. So the high blocks differ because there were two trainings. Less data adds nothing that can be told from chance. The paper's figure has no such
-# control. Only one network, on the smallest share, falls below the band, and one training is no proof. This page cannot say whether larger networks
-# need more data: the larger network has no control.
+# control. This page cannot say whether larger networks
+# need more data: the larger network has no control, and its lines are not in the order of the shares.
 #
 # Figure 13 holds on the left: half-way up, more data is better, in every pair, though by far less than the paper's 30 points. On the right, half-way up, the
 # largest ViT is ahead of the ResNets by a few points. With draws of ten images a class, this lead can hardly be told from chance. In the last third of the depth the ResNets overtake every ViT, as they are the better classifiers of garments.

@@ -222,11 +222,11 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained ViT** does not show the paper's phase transition. In their directions, as in the skip ratios of
-# [Section 6](06_skip_connections.ipynb), the CLS token and the spatial tokens do not exchange roles half-way up.
+# [Section 6](06_skip_connections.ipynb), the CLS token and the spatial tokens do not exchange roles half-way up. In the map of all tokens nearly all patches look alike.
 #
 # **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, but
 # in the paper it turns late. The claim needs both differences, so the phase transition is not there: the CLS token of a tiny network gathers its
-# information in the first blocks.
+# information in the first blocks. In the map of all tokens a pattern repeats with each row of the grid: the MLP of the first block rewrites the patches at the edge, which are mostly black, more than those in the middle, and the next MLPs change them less.
 #
 # **Why.** Length and angle need not agree. Where a branch adds in the direction of the token, the skip ratio falls but the token does not turn. Where
 # length and angle agree, the branch adds at a right angle.
