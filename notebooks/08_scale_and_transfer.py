@@ -307,8 +307,8 @@ claims.on_this_page()
 # control. This page cannot say whether larger networks
 # need more data: the larger network has no control, and its lines are not in the order of the shares.
 #
-# Figure 13 holds on the left: half-way up, more data is better, in every pair, though by far less than the paper's 30 points. On the right, half-way up, the
-# largest ViT is ahead of the ResNets by a few points. With draws of ten images a class, this lead can hardly be told from chance. In the last third of the depth the ResNets overtake every ViT, as they are the better classifiers of garments.
+# In Figure 13 on the left, half-way up, more data is better in all three pairs, though by far less than the paper's 30 points, and three pairs cannot say whether it is by more than our margin. On the right, half-way up, every
+# ViT is ahead of ResNets that are as accurate as the smallest of them. In the last third of the depth these ResNets catch up.
 #
 # **Why.** Low layers compute edges and blobs, which are in any thousand images. High layers compute what tells the classes apart. There are many ways
 # to compute this, and each training finds one of them. The smallest ViTs on a share of the data took as many training steps as those on all of it. They
