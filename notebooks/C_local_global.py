@@ -362,7 +362,7 @@ claims.on_this_page()
 
 # %% [markdown]
 #
-# **The pretrained ViT** does as the claim says. After the addition, a token's own patch is the brightest up to the last block, in all sublayers. Before
+# **The pretrained ViT** does as the claim says, and so it does before training: the sum contains the token itself, so the claim is nearly true by construction. After the addition, a token's own patch is the brightest up to the last block, in all sublayers. Before
 # the addition, attention sees much of the image from the first block on, somewhat less in the next ones, and most at the top. The skip connection hides this: it
 # adds the token itself. What an MLP adds stays tied to the token's own patch. In EfficientNet-Lite0 the fields before and after differ little; the fields before the
 # addition are a bit wider. A second, larger ViT is not in this run.
