@@ -527,17 +527,18 @@ claims.on_this_page()
 #
 # Both the task and the size differ from the paper. These networks cannot tell which of the two makes the upper blocks so unlike the lower ones.
 #
-# **The tiny networks** are three trainings of a ViT and three of a ResNet. The ResNets were stopped when they were as accurate as the ViTs, so that
-# neither chance nor accuracy explains a difference. These networks **do not show** what the paper says.
+# **The tiny networks** are five trainings of a ViT and five of a ResNet. The ResNets were stopped when they were as accurate as the ViTs, so that
+# neither chance nor accuracy explains a difference. By CKA these networks **do not show** what the paper says.
 #
-# - Over all layers the ResNets are a little more uniform. In the residual streams alone, the ViTs are more uniform. The branches of a tiny ViT make its
+# - Over all layers ViTs and ResNets are about equally uniform. In the residual streams alone, the ViTs are more uniform. The branches of a tiny ViT make its
 #   map darker and produce the grid.
-# - Lower and higher layers are equally alike in both kinds of network, and a ViT that is cut at the ResNet's stages falls apart no less than the
+# - Lower and higher layers are about equally alike in both kinds of network, and a ViT that is cut at the ResNet's stages falls apart nearly as much as the
 #   ResNet.
-# - By shared neighbours all three claims point the paper's way, by about the smallest effect of interest. The two measures weigh different things: a
+# - By shared neighbours all three claims point the paper's way, and that of lower and higher layers by more than the smallest effect of interest. The two measures do not agree, so the claims stay open. They weigh different things: a
 #   branch that moves a few images far looks dark by CKA, but changes few neighbours.
-# - The second quarter of a ResNet is as much like the second quarter of a ViT as like its lowest. The ViT's last third matches the layers of a ResNet
+# - The second quarter of a ResNet is about as much like the second quarter of a ViT as like its lowest. The ViT's last third matches the layers of a ResNet
 #   nearly as well as its middle third does, and far above chance.
+# - Before training, the ViT is clearly more uniform than the ResNet, and its lower and higher layers are more alike. What the paper describes is there at the start, and training takes most of it away.
 #
 # **Why.** The tiny networks have eight blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
 # resolution to lose. They were trained for a few passes over 60,000 grey garments, not on 300 million
