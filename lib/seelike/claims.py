@@ -583,7 +583,7 @@ def _html(result: Result) -> str:
     # Colours are inherited, so the card is as readable in the dark as in the light.
     return (
         '<div class="seelike-claim" style="border: 1px solid; border-left-width: 0.4em; '
-        'border-radius: 0.3em; padding: 0.6em 1em; margin: 0.6em 0; line-height: 1.5">'
+        'border-radius: 0.3em; padding: 0.4em 0.9em; margin: 0.5em 0; line-height: 1.4">'
         f"<div><strong>Claim of {claim.figure}.</strong> {html.escape(claim.statement)}</div>"
         f"<div><strong>{_verdict(result)}</strong>{number}{f'. {notes}' if notes else ''}</div>"
         "<details><summary>What is measured, and the paper's words</summary>"

@@ -110,7 +110,7 @@ def profile_of(name: str, page: str | None = None) -> Profile:
         >>> paper.batch_size, paper.number_of_images, paper.repeats
         (1024, 10240, 20)
         >>> profile_of("colab", "06_skip_connections").groups["without_skips"][0][0]
-        'tiny/vit_7x7'
+        'tiny/vit_7x7_small'
     """
     if name not in _CONTENT:
         raise unknown_name("profile", name, _CONTENT)
