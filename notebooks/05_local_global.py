@@ -575,7 +575,7 @@ claims.on_this_page()
 #
 # Figure 4 stays open: in most pairs the nearest head of the network on little data looks a little farther, but trainings on the same data differ by as much.
 #
-# Receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share
+# In these networks receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share
 # of the area even in the last block. The fields of the 7 x 7 ViTs grow most from the first block to the second, and not midway as the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
 #
 # **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The tiny networks learned whole

@@ -161,7 +161,7 @@ for link, ids in CHAIN.items():
 # and part of what looks typical of a ViT is there before any training.
 #
 # **The tiny networks** add the spread between trainings, and this makes the results less certain. Most of what one training seems to show remains
-# undecided after three.
+# undecided after several, and after the correction for many tests.
 #
 # - **Part is there before training.** A token's receptive field is strongest at its own patch, and training weakens this. Large fields in low layers are learned: before training the
 #   lead over the ResNets is small and uncertain.
