@@ -229,7 +229,7 @@ for result in (uniform, local, low):
 # So an interval that covers images alone is too narrow for a statement about ViTs. Claims on public networks can only have such an interval. They are marked *in these
 # networks*: they say what these networks do, and not what another training would do.
 #
-# For the CKA of all layers a draw and a training move the number about equally. For the nearest head and for the shares of the data, another training moves it far more.
+# For the CKA of all layers another training moves the number somewhat more than another draw. For the nearest head and for the shares of the data it moves it far more.
 #
 # The grey rows show whether an effect needs the cause that the claim names. Where the grey rows lie in the same place as the others, the effect is there without
 # this cause. Before training the ViT's layers are more uniform than the ResNet's, so that this needs no training. In the other two panels, networks that saw all of the data again differ about as
