@@ -79,7 +79,6 @@ name, network = next(iter(run.models.items()))
 every = layers(network)
 ends = [layer for layer in every if layer.kind in ("embedding", "block")] or every
 first, last = ends[0], ends[-1]
-first.name, last.name
 
 # %% [markdown]
 # Now we read both, on some images.
@@ -100,7 +99,17 @@ features = {
 
 # %% [markdown]
 # The axes of these two spaces mean different things, so the points cannot be laid on top of each other. What can be
-# compared is the *shape* of the two clouds: which images lie near which.
+# compared is the *shape* of the two clouds: which images lie near which. The figure shows it for both layers, for every pair of some of the images.
+
+# %% mystnb={"figure": {"caption": "The same images in two layers of one network: a row and a column for each image, in the same order in both. Orange: two images on the same side of the cloud; purple: on opposite sides. The order is that of the upper layer's main direction.", "name": "fig-two-clouds"}, "image": {"alt": "Two square maps of the same images, for the lower layer on the left and for the upper layer on the right. Images that are alike in the upper layer form orange squares there. The lower layer has its own pattern in the same order."}}
+from seelike import plots
+from seelike.cka import gram, u_center
+
+some = {layer: x[:48].flatten(1).double() for layer, x in features.items()}
+plots.gram_maps({layer: u_center(gram(x)).numpy() for layer, x in some.items()})
+
+# %% [markdown]
+# **Predict.** CKA asks how well the two pictures agree, point by point. Is it nearer to 0 or to 1? The answer stands where the measure is ready.
 #
 # ## The Gram matrix keeps the shape
 #
@@ -268,6 +277,12 @@ x, y = pairs[1]
 by_hand = np.sum(corrected(x @ x.T) * corrected(y @ y.T)) / (64 * 61)
 print(f"by hand {by_hand:.12f}")
 print(f"library {float(hsic(torch.tensor(x), torch.tensor(y))):.12f}")
+
+# %% [markdown]
+# And here is the CKA of the two pictures at the top of this page.
+
+# %%
+print(f"CKA of the two layers: {cka(*some.values()):.2f}")
 
 # %% [markdown]
 # An unbiased estimate may be below zero where the true value is zero. We keep negative values: cutting the estimate off at 0 would make it biased

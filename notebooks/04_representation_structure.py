@@ -65,32 +65,6 @@ run = seelike.start(globals(), "04_representation_structure")
 
 
 # %% [markdown]
-# ## The layers
-#
-# The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
-# attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a CNN the
-# convolutions and norms of each bottleneck. The next cell lists them for the first block of the first network. If its blocks are not known here, the
-# cell lists the first half of the network.
-
-# %%
-from seelike.models import layers
-
-name = next(iter(run.models))
-for layer in layers(run.models[name]):
-    if layer.block in (None, 1) and layer.depth < 0.5:
-        print(f"{layer.depth:.2f}  {layer.kind:<12} {layer.name}")
-
-# %% [markdown]
-# The networks differ in their number of layers. So this page uses *relative depth*: 0 is the first layer, 1 the last. The networks also differ in size,
-# and two networks may be unlike only because one of them is more accurate. So the next cell gives the size of each network and, for the tiny ones, the
-# accuracy on the 10,000 test images of Fashion-MNIST.
-
-# %%
-from seelike.models import size_and_accuracy
-
-size_and_accuracy(run.models)
-
-# %% [markdown]
 # ## Predict
 #
 # Think of a square map: layers from first to last along both sides, the colour of each point the CKA of two layers. The
@@ -125,7 +99,43 @@ comparison = compare_models(
 both_measures = [comparison, comparison.by_neighbours]
 
 # %% [markdown]
-# Before we trust a map of thousands of numbers, we make one of them by hand, as in Section 3: the first against the last
+# ## Within one network: Figure 1
+#
+# Each map compares a network with itself. The ticks mark the first layer of each block.
+
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The diagonal is bright. The tables below say how bright each map is, and where."}}
+from seelike import plots
+
+plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
+
+# %% [markdown]
+# ### Which layers are these?
+#
+# The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
+# attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a CNN the
+# convolutions and norms of each bottleneck. The next cell lists them for the first block of the first network. If its blocks are not known here, the
+# cell lists the first half of the network.
+
+# %%
+from seelike.models import layers
+
+name = next(iter(run.models))
+for layer in layers(run.models[name]):
+    if layer.block in (None, 1) and layer.depth < 0.5:
+        print(f"{layer.depth:.2f}  {layer.kind:<12} {layer.name}")
+
+# %% [markdown]
+# The networks differ in their number of layers. So this page uses *relative depth*: 0 is the first layer, 1 the last. The networks also differ in size,
+# and two networks may be unlike only because one of them is more accurate. So the next cell gives the size of each network and, for the tiny ones, the
+# accuracy on the 10,000 test images of Fashion-MNIST.
+
+# %%
+from seelike.models import size_and_accuracy
+
+size_and_accuracy(run.models)
+
+# %% [markdown]
+# Before we trust maps of thousands of numbers, we make one of these numbers by hand, as in Section 3: the first against the last
 # layer of the first network, on the images of the first repeat, in the same minibatches.
 
 # %%
@@ -157,16 +167,6 @@ by_hand = sums[0] / np.sqrt(sums[1] * sums[2])
 # %%
 in_the_map = comparison.between(name, name)[0, 0, -1]
 print(f"by hand {by_hand:.6f}, in the map {in_the_map:.6f}")
-
-# %% [markdown]
-# ## Within one network: Figure 1
-#
-# Each map compares a network with itself. The ticks mark the first layer of each block.
-
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The diagonal is bright. The tables below say how bright each map is, and where."}}
-from seelike import plots
-
-plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
 
 # %% [markdown]
 # ### How uniform?

@@ -229,10 +229,12 @@ knows_by_neighbours = {
 
 # %% [markdown]
 # The claim compares the shares of ViTs with a CLS token with the shares of CNNs. Each ViT is one case, and the interval covers how much the ViTs
-# differ. Two CNNs are too few to say how much CNNs differ, so the claim is only about these two.
+# differ. Two CNNs are too few to say how much CNNs differ, so the claim is only about these two. If the CNNs are trainings of one network, the
+# interval covers how much trainings differ.
 
 # %%
 from seelike import claims
+from seelike.sections.twins import are_trainings
 
 
 def of(names, values):
@@ -240,9 +242,20 @@ def of(names, values):
     return {name: values[name] for name in names if name in values}
 
 
+def of_cnns(values):
+    """The values of the CNNs, by name where these are trainings of one."""
+    own = of(run.cnns, values)
+    return own if are_trainings(own) else [*own.values()]
+
+
+# %% [markdown]
+# The claim once by CKA, and once by shared neighbours.
+
+
+# %%
 def vits_and_cnns(values):
     """Of the ViTs with a CLS token by name, and of the CNNs."""
-    return of(with_cls, values), list(of(run.cnns, values).values())
+    return of(with_cls, values), of_cnns(values)
 
 
 with_cls = [*run.vits, *(pair[0] for pair in run.own_groups("cls_and_gap"))]
@@ -394,12 +407,16 @@ for name, values in top.items():
 # First against the ViT with GAP, pair by pair.
 
 # %%
+from seelike.sections.linear_probes import share_drawn
+
 known = [pair for pair in pairs if top.keys() >= set(pair[:2])]
 less = {one: top[two] - top[one] for one, two, *_ in known}
+overlap = share_drawn(run.probe_images_for(grouped))
 claims.record(
     "spatial_tokens_of_cls_classify_worse_than_gap",
     less,
     figure_name="fig-probes-each",
+    overlap=overlap,
     otherwise=why_not or f"It compares {of_both}: this run does not have both.",
 )
 
@@ -413,11 +430,11 @@ in_figure = {
     "figure_name": "fig-probes-each",
     "compares": "single tokens of CNNs and of a ViT with CLS token",
 }
-of_cnns = list(of(run.cnns, top).values())
 if why_not:
     claims.not_testable(with_cnn, why_not, figure_name="fig-probes-each")
 else:
-    claims.record_difference(with_cnn, of_cnns, of(with_cls, top), **in_figure)
+    in_figure["overlap"] = share_drawn(run.probe_images)
+    claims.record_difference(with_cnn, of_cnns(top), of(with_cls, top), **in_figure)
 
 # %% [markdown]
 # ### One token for all?
@@ -462,6 +479,7 @@ claims.record(
     "one_gap_token_does_as_well_as_all",
     behind,
     figure_name="fig-probes-pooled",
+    overlap=overlap,
     otherwise=why_not or "It is about a ViT with GAP, and this run has none.",
 )
 

@@ -178,7 +178,7 @@ claims.record_difference(
 # Probes need classes. Where the images have none, this part is left out.
 
 # %%
-from seelike.sections.linear_probes import accuracy_by_block
+from seelike.sections.linear_probes import accuracy_by_block, share_drawn
 
 pairs = run.groups["much_and_little_data"]
 of_pairs = [name for pair in pairs for name in pair]
@@ -221,12 +221,16 @@ def gain(pair):
 
 
 gains = {pair[0]: gain(pair) for pair in pairs if {*pair[:2]} <= {*tested}}
+of_gains, of_all = (
+    share_drawn(run.probe_images_for(names)) for names in (of_pairs, run.names)
+)
 
 # %%
 claims.record(
     "data_buys_better_middle_layers",
     gains,
     figure_name="fig-much-and-little",
+    overlap=of_gains,
     otherwise="It needs networks on much and on little data, and images with classes.",
 )
 
@@ -250,6 +254,7 @@ claims.record_difference(
     halfway(run.vits[-1:]),
     halfway(run.cnns),
     figure_name="fig-vits-and-cnns",
+    overlap=of_all,
     compares="the largest ViT with CNNs, on images with classes",
 )
 

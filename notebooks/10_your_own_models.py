@@ -181,15 +181,11 @@ from seelike.sections.skip_connections import propagation
 skips = seelike.where_possible(
     names, lambda name: propagation(run.models[name], run.draws())
 )
-lines = {
-    f"{name}, spatial": plots.over_depth(each.ratio_of_spatial)
-    for name, each in skips.items()
-}
-lines |= {
-    f"{name}, CLS": plots.over_depth(each.ratio_of_cls)
-    for name, each in skips.items()
-    if each.ratio_of_cls is not None
-}
+lines = {}
+for name, each in skips.items():
+    if each.ratio_of_cls is not None:
+        lines[f"{name}, CLS"] = plots.over_depth(each.ratio_of_cls)
+    lines[f"{name}, spatial"] = plots.over_depth(each.ratio_of_spatial)
 
 # %% mystnb={"figure": {"caption": "Skip ratio by relative depth. Bands are 95 % intervals over draws of images.", "name": "fig-own-skips"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth, for CLS and spatial tokens of each network."}}
 plots.depth_lines(
@@ -213,11 +209,11 @@ def last_block(name):
         raise ValueError(
             "It has no last block with a grid of 4 x 4 places or more."
         )
-    maps = [
-        token_patch_cka(run.models[name], block, images, minibatch=run.batch_size)
-        for images in run.draws()
+    size = {"minibatch": run.batch_size}
+    tokens = [
+        token_patch_cka(run.models[name], block, d, **size) for d in run.draws()
     ]
-    return [next(iter(each.values())).cka for each in maps]
+    return [each[block[0].name].cka for each in tokens]
 
 
 places = seelike.where_possible(names, last_block)
@@ -256,21 +252,42 @@ plots.depth_lines(
 # ## All numbers
 #
 # One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. An entry is empty if it could not be
-# measured. *Localization* is the share of interior tokens whose brightest patch is their own or beside it, beyond chance ([Appendix D](D_localization.ipynb)).
+# measured. *Localization* is Section 7's share: how much more tokens of the last block are like their own patch and those around it than like others, divided by the
+# same for the patches themselves.
 
 # %%
 from seelike import claims
 from seelike.sections import representation_structure as structure
-from seelike.sections.spatial_localization import localization_above_chance
+from seelike.sections.place_contrasts import contrast, maps_of_patches
 
-uniformity, above_chance = structure.mean_off_diagonal, localization_above_chance
+
+def share(name):
+    """Contrast of a network's tokens, divided by that of the patches, for each draw."""
+    (last,) = mapped_blocks(run.models[name], run.images, number=1)
+    size = {"minibatch": run.batch_size}
+    pixels = [
+        maps_of_patches(run.models[name], last, d, **size) for d in run.draws()
+    ]
+    tokens, patches = (
+        np.array([contrast(cka) for cka in of]) for of in (places[name], pixels)
+    )
+    return tokens / patches
+
+
+localization = seelike.where_possible(places, share)
+
+# %% [markdown]
+# The other numbers are there already.
+
+# %%
+uniformity = structure.mean_off_diagonal
 logarithm = {n: np.log10(s.ratio_of_spatial) for n, s in skips.items()}
 table = {
     "mean CKA": {n: uniformity(comparison.between(n, n)) for n in names},
     "nearest low head / uniform": {n: h.nearest_low for n, h in heads.items()},
     "radius of the first field": {n: radii(f)[:, 0] for n, f in fields.items()},
     "log10 skip ratio": {n: ratio.mean(axis=1) for n, ratio in logarithm.items()},
-    "localization": {n: [above_chance(m) for m in p] for n, p in places.items()},
+    "localization": localization,
     "accuracy at the last block": {n: a[:, -1] for n, a in accuracy.items()},
 }
 

@@ -64,49 +64,6 @@ import seelike
 run = seelike.start(globals(), "B_representation_structure")
 
 # %% [markdown]
-# ## The networks
-#
-# In the `tiny` profile the ViTs cut their images into the same patches and differ in width. A wider network has more parameters, and it may be more
-# accurate: the records of training say how much.
-
-# %%
-from seelike.models import size_and_accuracy
-
-size_and_accuracy(run.models)
-
-# %% [markdown]
-# ## The measure: best matches
-#
-# Take a map between a ViT, in rows, and a CNN, in columns. The *best match* of a CNN layer is the row in which its column is
-# largest. Section 4 looked for the match of one layer, the middle one. Here we look for the matches of all.
-#
-# By hand, on a map of three by four layers that is easily read: the first two columns are largest in the first row, the third in the
-# second row, the last in the third.
-
-# %%
-import numpy as np
-
-from seelike.sections import representation_structure as structure
-
-toy = np.array([[0.9, 0.8, 0.3, 0.1], [0.4, 0.6, 0.7, 0.2], [0.1, 0.2, 0.5, 0.6]])
-depth_of_rows = np.array([0.0, 0.5, 1.0])
-by_hand = [0.0, 0.0, 0.5, 1.0]
-print("by hand", by_hand)
-
-# %% [markdown]
-# The library's function takes the maps of all repeats at once. Here it gets a single map.
-
-# %%
-library = structure.depth_of_best_matches(toy[None], depth_of_rows)
-print("library", library[0].tolist())
-
-# %% [markdown]
-# ## Predict
-#
-# Draw the depth of the CNN layer from left to right, and the depth of its best match in the ViT upwards. If both networks computed the same at the same
-# relative depth (at *equal pace*), the line would be the diagonal. **Where does the line run if a CNN needs half of its layers for what a ViT has after
-# a quarter? And what does the line of the largest pair look like?**
-#
 # ## Measure
 #
 # One call, as in Section 4: all layers of all networks, on the same images, on a new draw for each repeat.
@@ -128,7 +85,7 @@ comparison = compare_models(
 # ## Within: Figure B.1, top
 #
 # One map for each ViT, from small to large. (A run without ViTs shows what it has.) The paper's map of ViT-B/32 is nearly uniform,
-# with a grid.
+# with a grid. **Predict.** Will the maps of larger ViTs be brighter away from the diagonal, or darker?
 
 # %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each ViT, from small to large (the paper's Figure B.1, top).", "name": "fig-within-sizes"}, "image": {"alt": "One square heat map for each ViT, the first layer at the lower left. Colour is CKA from 0, dark, to 1, bright. The table below gives the mean of each map, and of its corner that compares the first third with the last."}}
 from seelike import plots
@@ -141,6 +98,8 @@ plots.cka_maps([plots.map_between(comparison, name, name) for name in shown])
 # claim is recorded here a second time. A network without stages is cut where the first CNN's stages end, as in Section 4.
 
 # %%
+from seelike.sections import representation_structure as structure
+
 stage = {name: structure.stages(comparison.layers[name]) for name in run.names}
 staged = [name for name in run.cnns if stage[name].max() > 0][:1]
 
@@ -167,6 +126,43 @@ for name in run.names:
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
+# In the `tiny` profile the ViTs cut their images into the same patches and differ in width. A wider network has more parameters, and it may be more
+# accurate: the records of training say how much.
+
+# %%
+from seelike.models import size_and_accuracy
+
+size_and_accuracy(run.models)
+
+# %% [markdown]
+# ## The measure: best matches
+#
+# Take a map between a ViT, in rows, and a CNN, in columns. The *best match* of a CNN layer is the row in which its column is
+# largest. Section 4 looked for the match of one layer, the middle one. Here we look for the matches of all.
+#
+# By hand, on a map of three by four layers that is easily read: the first two columns are largest in the first row, the third in the
+# second row, the last in the third.
+
+# %%
+import numpy as np
+
+toy = np.array([[0.9, 0.8, 0.3, 0.1], [0.4, 0.6, 0.7, 0.2], [0.1, 0.2, 0.5, 0.6]])
+depth_of_rows = np.array([0.0, 0.5, 1.0])
+by_hand = [0.0, 0.0, 0.5, 1.0]
+print("by hand", by_hand)
+
+# %% [markdown]
+# The library's function takes the maps of all repeats at once. Here it gets a single map.
+
+# %%
+library = structure.depth_of_best_matches(toy[None], depth_of_rows)
+print("library", library[0].tolist())
+
+# %% [markdown]
+# **Predict.** Draw the depth of the CNN layer from left to right, and the depth of its best match in the ViT upwards. If both networks computed the same at the same
+# relative depth (at *equal pace*), the line would be the diagonal. **Where does the line run if a CNN needs half of its layers for what a ViT has after
+# a quarter? And what does the line of the largest pair look like?**
+#
 # ## Between: Figure B.1, bottom
 #
 # The smallest ViT beside the smallest CNN, and every larger ViT beside the largest CNN. These are the paper's two pairs, and the pairs between them.

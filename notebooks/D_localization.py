@@ -70,46 +70,12 @@ run = seelike.start(globals(), "D_localization")
 # neighbours. If so, we say that the token *knows its place*. The number is the share of interior tokens that know their place, corrected for chance.
 # [Section 7](07_spatial_localization.ipynb) takes another number, which depends less on the images.
 #
-# By hand, on maps of 5 x 5 tokens in which every token is like exactly one patch. In the first "layer" it is the token's own; in the second it is
-# the next to the right; in the third it is two to the right.
-
-# %%
-import torch
-
-own_place = torch.eye(25).reshape(25, 5, 5)
-toy_layers = [own_place.roll(shift, dims=2) for shift in (0, 1, 2)]
-
-# %% [markdown]
-# The nine interior tokens are at rows and columns 1 to 3. Nine of 25 patches are near a token, so chance is 0.36. What should the three
-# numbers be?
-
-# %%
-for maps_by_hand in toy_layers:
-    near = 0
-    for row in (1, 2, 3):
-        for column in (1, 2, 3):
-            best = int(maps_by_hand[5 * row + column].argmax())
-            near += max(abs(best // 5 - row), abs(best % 5 - column)) <= 1
-    print(f"{near} of 9 near: {(near / 9 - 0.36) / (1 - 0.36):.4f}")
-
-# %% [markdown]
-# The library says the same. A number below zero means that tokens point away from their place.
-
-# %%
-from seelike.sections.spatial_localization import localization_above_chance
-
-print([round(localization_above_chance(each), 4) for each in toy_layers])
-
-# %% [markdown]
 # ## Measure
 #
 # Up to eight blocks of every network, at equal steps of depth and always the last two, on every draw of images. Blocks of a CNN with more than
 # 256 locations are left out: their patches are of few pixels, and their maps would take most of the time.
 
 # %%
-import warnings
-
-from seelike.localization import token_patch_cka
 from seelike.sections.spatial_localization import mapped_blocks
 
 pairs = run.own_groups("cls_and_gap")
@@ -133,6 +99,12 @@ blocks = seelike.where_possible(dict.fromkeys([*run.names, *of_pairs]), blocks_o
 # counted below instead.
 
 # %%
+import warnings
+
+import torch
+
+from seelike.localization import token_patch_cka
+
 warnings.filterwarnings("ignore", "Dead", RuntimeWarning)
 
 
@@ -176,6 +148,7 @@ for name, of_network in mean_maps.items():
 
 # %%
 from seelike import claims, plots
+from seelike.sections.spatial_localization import localization_above_chance
 
 
 def line(name):
@@ -213,6 +186,33 @@ for lines in panels.values():
             f"{name}: {blocks[name][0].name} {values[0]:.2f} ± {half_width[0]:.2f}, "
             f"{blocks[name][-1].name} {values[-1]:.2f} ± {half_width[-1]:.2f}"
         )
+
+# %% [markdown]
+# By hand, on maps of 5 x 5 tokens in which every token is like exactly one patch. In the first "layer" it is the token's own; in the second it is
+# the next to the right; in the third it is two to the right.
+
+# %%
+own_place = torch.eye(25).reshape(25, 5, 5)
+toy_layers = [own_place.roll(shift, dims=2) for shift in (0, 1, 2)]
+
+# %% [markdown]
+# The nine interior tokens are at rows and columns 1 to 3. Nine of 25 patches are near a token, so chance is 0.36. What should the three
+# numbers be?
+
+# %%
+for maps_by_hand in toy_layers:
+    near = 0
+    for row in (1, 2, 3):
+        for column in (1, 2, 3):
+            best = int(maps_by_hand[5 * row + column].argmax())
+            near += max(abs(best // 5 - row), abs(best % 5 - column)) <= 1
+    print(f"{near} of 9 near: {(near / 9 - 0.36) / (1 - 0.36):.4f}")
+
+# %% [markdown]
+# The library says the same. A number below zero means that tokens point away from their place.
+
+# %%
+print([round(localization_above_chance(each), 4) for each in toy_layers])
 
 # %% [markdown]
 # ## The largest ViT: Figure D.1

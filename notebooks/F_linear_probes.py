@@ -82,34 +82,12 @@ for name, images in sets.items():
     print(f"{name}: {len(images):,} images, {classes}")
 
 # %% [markdown]
-# ## A probe by hand
-#
-# A probe takes three steps: centre the features, solve one linear system, and take the class with the highest score. Here are the weights for two features and
-# two classes, first by hand and then by the library.
-
-# %%
-import torch
-
-from seelike.probes import RidgeProbe
-
-features = torch.tensor(
-    [[0.0, 1.0], [1.0, 0.0], [4.0, 4.0], [5.0, 3.0]], dtype=torch.float64
-)
-targets = torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64)
-x, y = features - features.mean(dim=0), targets - targets.mean()
-by_hand = torch.linalg.solve(
-    x.T @ x + 0.1 * torch.eye(2, dtype=torch.float64), x.T @ y
-)
-probe = RidgeProbe(alphas=[0.1]).fit(features, ["low", "low", "high", "high"])
-print(by_hand.numpy(), probe.coef_.numpy().round(4))
-
-# %% [markdown]
 # ## Measure
 #
 # Ten images of each class to train on, others to test on, for all networks and sets.
 
 # %%
-from seelike.sections.linear_probes import accuracy_by_block
+from seelike.sections.linear_probes import accuracy_by_block, share_drawn
 
 
 def on(images, names, kind):
@@ -163,12 +141,37 @@ plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing(
 )
 
 # %% [markdown]
+# ### A probe by hand
+#
+# A probe takes three steps: centre the features, solve one linear system, and take the class with the highest score. Here are the weights for two features and
+# two classes, first by hand and then by the library.
+
+# %%
+import torch
+
+from seelike.probes import RidgeProbe
+
+features = torch.tensor(
+    [[0.0, 1.0], [1.0, 0.0], [4.0, 4.0], [5.0, 3.0]], dtype=torch.float64
+)
+targets = torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64)
+x, y = features - features.mean(dim=0), targets - targets.mean()
+by_hand = torch.linalg.solve(
+    x.T @ x + 0.1 * torch.eye(2, dtype=torch.float64), x.T @ y
+)
+probe = RidgeProbe(alphas=[0.1]).fit(features, ["low", "low", "high", "high"])
+print(by_hand.numpy(), probe.coef_.numpy().round(4))
+
+# %% [markdown]
+# ### Does it hold elsewhere?
+#
 # The claims of this page are those of Sections 7 and 8. They are measured as the mean over the *other* image sets: all sets except this run's own images.
 
 # %%
 from seelike.sections.scale_and_transfer import at_half_depth
 
 others = [image_set for image_set in accuracy if image_set != run.images.name]
+overlap = max((share_drawn(sets[name]) for name in others), default=0.0)
 
 
 def elsewhere(measured, names, statistic):
@@ -192,6 +195,7 @@ claims.record_difference(
     elsewhere(accuracy, [pair[0] for pair in data_pairs], at_half_depth),
     elsewhere(accuracy, [pair[1] for pair in data_pairs], at_half_depth),
     figure_name="fig-data-elsewhere",
+    overlap=overlap,
     compares="networks on much and on little data, on other images with classes",
 )
 
@@ -211,6 +215,7 @@ claims.record_difference(
     elsewhere(accuracy, run.vits[-1:], at_half_depth),
     elsewhere(accuracy, run.cnns, at_half_depth),
     figure_name="fig-networks-elsewhere",
+    overlap=overlap,
     compares="the largest ViT with CNNs, on other images with classes",
 )
 
@@ -244,6 +249,7 @@ claims.record_difference(
     elsewhere(single, [pair[1] for pair in gap_pairs], last_block),
     elsewhere(single, [pair[0] for pair in gap_pairs], last_block),
     figure_name="fig-tokens-elsewhere",
+    overlap=overlap,
     compares="single tokens of a ViT with GAP and of one with CLS token, on other images",
 )
 

@@ -67,25 +67,8 @@ run = seelike.start(globals(), "H_mixer")
 # ## What a Mixer is
 #
 # A block of a Mixer is a block of a ViT with a different first half: in the place of attention, an MLP mixes the tokens, with the same weights for
-# every channel. These weights are fixed after training, so the mixing does not depend on what the tokens contain. There is no CLS token: the classifier reads the mean of all tokens. Here are the first layers of each kind of network.
-
-# %%
-from seelike.models import layers, size_and_accuracy
-
-groups = {"Mixer": run.mixers, "ViT": run.vits, "CNN": run.cnns}
-groups["of no role"] = run.others
-for kind, names in groups.items():
-    if names:
-        first = [layer.name for layer in layers(run.models[names[0]])][:8]
-        print(f"{kind}: {', '.join(first)}")
-
-# %% [markdown]
-# Their sizes, and of the tiny ones the accuracy, from the records of training. Networks that do equally well may be alike for that reason alone, so keep these numbers in mind.
-
-# %%
-size_and_accuracy(run.models)
-
-# %% [markdown]
+# every channel. These weights are fixed after training, so the mixing does not depend on what the tokens contain. There is no CLS token: the classifier reads the mean of all tokens.
+#
 # ## Predict
 #
 # In the paper, the maps of ViTs are nearly uniform, and those of CNNs fade from stage to stage. **What will a Mixer's map look like? And will the map
@@ -119,6 +102,25 @@ from seelike import plots
 
 names = run.mixers or list(run.models)
 plots.cka_maps([plots.map_between(comparison, name, name) for name in names])
+
+# %% [markdown]
+# Here are the first layers of each kind of network.
+
+# %%
+from seelike.models import layers, size_and_accuracy
+
+groups = {"Mixer": run.mixers, "ViT": run.vits, "CNN": run.cnns}
+groups["of no role"] = run.others
+for kind, names in groups.items():
+    if names:
+        first = [layer.name for layer in layers(run.models[names[0]])][:8]
+        print(f"{kind}: {', '.join(first)}")
+
+# %% [markdown]
+# Their sizes, and of the tiny ones the accuracy, from the records of training. Networks that do equally well may be alike for that reason alone, so keep these numbers in mind.
+
+# %%
+size_and_accuracy(run.models)
 
 # %% [markdown]
 # ### Two parts?
@@ -213,15 +215,23 @@ toy = np.array([[[0.9, 0.8, 0.3], [0.2, 0.6, 0.5]]])
 print("by hand", (0.9 + 0.6) / 2, "library", structure.mean_highest(toy)[0])
 
 # %% [markdown]
-# The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. Bands are 95 % intervals over repeats.
+# The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. Here and below we keep the residual streams
+# alone, since the branches between them make every line a zigzag. Bands are 95 % intervals over repeats.
 
-# %% mystnb={"figure": {"caption": "The highest CKA of each layer of the smallest Mixer with any layer of each ViT and CNN, by relative depth in the Mixer. Bands are 95 % intervals over repeats.", "name": "fig-mixer-best-match"}, "image": {"alt": "One line for each ViT and CNN. Horizontal axis: relative depth in the Mixer. Vertical axis: the highest CKA with any layer of that network. The table below gives the mean of each line."}}
+# %%
+from seelike.models import STREAM
+
+both = [each.only(STREAM) for each in (comparison, comparison.by_neighbours)]
+fewest = min(map(len, both[0].layers.values()), default=0)
+
+# %% mystnb={"figure": {"caption": "The highest CKA of each layer of the smallest Mixer with any layer of each ViT and CNN, in the residual streams alone, by relative depth in the Mixer. Bands are 95 % intervals over repeats.", "name": "fig-mixer-best-match"}, "image": {"alt": "One line for each ViT and CNN. Horizontal axis: relative depth in the Mixer. Vertical axis: the highest CKA with any layer of that network's residual stream. The table below has the means, over as many layers of each."}}
 lines = {}
 for mixer in run.mixers[:1]:
     for other in [*run.vits, *run.cnns]:
-        highest = comparison.between(mixer, other).max(axis=2)
-        band = claims.mean_and_uncertainty(highest)
-        lines[f"{mixer} in {other}"] = (comparison.depth(mixer), *band)
+        if {mixer, other} <= both[0].layers.keys():
+            highest = both[0].between(mixer, other).max(axis=2)
+            band = claims.mean_and_uncertainty(highest)
+            lines[f"{mixer} in {other}"] = (both[0].depth(mixer), *band)
 plots.depth_lines(lines, y_label="highest CKA") if lines else run.say_missing(
     "mixers", "vits", "cnns"
 )
@@ -231,13 +241,8 @@ plots.depth_lines(lines, y_label="highest CKA") if lines else run.say_missing(
 # network, as many as the network with the fewest has, and only residual streams. The second column is the same measure by the
 # [nearest neighbours](../book/reference_neighbours.md) that layers share. The third is the mean CKA of all pairs, where no layers are chosen.
 
+
 # %%
-from seelike.models import STREAM
-
-both = [each.only(STREAM) for each in (comparison, comparison.by_neighbours)]
-fewest = min(map(len, both[0].layers.values()), default=0)
-
-
 def nearness_of(mixer, other):
     """How near a Mixer is to another network, by CKA and by shared neighbours, per repeat."""
     some = structure.evenly_spaced(len(both[0].layers[other]), fewest)

@@ -125,31 +125,6 @@ if not intact:
 # something else. *Zero* is the obvious choice. The *mean* over images, for each token by itself, is milder: it keeps what the head gives for every
 # image, and removes only what is specific to this image.
 #
-# By hand: a head gives 5 for one image and 7 for another. The next layer has never seen anything but 5 and 7.
-
-# %%
-said = np.array([5.0, 7.0])
-print(
-    "moved by zero:", abs(said - 0), " moved by the mean:", abs(said - said.mean())
-)
-
-# %% [markdown]
-# A hook replaces the sum. Here it takes out two heads of the first block; the cell prints how far the output of the network moves.
-
-# %% tags=["show-code"]
-import torch
-
-from seelike.interventions import without_heads
-
-for name in one:
-    network, images = run.models[name], intact[name][0].batches[0]
-    with without_heads(network, [(1, 0), (1, 1)]), torch.no_grad():
-        changed = network(images)
-    with torch.no_grad():
-        moved = (changed - network(images)).norm() / network(images).norm()
-    print(f"{name}: the output moves by {moved:.3f} of its length")
-
-# %% [markdown]
 # Which heads do we take out? In each block the nearest heads by attention distance, the farthest ones, or random ones: always the same number in
 # every block. (If we chose the nearest heads of the whole network, they would be those of low blocks, and we would compare depths.) Distances and
 # means come from other images than those that are tested. These are the nearest and the farthest head of some blocks:
@@ -232,7 +207,33 @@ for title, lines in panels.items():
 #
 # This does not show what a head is *for*. A network trained without these heads would work differently, and here the remaining heads were never
 # trained to replace the missing ones.
-#
+
+# %% [markdown]
+# By hand: a head gives 5 for one image and 7 for another. The next layer has never seen anything but 5 and 7.
+
+# %%
+said = np.array([5.0, 7.0])
+print(
+    "moved by zero:", abs(said - 0), " moved by the mean:", abs(said - said.mean())
+)
+
+# %% [markdown]
+# A hook replaces the sum. Here it takes out two heads of the first block; the cell prints how far the output of the network moves.
+
+# %% tags=["show-code"]
+import torch
+
+from seelike.interventions import without_heads
+
+for name in one:
+    network, images = run.models[name], intact[name][0].batches[0]
+    with without_heads(network, [(1, 0), (1, 1)]), torch.no_grad():
+        changed = network(images)
+    with torch.no_grad():
+        moved = (changed - network(images)).norm() / network(images).norm()
+    print(f"{name}: the output moves by {moved:.3f} of its length")
+
+# %% [markdown]
 # ## Shuffled patches
 #
 # We shuffle in two ways, with the same order for all images of a draw. **Pieces of the image** are shuffled before the network sees it, so each piece

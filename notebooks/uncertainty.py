@@ -235,8 +235,8 @@ for result in (uniform, local, low):
 # this cause. Before training the ViT's layers are more uniform than the ResNet's, so that this needs no training. In the other two panels, networks that saw all of the data again differ about as
 # much as networks that saw a tenth of it.
 #
-# The images of a run come from one set. Where a set is small, as the thousand photographs of the pretrained networks are, the draws share images. Then the interval is about another draw from the same
-# set. For other photographs it would be wider: by about a third where each draw takes a fifth of the set.
+# The draws of a run have no image in common where the set has enough of them. In a small folder they share some, and so differ less than draws from all photographs
+# would. The intervals of claims allow for that ([Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)); bands in figures and numbers in tables show the draws as they are, and the line at the top of a page warns.
 #
 # ## The rule
 #

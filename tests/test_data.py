@@ -1,9 +1,11 @@
 import gzip
 import hashlib
 import io
+import math
 import sys
 import warnings
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from seelike import data, hub
 from seelike.data import fashion_mnist
+from seelike.data.draws import draw, overlap
 from seelike.errors import UnknownName
 
 
@@ -525,6 +528,34 @@ def test_sample_is_the_same_everywhere():
     assert images.sample(5, seed=0).places.tolist() == expected
     assert images.sample(5, seed=1).places.tolist() != expected
     assert images.sample(500, seed=0).places[:5].tolist() == expected
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+@pytest.mark.parametrize(
+    ("total", "number", "repeats"),
+    [(10, 5, 2), (12, 3, 4), (10, 4, 3), (11, 11, 4), (7, 1, 9), (100, 99, 5), (6, 6, 1), (80, 10, 8)],
+)
+def test_samples_of_seeds_in_a_row_share_as_many_images_as_said(total, number, repeats, seed):
+    images = data.load("fashion-mnist").sample(total, seed=1)
+    seeds = range(seed, seed + repeats)
+    drawn = [images.sample(number, seed=each).places.tolist() for each in seeds]
+    assert all(len(set(each)) == number for each in drawn)
+    # Of seeds with orders of their own it is known on average alone.
+    blocks = [[set(each) for each, s in zip(drawn, seeds, strict=True) if s // 8 == block] for block in (0, 1)]
+    shared = [len(one & other) / number for block in blocks for one, other in combinations(block, 2)]
+    pairs = repeats * (repeats - 1) // 2
+    others = (pairs - len(shared)) * number / total
+    assert overlap(total, number, seed, repeats) == pytest.approx((sum(shared) + others) / max(pairs, 1))
+    if seed % 8 == 0 and repeats in (2, 4, 8) and number * repeats <= total:
+        assert not any(shared)
+
+
+def test_each_image_is_as_likely_as_any_other_in_every_draw():
+    counts = np.zeros((8, 10))
+    for seed in range(8 * 3000):
+        counts[seed % 8, draw(10, 4, seed)] += 1
+    # Five standard errors of a count.
+    assert np.abs(counts - 1200).max() < 5 * math.sqrt(3000 * 0.4 * 0.6)
 
 
 def test_sample_of_a_sample_stays_inside():

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -307,16 +308,16 @@ def folder(tmp_path):
 def test_a_profile_gives_way_to_a_small_folder_and_says_so(shown, folder):
     run = start({"images": str(folder)})
     assert (run.number_of_images, run.batch_size) == (12, 12)
-    assert "Every repeat uses 12 of the 12 images" in shown[0]["text/plain"]
+    assert "Two repeats have 100 % of their 12 images in common" in shown[0]["text/plain"]
     assert (
         f"minibatch of {profiles.profile_of('tiny').batch_size} is cut to the 12 images" in shown[0]["text/plain"]
     )
 
 
 def test_what_the_user_asks_of_a_small_folder_is_kept_or_refused(shown, folder):
-    run = start({"images": folder, "number_of_images": 6, "batch_size": 4})
+    run = start({"images": folder, "number_of_images": 6, "batch_size": 4, "repeats": 2})
     assert (run.number_of_images, run.batch_size) == (6, 4)
-    assert "Every repeat" not in shown[0]["text/plain"]
+    assert "in common" not in shown[0]["text/plain"]
     with pytest.raises(ValueError, match=r"13.*my_<photos> has 12 images"):
         start({"images": folder, "number_of_images": 13})
     with pytest.raises(ValueError, match=r"12.*minibatch of 13"):
@@ -370,7 +371,8 @@ def test_colab_takes_photographs_from_the_hub_and_says_under_what_terms(shown, l
     start({"profile": "colab", "device": "cpu", "seed": 3})
     colab = profiles.profile_of("colab")
     assert colab.images.startswith("hub:")
-    amount = colab.number_of_images * colab.repeats
+    # Four repeats begin at quarters of the images.
+    amount = 4 * colab.number_of_images
     assert loaded == [(colab.images, {"enough": amount, "seed": 3})]
     assert "under ImageNet's terms" in shown[0]["text/plain"]
     start({"profile": "colab", "device": "cpu", "images": "hub:owner/other", "number_of_images": 8, "repeats": 2})
@@ -459,12 +461,11 @@ def test_seelike_start_is_this_one():
 
 def test_every_repeat_draws_anew_and_the_same_every_time(shown):
     run = start({"number_of_images": 16, "batch_size": 8, "repeats": 3})
-    draws = [[np.asarray(image).sum() for image in images] for images in run.draws()]
+    draws = [images.places.tolist() for images in run.draws()]
     assert [len(draw) for draw in draws] == [16] * 3
-    assert len({tuple(draw) for draw in draws}) == 3
-    assert draws == [[np.asarray(image).sum() for image in images] for images in run.draws()]
-    first = run.images.sample(16, seed=run.seed)
-    assert draws[0] == [np.asarray(image).sum() for image in first]
+    assert not any(set(one) & set(other) for one, other in combinations(draws, 2))
+    assert draws == [images.places.tolist() for images in run.draws()]
+    assert draws[0] == run.images.sample(16, seed=run.seed).places.tolist()
 
 
 def test_of_a_small_other_set_each_repeat_takes_half(shown, folder):

@@ -127,6 +127,26 @@ def test_the_networks_of_each_page_look_unlike_each_other():
         assert len(names) > 12 or not [name for name in warm if name.removeprefix("tiny/").startswith("vit")]
 
 
+def test_each_family_is_counted_by_itself():
+    # Whatever ViTs and Mixers a profile has, its first CNN is solid orange's neighbour in the legend: dash-dotted.
+    for profile in profiles.NAMES:
+        every = [n for page in profiles.PAGES for n in profiles.profile_of(profile, page).networks]
+        cnns = [n for n in dict.fromkeys(every) if not re.match(r"(tiny/)?(vit|deit|mixer)", n)]
+        if profile == "tiny":
+            assert looks(cnns)[cnns[0]] == ("#d55e00", "-.")
+        assert {look.colour for look in looks(cnns[:3]).values()} <= {"#d55e00", "#de8f05", "#ca9161"}
+
+
+def test_lines_of_one_network_with_others_look_like_the_others():
+    found = looks(["tiny/mixer in tiny/vit_7x7", "tiny/mixer in tiny/resnet", "by chance"])
+    assert found["tiny/mixer in tiny/vit_7x7"] == looks(["tiny/vit_7x7"])["tiny/vit_7x7"]
+    assert found["tiny/mixer in tiny/resnet"] == looks(["tiny/resnet"])["tiny/resnet"]
+    assert len(set(found.values())) == 3
+    # Where the first ones differ, a line looks like its own network.
+    both = looks(["tiny/mixer in tiny/vit_7x7", "tiny/resnet in tiny/vit_7x7"])
+    assert [look.colour for look in both.values()] == ["#029e73", "#d55e00"]
+
+
 def test_a_name_within_another_is_not_taken_for_it():
     assert looks(["vit_7x7_small_seed_1"]) != looks(["vit_7x7_small"])
     own = looks(["resnet"])["resnet"]

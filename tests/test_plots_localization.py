@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from seelike import plots
+from seelike.plots.style import GREY
 
 
 def maps(rows, columns, seed=0):
@@ -40,7 +42,7 @@ def test_maps_without_a_number_are_grey():
     dead = np.full((16, 4, 4), np.nan)
     for figure in (plots.token_maps({"dead": dead}), plots.same_place({"dead": dead}, 0.5, 0.5)):
         image = figure.axes[0].images[0]
-        assert image.cmap(image.norm(image.get_array()))[0, 0] == pytest.approx([0.6, 0.6, 0.6, 1])
+        assert image.cmap(image.norm(image.get_array()))[0, 0] == pytest.approx(to_rgba(GREY))
         figure.savefig("/dev/null", format="png")
 
 

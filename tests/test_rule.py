@@ -13,6 +13,7 @@ from scipy import stats
 from seelike import data, evidence, models
 from seelike.cka import compare_models
 from seelike.claims import CLAIMS
+from seelike.data import draws as of_images
 
 MARGIN = 1.0
 # Spread between trainings, between draws of images, and of what is left, in units of the margin.
@@ -25,7 +26,7 @@ CHANCE = 3 * math.sqrt(0.05 * 0.95 / REPEATED)
 # The estimate
 
 
-def slow_estimate(*groups):
+def slow_estimate(*groups, overlap=0.0):
     """Mean, standard error and degrees of freedom, sum by sum as the head of `seelike.evidence` has them."""
     draws = len(groups[0][0])
     terms, mean = [], 0.0
@@ -40,7 +41,8 @@ def slow_estimate(*groups):
             squares = sum((one - middle) ** 2 for one in means)
             terms.append((squares / (len(group) - 1) / len(group), len(group) - 1))
     squares = sum((one - mean) ** 2 for one in by_draw)
-    terms.append((squares / (draws - 1) / draws, draws - 1))
+    wider = (1 + (draws - 1) * overlap) / (1 - overlap)
+    terms.append((wider * squares / (draws - 1) / draws, draws - 1))
     total = sum(term for term, _ in terms)
     degrees = total**2 / sum(term**2 / degrees for term, degrees in terms)
     if len(terms) > 1:
@@ -48,14 +50,15 @@ def slow_estimate(*groups):
     return mean, math.sqrt(total), degrees
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize(
     ("shapes", "seed"), [([(1, 3)], 0), ([(3, 4)], 1), ([(5, 3), (2, 3)], 2), ([(4, 10), (1, 10)], 3)]
 )
-def test_the_estimate_is_that_of_the_formula(shapes, seed):
+def test_the_estimate_is_that_of_the_formula(shapes, seed, overlap):
     generator = np.random.default_rng(seed)
     groups = [generator.normal(size=shape) for shape in shapes]
-    found = evidence.estimate(*(dict(enumerate(group)) for group in groups))
-    expected = slow_estimate(*(group.tolist() for group in groups))
+    found = evidence.estimate(*(dict(enumerate(group)) for group in groups), overlap=overlap)
+    expected = slow_estimate(*(group.tolist() for group in groups), overlap=overlap)
     assert (found.mean, found.error, found.degrees) == pytest.approx(expected, rel=1e-12)
 
 
@@ -78,6 +81,32 @@ def test_where_images_make_no_difference_it_is_welchs_test():
     assert found.degrees == pytest.approx(test.df, rel=1e-9)
     assert found.half_width() == pytest.approx((interval.high - interval.low) / 2, rel=1e-9)
     assert evidence.p_value(found, 0.0) == pytest.approx(test.pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize(("number", "draws"), [(20, 5), (40, 5), (70, 3), (95, 2)])
+def test_draws_that_share_images_cover_the_truth_as_often_as_the_rate_says(number, draws):
+    generator = np.random.default_rng(number)
+    missed = missed_without = 0
+    for repeat in range(4 * REPEATED):
+        images = generator.normal(size=100)
+        seeds = range(8 * repeat, 8 * repeat + draws)
+        means = [images[of_images.draw(100, number, seed)].mean() for seed in seeds]
+        shared = of_images.overlap(100, number, 0, draws)
+        for allowed in (shared, 0.0):
+            found = evidence.estimate(means, overlap=allowed)
+            outside = abs(found.mean) > found.half_width()
+            missed, missed_without = missed + (outside and allowed == shared), missed_without + outside
+    # Half of the three standard errors: there are four times as many.
+    assert abs(missed / (4 * REPEATED) - 0.05) < CHANCE / 2
+    assert shared == 0 or missed_without > 1.5 * missed
+
+
+def test_draws_of_the_same_images_tell_no_error():
+    found = evidence.estimate({0: [5.0, 5.1], 1: [5.2, 5.2]}, overlap=1.0)
+    assert found.mean == pytest.approx(5.125)
+    assert math.isnan(found.error)
+    with pytest.raises(ValueError, match="a share of the images of a draw, from 0 to 1; got 2"):
+        evidence.estimate([1.0, 2.0], overlap=2.0)
 
 
 def test_one_draw_tells_no_error_and_decides_nothing():

@@ -83,6 +83,9 @@ _NOT_DEFINED = (
     "The warnings above say which."
 )
 
+# The share of its images that a draw of this run has in common with another: `seelike.start` sets it.
+_overlap = 0.0
+
 # The results of this kernel, by claim. A cell that runs again takes the place of what it recorded before.
 _recorded: dict[str, "Result"] = {}
 
@@ -106,6 +109,7 @@ class Result:
         not_learned: Whether it holds before any training, too.
         by_neighbours: The statistic as in `groups`, by the nearest neighbours that layers share in the place of
             their CKA; empty where it is not about CKA.
+        overlap: The share of its images that a repeat has in common with another, on average.
     """
 
     claim: Claim
@@ -118,6 +122,7 @@ class Result:
     groups: tuple[dict[str, tuple[float, ...]], ...] = ()
     not_learned: bool = False
     by_neighbours: tuple[dict[str, tuple[float, ...]], ...] = ()
+    overlap: float = 0.0
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Result":
@@ -166,12 +171,14 @@ class Result:
         Raises:
             ValueError: It was not testable.
         """
-        return evidence.estimate(*_cases(self.groups)) if self.groups else evidence.estimate(self.values)
+        groups = _cases(self.groups) if self.groups else [self.values]
+        return evidence.estimate(*groups, overlap=self.overlap)
 
     @property
     def estimate_by_neighbours(self) -> evidence.Estimate | None:
         """The statistic by the other measure, the neighbours that layers share; None where it is not about CKA."""
-        return evidence.estimate(*_cases(self.by_neighbours)) if self.by_neighbours else None
+        groups = _cases(self.by_neighbours)
+        return evidence.estimate(*groups, overlap=self.overlap) if groups else None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {
@@ -195,6 +202,7 @@ def evaluate(
     *,
     figure_name: str | None = None,
     by_neighbours: Sequence[Any] = (),
+    overlap: float = 0.0,
 ) -> Result:
     """Test a claim on the statistic's values, by its own 95 % interval.
 
@@ -207,6 +215,7 @@ def evaluate(
         than: The same, by training, of the networks that these are compared with, on the same images.
         figure_name: The name of the figure, in the notebook, that shows it.
         by_neighbours: The same `values` and `than` by the neighbours that layers share, in the place of CKA.
+        overlap: The share of its images that a repeat has in common with another, on average.
 
     Returns:
         The result, not yet shown.
@@ -238,6 +247,7 @@ def evaluate(
             figure_name=figure_name,
             groups=named,
             by_neighbours=others,
+            overlap=overlap,
         )
     )
 
@@ -288,12 +298,12 @@ def at_rate(result: Result, rate: float) -> Result:
         'undecided'
     """
     claim, found, other = result.claim, result.estimate, result.estimate_by_neighbours
-    uncertainty = None if len(result.values) == 1 else found.half_width()
+    uncertainty = None if math.isnan(found.error) else found.half_width()
     verdict, why = evidence.verdict(found, claim.margin, claim.kind, rate), ""
     if max(result.networks) < claim.networks:
         verdict, why = "undecided", f"It takes {claim.networks} networks or more; here is {max(result.networks)}."
     elif verdict == "undecided":
-        why = _why(uncertainty)
+        why = _why(result, uncertainty)
     elif other is not None and (left := evidence.confirmed(verdict, other, claim.margin)) != verdict:
         why = f"By CKA: {verdict}. By the nearest neighbours that layers share: {_estimated(other)}."
         verdict = left
@@ -314,11 +324,31 @@ def _estimated(found: evidence.Estimate) -> str:
     return with_uncertainty(found.mean, None if math.isnan(half_width) else half_width)
 
 
-def _why(uncertainty: float | None) -> str:
+def _why(result: Result, uncertainty: float | None) -> str:
     """Why a claim is undecided."""
+    if uncertainty is None and len(result.values) > 1:
+        return "Every repeat shows all images, so that their spread says nothing. Give more images, or show fewer."
     if uncertainty is None:
         return "One repeat gives no uncertainty. Set repeats to 2 or more."
     return "The interval lies on both sides of the margin."
+
+
+def draws_share(overlap: float) -> None:
+    """Tell how much the draws of images of this run have in common; `seelike.start` does.
+
+    Args:
+        overlap: The share of its images that a repeat has in common with another, on average. Claims take it where
+            their page does not say otherwise.
+
+    Example:
+        >>> draws_share(0.5)
+        >>> record("uniform_layers", [0.30, 0.32, 0.31])  # doctest: +ELLIPSIS
+        Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
+        0.310 ± 0.050 (95 %, 3 repeats, which share 50 % of their images): mean CKA...
+        >>> draws_share(0.0)
+    """
+    global _overlap
+    _overlap = overlap
 
 
 def record(
@@ -327,6 +357,7 @@ def record(
     *,
     figure_name: str | None = None,
     by_neighbours: Values | None = None,
+    overlap: float | None = None,
     otherwise: str = "This run has no network that it is about. Give models that are.",
 ) -> None:
     """Test a claim, show the result and keep it in the notebook in machine-readable form.
@@ -339,6 +370,7 @@ def record(
             of each training, by its seed or any other name.
         figure_name: The name of the figure, in the notebook, that shows it.
         by_neighbours: The same by the neighbours that layers share, in the place of CKA.
+        overlap: The share of its images that a repeat has in common with another; that of the run by default.
         otherwise: Why it is not testable where there are no values, as a whole sentence.
 
     Raises:
@@ -357,7 +389,7 @@ def record(
         ✓ holds. Margin, the smallest effect of interest: 0.05
     """
     others = [] if by_neighbours is None else [by_neighbours]
-    _test_or_say_why(claim_id, [values], others, otherwise, figure_name)
+    _test_or_say_why(claim_id, [values], others, otherwise, figure_name, overlap)
 
 
 def record_difference(
@@ -368,6 +400,7 @@ def record_difference(
     figure_name: str | None = None,
     compares: str = "ViTs with CNNs",
     by_neighbours: tuple[Group, Group] | None = None,
+    overlap: float | None = None,
 ) -> None:
     """Test a claim that one group of networks has a larger statistic than another, and record it.
 
@@ -382,6 +415,7 @@ def record_difference(
         figure_name: The name of the figure, in the notebook, that shows it.
         compares: What the claim compares, for the reader of a run that does not have both.
         by_neighbours: `larger` and `smaller` once more, by the neighbours that layers share in the place of CKA.
+        overlap: The share of its images that a repeat has in common with another; that of the run by default.
 
     Raises:
         UnknownName: There is no such claim.
@@ -409,11 +443,16 @@ def record_difference(
         # One training of each network.
         groups, others = ([each[0][""] - each[1][""]] if each else [] for each in (groups, others))
     why = f"It compares {compares}, and this run does not have both. Give models or images that do."
-    _test_or_say_why(claim_id, groups, others, why, figure_name)
+    _test_or_say_why(claim_id, groups, others, why, figure_name, overlap)
 
 
 def _test_or_say_why(
-    claim_id: str, groups: Sequence[Any], others: Sequence[Any], otherwise: str, figure_name: str | None
+    claim_id: str,
+    groups: Sequence[Any],
+    others: Sequence[Any],
+    otherwise: str,
+    figure_name: str | None,
+    overlap: float | None,
 ) -> None:
     """Test a claim and record it, or why it cannot be tested."""
     tables = [list(group.values()) if isinstance(group, Mapping) else group for group in (*groups, *others)]
@@ -422,7 +461,8 @@ def _test_or_say_why(
     elif any(np.isnan(np.asarray(table, float)).any() for table in tables):
         not_testable(claim_id, _NOT_DEFINED, figure_name=figure_name)
     else:
-        _keep(evaluate(claim_id, *groups, figure_name=figure_name, by_neighbours=others))
+        shared = _overlap if overlap is None else overlap
+        _keep(evaluate(claim_id, *groups, figure_name=figure_name, by_neighbours=others, overlap=shared))
 
 
 def _averaged(group: Group) -> dict[Any, np.ndarray]:
@@ -527,10 +567,12 @@ def _many(number: int, what: str) -> str:
 def _number(result: Result) -> str:
     assert result.statistic is not None
     if result.uncertainty is None:
-        return f"{with_uncertainty(result.statistic, None)} (one repeat, uncertainty not known)"
+        repeats = "one repeat" if len(result.values) == 1 else "all repeats on the same images"
+        return f"{with_uncertainty(result.statistic, None)} ({repeats}, uncertainty not known)"
     # That there is one training is said with the verdict.
     varied = spread_over(result) if result.groups else f"{len(result.values)} {result.claim.over}"
-    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {varied})"
+    shared = f", which share {100 * result.overlap:.0f} % of their images" if result.overlap >= 0.05 else ""
+    return f"{with_uncertainty(result.statistic, result.uncertainty)} (95 %, {varied}{shared})"
 
 
 def _number_after(result: Result) -> str:

@@ -24,6 +24,16 @@ of 99.9 % in 1 %.
 With one training of each network the spread of trainings is not known, and not in the interval. A verdict then
 is one about *these networks*, and says so.
 
+**Draws that share images.** Draws have no image in common where there are enough (`seelike.data.draws`). In a
+small set two draws share a part rho of theirs, on average over all pairs of draws. A statistic that is a mean over
+images then correlates by rho between draws: the spread of the draws is too small by 1 - rho, and the variance of
+their mean is too small again by 1 + (D - 1) rho. So each var / D of draws is multiplied by
+
+    (1 + (D - 1) rho) / (1 - rho)
+
+(Nadeau and Bengio 2003, for test sets that share images). The interval is then about images like these, and not
+about these N alone. Where each draw takes all images, their spread says nothing, and there is no interval.
+
 **Networks.** Where a group has several networks, such as ViTs of three sizes, the question is how far networks
 differ, and trainings of one of them that differ in their seed are no further networks. So each network's trainings
 are averaged, and the networks take the place of the trainings above. Before training, all seeds are one network.
@@ -116,7 +126,7 @@ class Estimate:
         return float(stdtrit(self.degrees, 1 - rate / 2)) * self.error
 
 
-def estimate(values: Values, than: Trainings | None = None) -> Estimate:
+def estimate(values: Values, than: Trainings | None = None, *, overlap: float = 0.0) -> Estimate:
     """Average a statistic over draws of images, and over trainings where there are several.
 
     Args:
@@ -124,12 +134,14 @@ def estimate(values: Values, than: Trainings | None = None) -> Estimate:
             any other name.
         than: The same of another group of networks, by training, measured on the same draws. Its mean is
             subtracted.
+        overlap: The share of its images that a draw has in common with another, on average.
 
     Returns:
-        The estimate. It covers the spread of trainings in each group that has several.
+        The estimate. It covers the spread of trainings in each group that has several. Its error is NaN where
+        there is one draw, or all have the same images.
 
     Raises:
-        ValueError: There is no number, or not one for each training and draw.
+        ValueError: There is no number, or not one for each training and draw; or the overlap is no share.
 
     Example:
         >>> one = estimate([0.30, 0.32, 0.31])
@@ -138,14 +150,20 @@ def estimate(values: Values, than: Trainings | None = None) -> Estimate:
         >>> three = estimate({0: [0.30, 0.32, 0.31], 1: [0.36, 0.38, 0.37], 2: [0.33, 0.35, 0.34]})
         >>> round(three.mean, 3), round(three.error, 4), round(three.degrees, 2)
         (0.34, 0.0183, 2.0)
+        >>> round(estimate([0.30, 0.32, 0.31], overlap=0.5).error, 4)
+        0.0115
     """
+    if not 0 <= overlap <= 1:
+        raise ValueError(f"overlap is a share of the images of a draw, from 0 to 1; got {overlap}.")
     means = by_draw(values, than)
-    if len(means) == 1:
-        return Estimate(float(means[0]), math.nan, math.nan)
+    if len(means) == 1 or overlap == 1:
+        return Estimate(float(means.mean()), math.nan, math.nan)
     groups = [_table(group) for group in (values, than) if group is not None]
     # Each group's trainings have a term of their own. One training tells nothing about it.
     of_trainings = [_term(group.mean(axis=1)) for group in groups if len(group) > 1]
-    terms = [*of_trainings, _term(means)]
+    of_draws, degrees_of_draws = _term(means)
+    of_draws *= (1 + (len(means) - 1) * overlap) / (1 - overlap)
+    terms = [*of_trainings, (of_draws, degrees_of_draws)]
     variance, parts = sum(term for term, _ in terms), sum(term**2 / n for term, n in terms)
     # Where nothing varies, no term outweighs another.
     degrees = variance**2 / parts if parts > 0 else min(n for _, n in terms)

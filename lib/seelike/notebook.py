@@ -24,7 +24,8 @@ from IPython import get_ipython
 from torch import nn
 
 import seelike
-from seelike import data, hub, models, plots
+from seelike import claims, data, hub, models, plots
+from seelike.data.draws import enough, overlap
 from seelike.display import escape_markdown, show, show_warnings_without_path
 from seelike.errors import unknown_name
 from seelike.profiles import GROUPS, LISTS, NAMES, PAGES, PAGES_WITH_PROBES, Profile, profile_of
@@ -167,7 +168,7 @@ class Run:
         print("Nothing to show here.", *found)
 
     def draws(self, images: data.ImageSet | None = None) -> Iterator[data.ImageSet]:
-        """Draw images anew for each repeat: `number_of_images` of them; of another set, at most half of it.
+        """Draw other images for each repeat: `number_of_images` of them; of another set, at most half of it.
 
         Args:
             images: What to draw from; this run's images by default.
@@ -237,8 +238,8 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
     `probe_images`, `number_of_images`, `batch_size`, `repeats`, `seed`, `device`, `precision` and `weights`
     ("random": the networks before any training). One that is absent or None takes the profile's value. The
     profile itself is then "tiny", and on Colab with a GPU "colab". Where the profile asks for more images than a
-    given folder has, the whole folder is used. Of an image set on the hub, as many are fetched as all repeats can
-    show.
+    given folder has, the whole folder is used. Of an image set on the hub, as many are fetched as repeats need
+    that share none.
 
     A network of the profile that cannot be had is left out, and a note says why. Where a page has none left of
     those that it is about, its first role, it shows what it shows at the tiny profile.
@@ -341,6 +342,7 @@ def start(namespace: Mapping[str, Any], page: str | None = None) -> Run:
         "tiny_roles": [] if chosen or profile.name == "tiny" else profile.tiny_roles,
     }
     show(_description(run, notes, record))
+    claims.draws_share(overlap(len(run.images), run.number_of_images, run.seed, run.repeats))
     return run
 
 
@@ -392,10 +394,10 @@ def _take_images(
     repeats = _whole_number("repeats", given["repeats"], profile.repeats, at_least=1)
     wanted = _whole_number("number_of_images", given["number_of_images"], profile.number_of_images, _MINIMUM)
     # A page without networks shows no image to anything: nothing is fetched for it. Of a set on the hub, others
-    # get as many as all repeats together can show.
+    # get as many as repeats need that share none.
     name = _images(given["images"], profile) if some_networks else _GARMENTS
-    images = data.load(name, enough=wanted * repeats, seed=seed)
-    number_of_images, batch_size, notes = _amounts(given, profile, images)
+    images = data.load(name, enough=enough(wanted, repeats), seed=seed)
+    number_of_images, batch_size, notes = _amounts(given, profile, images, seed, repeats)
     if some_networks:
         of_profile = profile.images_note if given["images"] is None else ""
         notes = [note for note in (of_profile, images.note, *notes) if note]
@@ -579,7 +581,9 @@ def _images(given: Any, profile: Profile) -> str:
     return str(chosen)
 
 
-def _amounts(given: Mapping[str, Any], profile: Profile, images: data.ImageSet) -> tuple[int, int, list[str]]:
+def _amounts(
+    given: Mapping[str, Any], profile: Profile, images: data.ImageSet, seed: int, repeats: int
+) -> tuple[int, int, list[str]]:
     """Number of images, batch size, and what the reader must know about them.
 
     What the user asks for is kept or refused. What the profile asks for gives way to the images there are.
@@ -597,10 +601,11 @@ def _amounts(given: Mapping[str, Any], profile: Profile, images: data.ImageSet) 
                 f"Set number_of_images to {available} or less, or give more images."
             )
         number = available
-    if number > available / 2:
+    if (shared := overlap(available, number, seed, repeats)) > 0:
         notes.append(
-            f"Every repeat uses {number:,} of the {available:,} images, so that repeats share most of them. The "
-            "uncertainties are then too small. Half of the images in each repeat, or fewer, would be better."
+            f"Two repeats have {100 * shared:.0f} % of their {number:,} images in common, since there are "
+            f"{available:,}. Bands and tables are then too sure of their numbers; intervals of claims allow for "
+            "it. With fewer images in each, or fewer repeats, they would share none."
         )
     if number < batch_size:
         if given["batch_size"] is not None:

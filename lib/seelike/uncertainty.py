@@ -58,13 +58,16 @@ def with_uncertainty(statistic: float, uncertainty: float | None) -> str:
     Example:
         >>> with_uncertainty(0.31142, 0.02487), with_uncertainty(0.00012, 0.00002), with_uncertainty(0.25, None)
         ('0.311 ± 0.025', '0.00012 ± 0.00002', '0.250')
+        >>> with_uncertainty(-2e-9, 1e-8)
+        '0.000 ± 0.000'
     """
     if uncertainty is None:
         return f"{statistic:.3f}"
     # Three decimals at least, and one significant digit of the uncertainty where that needs more. Repeats that
-    # agree but for rounding have an uncertainty near 1e-17, which is as good as zero.
-    decimals = 3 if uncertainty < 1e-9 else max(3, math.ceil(-math.log10(uncertainty)))
-    return f"{statistic:.{decimals}f} ± {uncertainty:.{decimals}f}"
+    # agree but for rounding in float32 have an uncertainty near 1e-8, which is as good as zero.
+    decimals = 3 if uncertainty < 1e-7 else max(3, math.ceil(-math.log10(uncertainty)))
+    # Adding zero takes the sign from a zero.
+    return f"{round(statistic, decimals) + 0:.{decimals}f} ± {uncertainty:.{decimals}f}"
 
 
 def summary(values: Float[np.ndarray, " repeats"]) -> str:

@@ -23,6 +23,7 @@ from seelike.cka.estimators import (
 )
 from seelike.cka.passes import GramPasses, Reading
 from seelike.data import ImageSet
+from seelike.data.draws import draw
 from seelike.errors import require_type, unknown_name
 from seelike.models import Layer
 from seelike.models import layers as all_layers
@@ -668,7 +669,7 @@ def _draw(images: ImageSet | Tensor, number: int, seed: int) -> np.ndarray:
             f"number_of_images is {number}, but there are {len(images)} to draw from without replacement. Without "
             "number_of_images, 10 minibatches of batch_size are drawn."
         )
-    return np.random.default_rng(seed).permutation(len(images))[:number].astype(np.int64)
+    return draw(len(images), number, seed)
 
 
 def minibatches(number_of_images: int, batch_size: int) -> list[slice]:

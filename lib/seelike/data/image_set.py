@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from seelike.data.draws import draw
 from seelike.data.files import decode
 
 
@@ -74,6 +75,7 @@ class ImageSet:
         """Draw n images without replacement, in random order, with their labels.
 
         The same seed draws the same images on every platform. A smaller sample is the beginning of a larger one.
+        Samples of seeds in a row share no image where there are enough (`seelike.data.draws`).
 
         Args:
             n: How many images.
@@ -93,7 +95,7 @@ class ImageSet:
                 f"Cannot draw {n} images without replacement from {self.name}, which has {len(self)}; "
                 f"ask for 1 to {len(self)}."
             )
-        return self.select(np.random.default_rng(seed).permutation(len(self))[:n].astype(np.int64))
+        return self.select(draw(len(self), n, seed))
 
     def select(self, chosen: Int64[np.ndarray, "n"]) -> "ImageSet":
         """Take the images at these indices, in this order, with their labels.

@@ -4,6 +4,7 @@ from seelike.plots.attention import all_heads, head_map, sorted_heads, subsets_o
 from seelike.plots.cka import CKAMap, cka_map, cka_maps, map_between
 from seelike.plots.claims import forest
 from seelike.plots.depth import boxes, depth_lines, depth_panels, over_depth
+from seelike.plots.gram import gram_maps
 from seelike.plots.images import image_rows
 from seelike.plots.interactive import live, states, states_of_two
 from seelike.plots.localization import accuracy_maps, places, same_place, same_place_alt, token_maps
@@ -24,6 +25,7 @@ __all__ = [
     "depth_panels",
     "field_maps",
     "forest",
+    "gram_maps",
     "head_map",
     "image_rows",
     "learning_curves",

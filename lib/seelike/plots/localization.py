@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from seelike.plots.style import in_lines
+from seelike.plots.style import GREY, in_lines
 
 # Patches that are the same in all images have no CKA: grey.
-_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad="0.6")
+_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad=GREY)
 _WIDTH = 6.2  # inches
 # Letters, at nine points, that fit along the side of a map.
 _LETTERS_ON_A_SIDE = 18

@@ -26,7 +26,7 @@ GREY = "#8c8c8c"
 
 # The palette "colorblind" of seaborn, without its pale pink and its yellow, which hardly show on white.
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9")
-# Cold colours are transformers, warm ones convolutional networks, by how their names begin.
+# Cold colours are transformers, warm ones convolutional networks, by how their names begin: the first that fits.
 _OF_FAMILIES = {
     ("vit", "deit"): (("#0173b2", "#cc78bc", "#56b4e9"), 0),
     ("mixer",): (("#029e73", "#949494"), 1),
@@ -85,7 +85,8 @@ def use_style() -> None:
 def looks(labels: Iterable[str]) -> dict[str, Look]:
     """Give each line of a figure its colour and dashes: those of the network that its label names, on every page.
 
-    Several lines of one network have its colour and other dashes. Lines that name no network of `profiles.toml`
+    Several lines of one network have its colour and other dashes. Where all lines name the same network first, as
+    in "A in B" and "A in C", they look like what they name last. Lines that name no network of `profiles.toml`
     look by their place in the figure.
 
     Args:
@@ -97,17 +98,15 @@ def looks(labels: Iterable[str]) -> dict[str, Look]:
         >>> looks(["tiny/vit_7x7"])["tiny/vit_7x7"]
         Look(colour='#0173b2', dashes='-')
     """
+    named = {label: _names().findall(label) for label in labels}
+    one_first = len({names[0] for names in named.values() if names}) == 1
     found: dict[str, Look] = {}
-    for place, label in enumerate(dict.fromkeys(labels)):
-        own = _of_network(label) or Look(COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)])
+    for place, (label, names) in enumerate(named.items()):
+        own = Look(COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)])
+        if names:
+            own = _networks()[names[-1 if one_first else 0]]
         found[label] = next((look for look in _from(own) if look not in found.values()), own)
     return found
-
-
-def _of_network(label: str) -> Look | None:
-    """The look of the network that a label names first."""
-    places = {match.start(): match[0] for match in _names().finditer(label)}
-    return _networks()[places[min(places)]] if places else None
 
 
 def _from(own: Look) -> Iterator[Look]:
@@ -125,13 +124,17 @@ def _networks() -> dict[str, Look]:
         every = (name for page in PAGES for name in profile_of(profile, page).networks)
         names = dict.fromkeys(_SIZE.sub("", name.removeprefix("tiny/")) for name in every)
         for starts, (colours, first) in _OF_FAMILIES.items():
-            of_family = [name for name in names if name.startswith(starts)]
+            of_family = [name for name in names if _family(name) == starts]
             for number, name in enumerate(of_family):
                 # Known from a smaller profile, a network keeps its look.
                 found.setdefault(
                     name, Look(colours[number % len(colours)], DASHES[(first + number) % len(DASHES)])
                 )
     return found
+
+
+def _family(name: str) -> tuple[str, ...]:
+    return next(starts for starts in _OF_FAMILIES if name.startswith(starts))
 
 
 @functools.cache

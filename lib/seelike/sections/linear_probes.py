@@ -91,6 +91,28 @@ def training_and_test_images(
     return training, images.select(np.sort(drawn))
 
 
+def share_drawn(images: ImageSet, *, per_class: int = 10, number_of_test_images: int = 300) -> float:
+    """Compute which share of the images one repeat of `accuracy_by_block` takes: what two repeats have in common.
+
+    Args:
+        images: An image set with classes.
+        per_class: Training images of each class.
+        number_of_test_images: Test images, at most what is left.
+
+    Returns:
+        The share; 0 where no probe can be trained on these images (`why_no_probes`).
+
+    Example:
+        >>> from seelike.data import load
+        >>> share_drawn(load("fashion-mnist/test"))
+        0.04
+    """
+    if why_no_probes(images, per_class=per_class):
+        return 0.0
+    classes = sum(number > 0 for number in images.images_per_class().values())
+    return min(1.0, (per_class * classes + number_of_test_images) / len(images))
+
+
 def accuracy_by_block(
     models: Mapping[str, nn.Module],
     images: ImageSet,

@@ -17,11 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
@@ -40,17 +38,14 @@ from seelike.plots.explorers.bundle import (
     packed,
     rounded_cka,
 )
-from seelike.plots.style import GREY, in_lines
+from seelike.plots.gram import ALIKE, FAR, draw_gram
+from seelike.plots.style import in_lines
 
 # Side of a thumbnail in pixels: seen at half of that, it is sharp on a phone.
 _SIDE = 72
 _PAIRS_IN_A_LIST = 3
 # Of a name, that fit along a map.
 _LETTERS_ON_A_SIDE = 26
-# What lies farther out than so many root mean squares has the last colour, or is drawn at the rim.
-_FAR = 4.0
-# Brown is alike, purple unlike: told apart with every kind of colour vision.
-_ALIKE = "PuOr_r"
 _AFTER, _BEFORE = "after training", "before training"
 
 State = tuple[ModelComparison, Mapping[str, nn.Module]]
@@ -149,9 +144,9 @@ def cka_explorer(
             "thumbnails": sample.thumbnails,
             "sheet": contact_sheet([each for each in sample.pictures if each is not None], _SIDE),
         },
-        "far": _FAR,
+        "far": FAR,
         "listed": _PAIRS_IN_A_LIST,
-        "colours": {"cka": colour_table("magma"), "alike": colour_table(_ALIKE)},
+        "colours": {"cka": colour_table("magma"), "alike": colour_table(ALIKE)},
         "note": note,
         "credit": images.note or f"The pictures are of {images.name}.",
     }
@@ -308,27 +303,20 @@ def _still(
     value = float(cka[cell])
     left.set_title(f"CKA at the cross: {value:.2f}")
     top.colorbar(image, ax=left, fraction=0.05, shrink=0.75, aspect=30)
-    right.scatter(*(np.clip(each, -_FAR, _FAR) for each in (x, y)), s=5, alpha=0.35, linewidth=0)
-    right.set(xlim=(-_FAR - 0.2, _FAR + 0.2), ylim=(-_FAR - 0.2, _FAR + 0.2), box_aspect=1)
+    right.scatter(*(np.clip(each, -FAR, FAR) for each in (x, y)), s=5, alpha=0.35, linewidth=0)
+    right.set(xlim=(-FAR - 0.2, FAR + 0.2), ylim=(-FAR - 0.2, FAR + 0.2), box_aspect=1)
     right.set_title(f"of these {len(sample.images)} images: {np.mean(x * y):.2f}")
     right.set_xlabel("alike in the layer across")
     right.set_ylabel("alike in the layer upward")
     for axes, values, name, place in zip(middle.subplots(1, 2), alike, pair, cell, strict=True):
-        _draw_gram(axes, values, len(sample.images), f"{comparison.layers[name][place].name}\nof {name}")
+        n = len(sample.images)
+        whole = np.zeros((n, n))
+        whole[np.triu_indices(n, k=1)] = values
+        draw_gram(axes, whole + whole.T, f"{comparison.layers[name][place].name}\nof {name}")
     _draw_pairs(bottom, x, y, sample)
     # Some licences ask for the author's name wherever the picture is.
     bottom.supxlabel(textwrap.fill(credit, 110), fontsize=7)
     return figure, value
-
-
-def _draw_gram(axes: Axes, values: Float[np.ndarray, " pairs"], n: int, title: str) -> None:
-    whole = np.full((n, n), np.nan)
-    whole[np.triu_indices(n, k=1)] = values
-    whole = np.where(np.isnan(whole), whole.T, whole)
-    colours = matplotlib.colormaps[_ALIKE].with_extremes(bad=GREY)
-    axes.imshow(whole, cmap=colours, vmin=-_FAR, vmax=_FAR, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=9)
 
 
 def _draw_pairs(
