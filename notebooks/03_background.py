@@ -99,9 +99,10 @@ features = {
 
 # %% [markdown]
 # The axes of these two spaces mean different things, so the points cannot be laid on top of each other. What can be
-# compared is the *shape* of the two clouds: which images lie near which. The figure shows it for both layers, for every pair of some of the images.
+# compared is the *shape* of the two clouds: which images lie near which. The figure shows this for the first 48 images: a square for each layer, a point
+# for each pair of images. How such a picture is computed is what this page explains next.
 
-# %% mystnb={"figure": {"caption": "The same images in two layers of one network: a row and a column for each image, in the same order in both. Orange: two images on the same side of the cloud; purple: on opposite sides. The order is that of the upper layer's main direction.", "name": "fig-two-clouds"}, "image": {"alt": "Two square maps of the same images, for the lower layer on the left and for the upper layer on the right. Images that are alike in the upper layer form orange squares there. The lower layer has its own pattern in the same order."}}
+# %% mystnb={"figure": {"caption": "The same images in two layers of one network: a row and a column for each image, in the same order in both. Orange: two images on the same side of the cloud; purple: on opposite sides; grey: an image with itself. Images are in the order of the first principal component of the upper layer.", "name": "fig-two-clouds"}, "image": {"alt": "Two square maps of the same images, for the lower layer on the left and for the upper layer on the right. Images that are alike in the upper layer form orange squares there. The lower layer has its own pattern in the same order."}}
 from seelike import plots
 from seelike.cka import gram, u_center
 
@@ -109,7 +110,7 @@ some = {layer: x[:48].flatten(1).double() for layer, x in features.items()}
 plots.gram_maps({layer: u_center(gram(x)).numpy() for layer, x in some.items()})
 
 # %% [markdown]
-# **Predict.** CKA asks how well the two pictures agree, point by point. Is it nearer to 0 or to 1? The answer stands where the measure is ready.
+# **Predict.** CKA asks how well the two pictures agree, point by point. Is it nearer to 0 or to 1? The answer comes below, once we have built the measure.
 #
 # ## The Gram matrix keeps the shape
 #
@@ -279,7 +280,7 @@ print(f"by hand {by_hand:.12f}")
 print(f"library {float(hsic(torch.tensor(x), torch.tensor(y))):.12f}")
 
 # %% [markdown]
-# And here is the CKA of the two pictures at the top of this page.
+# The two pictures of the first figure are $U(K)$ of two layers. Here is their CKA, on the 48 images of that figure. Was your prediction right?
 
 # %%
 print(f"CKA of the two layers: {cka(*some.values()):.2f}")

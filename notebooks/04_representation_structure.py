@@ -68,8 +68,8 @@ run = seelike.start(globals(), "04_representation_structure")
 # ## Predict
 #
 # Think of a square map: layers from first to last along both sides, the colour of each point the CKA of two layers. The
-# diagonal is 1, as each layer equals itself. A ViT repeats one and the same block and never changes the size of its map; a CNN
-# halves its map a few times, and can see the whole image only after many layers. **How fast does the colour fade away from the
+# diagonal is 1, as each layer equals itself. A ViT repeats one and the same block on a grid of tokens that never changes its size; a CNN
+# halves its grid a few times, and can see the whole image only after many layers. **How fast does the colour fade away from the
 # diagonal: in a ViT, and in a CNN?**
 #
 # ## Measure
@@ -103,13 +103,13 @@ both_measures = [comparison, comparison.by_neighbours]
 #
 # Each map compares a network with itself. The ticks mark the first layer of each block.
 
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The diagonal is bright. The tables below say how bright each map is, and where."}}
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each network (the paper's Figure 1, and B.1 top), from the first layer at the lower left to the last at the upper right.", "name": "fig-within"}, "image": {"alt": "One square heat map for each network. Colour is CKA from 0, dark, to 1, bright. The diagonal is bright. The numbers under How uniform, and under Are low and high layers alike, say how bright each map is, and where."}}
 from seelike import plots
 
 plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
 
 # %% [markdown]
-# ### Which layers are these?
+# ### Which layers, which networks?
 #
 # The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
 # attention branch, the hidden layer and the output of the MLP, and the sum after each branch; in a CNN the
@@ -135,7 +135,9 @@ from seelike.models import size_and_accuracy
 size_and_accuracy(run.models)
 
 # %% [markdown]
-# Before we trust maps of thousands of numbers, we make one of these numbers by hand, as in Section 3: the first against the last
+# ### One number by hand
+#
+# Before we trust such maps, we make one of their thousands of numbers by hand, as in Section 3: the first against the last
 # layer of the first network, on the images of the first repeat, in the same minibatches.
 
 # %%

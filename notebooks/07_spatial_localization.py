@@ -229,8 +229,8 @@ knows_by_neighbours = {
 
 # %% [markdown]
 # The claim compares the shares of ViTs with a CLS token with the shares of CNNs. Each ViT is one case, and the interval covers how much the ViTs
-# differ. Two CNNs are too few to say how much CNNs differ, so the claim is only about these two. If the CNNs are trainings of one network, the
-# interval covers how much trainings differ.
+# differ. If the CNNs are trainings of one network, it covers how much these differ, too. If they are different networks, two are too few to say how
+# much CNNs differ, and the claim is about these two alone.
 
 # %%
 from seelike import claims
@@ -249,7 +249,7 @@ def of_cnns(values):
 
 
 # %% [markdown]
-# The claim once by CKA, and once by shared neighbours.
+# The claim, by CKA and by shared neighbours.
 
 
 # %%
@@ -404,7 +404,8 @@ for name, values in top.items():
     print(f"{name}: {values.mean():.3f}")
 
 # %% [markdown]
-# First against the ViT with GAP, pair by pair.
+# First against the ViT with GAP, pair by pair. Two repeats draw their images for probes at random and so share a few of them. `share_drawn` says which part;
+# the interval of the claim allows for it.
 
 # %%
 from seelike.sections.linear_probes import share_drawn

@@ -203,7 +203,8 @@ over_trainings(panels, y_label="accuracy of probes") if panels else run.say_miss
 )
 
 # %% [markdown]
-# The claim compares the two of each pair half-way up. Its unit is the pair: a network on much data and one on little.
+# The claim compares the two of each pair half-way up. Its unit is the pair: a network on much data and one on little. Two repeats
+# draw their images for probes at random and so share a few of them; the interval allows for it.
 
 # %%
 from seelike.sections.scale_and_transfer import at_half_depth

@@ -252,8 +252,8 @@ plots.depth_lines(
 # ## All numbers
 #
 # One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. An entry is empty if it could not be
-# measured. *Localization* is Section 7's share: how much more tokens of the last block are like their own patch and those around it than like others, divided by the
-# same for the patches themselves.
+# measured. *Localization* is the share of Section 7: the contrast of the interior tokens of the last block (how much more they are like their own patch and the eight
+# around it than like all others), divided by the contrast of the patches themselves.
 
 # %%
 from seelike import claims
@@ -277,7 +277,7 @@ def share(name):
 localization = seelike.where_possible(places, share)
 
 # %% [markdown]
-# The other numbers are there already.
+# All other numbers were measured above.
 
 # %%
 uniformity = structure.mean_off_diagonal
@@ -347,7 +347,8 @@ display(plots.live(one_layer, network=names, other=names[::-1], percent=range(10
 #
 # - **Compare like with like.** Probes and CKA depend on the images. Two pages made on different images cannot be compared.
 # - **Look at random weights first.** Run the page with `:random` after both names: whatever looks the same as before was not learned.
-# - **One training is one training.** The intervals cover the draw of images only.
+# - **One training is one training.** The intervals cover the draw of images only. If your folder is small, draws share images and these intervals are too narrow:
+#   the note at the top of the page says so.
 #
 # **Next:** [what came later](11_what_came_later.ipynb), and [questions of measure](12_questions_of_measure.ipynb): what speaks against CKA, and which
 # other measures there are.

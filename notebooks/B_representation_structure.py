@@ -126,8 +126,8 @@ for name in run.names:
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# In the `tiny` profile the ViTs cut their images into the same patches and differ in width. A wider network has more parameters, and it may be more
-# accurate: the records of training say how much.
+# Are the larger networks also better? In the `tiny` profile the ViTs cut their images into the same patches and differ in width. A wider network has
+# more parameters; the records of training say whether it is more accurate.
 
 # %%
 from seelike.models import size_and_accuracy
@@ -135,10 +135,10 @@ from seelike.models import size_and_accuracy
 size_and_accuracy(run.models)
 
 # %% [markdown]
-# ## The measure: best matches
+# ## Best matches
 #
 # Take a map between a ViT, in rows, and a CNN, in columns. The *best match* of a CNN layer is the row in which its column is
-# largest. Section 4 looked for the match of one layer, the middle one. Here we look for the matches of all.
+# largest. Section 4 asked you to guess the match of the middle layer. Here we look for the matches of all.
 #
 # By hand, on a map of three by four layers that is easily read: the first two columns are largest in the first row, the third in the
 # second row, the last in the third.
@@ -234,7 +234,7 @@ table if rows else run.say_missing("vits", "cnns")
 # %% [markdown]
 # ## Look around
 #
-# Move the slider, or choose from the menu: every pair of networks of this run. Two ViTs of unequal width are pairs, too.
+# Move the slider, or choose from the menu: every pair of networks of this run. Two ViTs of unequal width are a pair, too.
 
 # %%
 from itertools import combinations_with_replacement
@@ -271,7 +271,7 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 # lowest layers of ResNet50 are like about 25 of the lowest of ViT-B/32, "with the remaining layers most similar to each other"; of
 # ResNet152x2, about 100 layers are like the lowest 30 of ViT-H/14.
 #
-# In the second table, equal pace would give 0.25 for the lower half of a CNN and 0.75 for the upper half.
+# In the table under *Which layer matches which?*, equal pace would give 0.25 for the lower half of a CNN and 0.75 for the upper half.
 #
 # **The pretrained networks** match differently. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle. The
 # second quarter of EfficientNet-Lite0 is far more like the ViT's second quarter than like the ViT's lowest quarter. The match climbs in steps and ends well below the top: no layer of the CNN is most like the last

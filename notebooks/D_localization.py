@@ -67,7 +67,8 @@ run = seelike.start(globals(), "D_localization")
 # ## One number for many maps
 #
 # A layer has one map for each token. When we look at the paper's maps, we check whether the brightest patch of a token is its own or one of the eight
-# neighbours. If so, we say that the token *knows its place*. The number is the share of interior tokens that know their place, corrected for chance.
+# neighbours. If so, we say that the token *knows its place*. The number is the share of interior tokens (those not at the edge) that know their place, corrected for chance: (share - chance) / (1 - chance),
+# where chance is the share of the patches that count as near. It is 1 for all, 0 for chance, and below 0 where tokens point away from their place.
 # [Section 7](07_spatial_localization.ipynb) takes another number, which depends less on the images.
 #
 # ## Measure
@@ -96,7 +97,7 @@ blocks = seelike.where_possible(dict.fromkeys([*run.names, *of_pairs]), blocks_o
 
 # %% [markdown]
 # Patches that are the same in all images of a draw, such as black corners, have no CKA. The library warns of them each time; here they are
-# counted below instead.
+# counted instead.
 
 # %%
 import warnings
@@ -188,7 +189,9 @@ for lines in panels.values():
         )
 
 # %% [markdown]
-# By hand, on maps of 5 x 5 tokens in which every token is like exactly one patch. In the first "layer" it is the token's own; in the second it is
+# ### The same number by hand
+#
+# Take maps of 5 x 5 tokens in which every token is like exactly one patch. In the first "layer" it is the token's own; in the second it is
 # the next to the right; in the third it is two to the right.
 
 # %%
@@ -209,7 +212,7 @@ for maps_by_hand in toy_layers:
     print(f"{near} of 9 near: {(near / 9 - 0.36) / (1 - 0.36):.4f}")
 
 # %% [markdown]
-# The library says the same. A number below zero means that tokens point away from their place.
+# The library says the same.
 
 # %%
 print([round(localization_above_chance(each), 4) for each in toy_layers])
@@ -427,7 +430,6 @@ if maps:
 # **The paper found** that ViT-H/14 is well localized in its last two blocks, and ViT-L/16 and ViT-B/32 in the blocks before the last; that layers
 # of a ResNet below the last localize better than the last, but not as clearly as ViTs with a CLS token; and that in the top layers probes on single
 # tokens do poorly in the ViT with CLS token, and well all over the image in the one with GAP and in the ResNet.
-#
 #
 # **The pretrained networks** have tokens that keep their place longer than one would expect. Up to four fifths of the depth, nearly every token is most
 # like its own patch, both in the ViT-S/14 and in EfficientNet-Lite0. In the last blocks this holds for fewer tokens, and the loss is larger in the ViT.

@@ -141,7 +141,7 @@ plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing(
 )
 
 # %% [markdown]
-# ### A probe by hand
+# ## A probe by hand
 #
 # A probe takes three steps: centre the features, solve one linear system, and take the class with the highest score. Here are the weights for two features and
 # two classes, first by hand and then by the library.
@@ -163,9 +163,10 @@ probe = RidgeProbe(alphas=[0.1]).fit(features, ["low", "low", "high", "high"])
 print(by_hand.numpy(), probe.coef_.numpy().round(4))
 
 # %% [markdown]
-# ### Does it hold elsewhere?
+# ## On the other image sets
 #
-# The claims of this page are those of Sections 7 and 8. They are measured as the mean over the *other* image sets: all sets except this run's own images.
+# All claims of this page are those of Sections 7 and 8, measured as the mean over the *other* image sets: all sets except this run's own images. Two repeats draw
+# their images for probes at random and so share a few of them. `share_drawn` says which part; the intervals of the claims allow for it.
 
 # %%
 from seelike.sections.scale_and_transfer import at_half_depth

@@ -97,14 +97,16 @@ comparison = compare_models(
 #
 # One map for each Mixer. (A run without Mixers shows what it has.)
 
-# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each Mixer (the paper's Figure H.1), from the first layer at the lower left to the last at the upper right.", "name": "fig-mixers"}, "image": {"alt": "One square heat map for each Mixer. Colour is CKA from 0, dark, to 1, bright. The table below says where each map falls into two parts most, how bright the two parts are, and how bright what lies between."}}
+# %% mystnb={"figure": {"caption": "CKA of all pairs of layers within each Mixer (the paper's Figure H.1), from the first layer at the lower left to the last at the upper right.", "name": "fig-mixers"}, "image": {"alt": "One square heat map for each Mixer. Colour is CKA from 0, dark, to 1, bright. The table under Two parts says where each map falls into two parts most, how bright the two parts are, and how bright what lies between."}}
 from seelike import plots
 
 names = run.mixers or list(run.models)
 plots.cka_maps([plots.map_between(comparison, name, name) for name in names])
 
 # %% [markdown]
-# Here are the first layers of each kind of network.
+# ### Which layers, which networks?
+#
+# A Mixer has token mixing where a ViT has attention. Here are the first layers of each kind of network.
 
 # %%
 from seelike.models import layers, size_and_accuracy
@@ -117,7 +119,7 @@ for kind, names in groups.items():
         print(f"{kind}: {', '.join(first)}")
 
 # %% [markdown]
-# Their sizes, and of the tiny ones the accuracy, from the records of training. Networks that do equally well may be alike for that reason alone, so keep these numbers in mind.
+# The table has the size of each network and, for the tiny ones, the accuracy. Networks that do equally well may be alike for that reason alone, so keep these numbers in mind.
 
 # %%
 size_and_accuracy(run.models)
@@ -215,8 +217,8 @@ toy = np.array([[[0.9, 0.8, 0.3], [0.2, 0.6, 0.5]]])
 print("by hand", (0.9 + 0.6) / 2, "library", structure.mean_highest(toy)[0])
 
 # %% [markdown]
-# The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. Here and below we keep the residual streams
-# alone, since the branches between them make every line a zigzag. Bands are 95 % intervals over repeats.
+# The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. The figure, the claim and
+# the first two columns of the table keep the residual streams alone: with the branches in between, every line would be a zigzag. Bands are 95 % intervals over repeats.
 
 # %%
 from seelike.models import STREAM
@@ -237,9 +239,9 @@ plots.depth_lines(lines, y_label="highest CKA") if lines else run.say_missing(
 )
 
 # %% [markdown]
-# The table gives the means, for every Mixer with every other network. A maximum over more layers is never smaller. So the claim takes the same number of layers from each
-# network, as many as the network with the fewest has, and only residual streams. The second column is the same measure by the
-# [nearest neighbours](../book/reference_neighbours.md) that layers share. The third is the mean CKA of all pairs, where no layers are chosen.
+# The table gives such means, for every Mixer with every other network. A maximum over more layers is never smaller, so the first two columns and the claim take
+# as many layers of each network as the one with the fewest has, from residual streams alone. The second column is the same measure by the
+# [nearest neighbours](../book/reference_neighbours.md) that layers share. The third is the mean CKA of all pairs of layers, branches included; no layers are chosen.
 
 
 # %%
@@ -338,11 +340,11 @@ plots.live(with_layers_below, network=list(run.models), percent=range(0, 101, 5)
 claims.on_this_page()
 
 # %% [markdown]
-# In the first table the paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
-# CKA across near zero. In the second table, columns that do not agree on the order say that the claim depends on how nearness is measured.
+# In the table under *Two parts?* the paper's picture would be a share below one half, a step much larger than those of the ViTs, and a
+# CKA across near zero. In the table under *Nearer to which?*, columns that do not agree on the order say that the claim depends on how nearness is measured.
 #
 # **The tiny networks** do not look like this. Both tiny Mixers are best cut behind their middle, so that the first part is the larger one, and the CKA across is high: the parts are no more distinct than those of the ResNets, and a little
-# more than those of the ViTs. In the first column, which the claim takes,
+# more than those of the ViTs. In the first column of the second of these tables, which the claim takes,
 # neither kind of network is nearer by more than would matter. Both Mixers are nearest to the ViT that cuts the image into the same patches, and farthest from the
 # ViT with smaller patches; the ResNets lie between. By neighbours, both Mixers are nearest to the same ViT as in the first column, and the other networks are level.
 # The mean of all pairs puts the Mixers nearer to the ResNets, since it includes the branches of the ViTs, which are like nothing else.

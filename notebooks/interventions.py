@@ -209,7 +209,9 @@ for title, lines in panels.items():
 # trained to replace the missing ones.
 
 # %% [markdown]
-# By hand: a head gives 5 for one image and 7 for another. The next layer has never seen anything but 5 and 7.
+# ### How a head is taken out
+#
+# Why is the mean milder than zero? By hand: a head gives 5 for one image and 7 for another, and the next layer has never seen anything else.
 
 # %%
 said = np.array([5.0, 7.0])
@@ -218,7 +220,7 @@ print(
 )
 
 # %% [markdown]
-# A hook replaces the sum. Here it takes out two heads of the first block; the cell prints how far the output of the network moves.
+# In code, a *hook* (a function that PyTorch calls when a module runs) replaces the weighted sum of a head. Here it takes out two heads of the first block; the cell prints how far the output of the network moves.
 
 # %% tags=["show-code"]
 import torch

@@ -98,11 +98,13 @@ print(f"{len(vits)} trainings of the ViT, {len(resnets)} of the ResNet")
 
 # %%
 from seelike.cka import compare_models
+from seelike.data.draws import overlap
 from seelike.sections.representation_structure import mean_off_diagonal
 
 garments = seelike.data.load("fashion-mnist/test")
 amounts = {"number_of_images": run.number_of_images, "seed": run.seed}
 amounts |= {"batch_size": run.batch_size, "repeats": run.repeats}
+shared = overlap(len(garments), run.number_of_images, run.seed, run.repeats)
 
 
 def uniformity(name):
@@ -124,7 +126,9 @@ groups = [
     ]
     for measure in (0, 1)
 ]
-uniform = claims.evaluate("uniform_layers", *groups[0], by_neighbours=groups[1])
+uniform = claims.evaluate(
+    "uniform_layers", *groups[0], by_neighbours=groups[1], overlap=shared
+)
 
 # %% [markdown]
 # ## On little data no head is local
@@ -161,7 +165,9 @@ distance = {name: nearest(name) for name in triples}
 few_images = {
     label[name]: nearest(few) - distance[name] for name, (few, _) in triples.items()
 }
-local = claims.evaluate("little_data_gives_no_local_heads", few_images)
+local = claims.evaluate(
+    "little_data_gives_no_local_heads", few_images, overlap=shared
+)
 all_again = {
     f"{label[name]}, all data": nearest(other) - distance[name]
     for name, (_, other) in triples.items()
@@ -191,7 +197,7 @@ tenth = {
     label[name]: fall(name, twin(name, "10_percent")) - chance[name]
     for name in triples
 }
-low = claims.evaluate("low_layers_need_little_data", tenth)
+low = claims.evaluate("low_layers_need_little_data", tenth, overlap=shared)
 names = list(triples)
 other_seed = {
     f"{label[name]}, {label[other].removeprefix('ViT, ')}": fall(name, other)
@@ -235,8 +241,9 @@ for result in (uniform, local, low):
 # this cause. Before training the ViT's layers are more uniform than the ResNet's, so that this needs no training. In the other two panels, networks that saw all of the data again differ about as
 # much as networks that saw a tenth of it.
 #
-# The draws of a run have no image in common where the set has enough of them. In a small folder they share some, and so differ less than draws from all photographs
-# would. The intervals of claims allow for that ([Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)); bands in figures and numbers in tables show the draws as they are, and the line at the top of a page warns.
+# Up to eight draws of a run have no image in common where the set has enough images. In a small folder draws share some, and differ less than draws from all photographs would. Probes draw their images at random, so
+# that two repeats share a few. The intervals of claims allow for shared images ([Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)). Bands in figures and numbers in tables do not: where draws of a run
+# share images, a note at the top of the page says so.
 #
 # ## The rule
 #

@@ -50,7 +50,7 @@ Every claim of the paper that a page of this book has put to the test, in the or
 Each claim is one number with a **margin**: the smallest effect of interest, and why that one. The number is
 measured on several draws of images (repeats) from one set, or on parts of the test images, and of several
 trainings of each network where there are any; the spread of both gives its 95 % interval. Draws share no image
-where the set has enough of them; where they share some, the interval is wider by that. The interval gives the
+where the set has enough images; where they share some, the interval is wider for it. The interval gives the
 verdict. The claim **holds** where all of the interval lies beyond the margin, and is **reversed** where it lies as
 far on the other side. Where it lies between the two, the effect is **negligible**. Where it reaches further down,
 but ends below the margin, the claim **does not hold**: an effect of that size is excluded. Where the margin is in

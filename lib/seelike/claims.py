@@ -101,7 +101,7 @@ class Result:
         values: The statistic, once per repeat; where there are several trainings or networks, their mean.
         statistic: Mean of the values; None where not testable.
         uncertainty: Half the width of the 95 % interval of that mean; None where there are fewer than two
-            values.
+            values, or all repeats have the same images.
         why: Why it is not testable, or why it stays undecided; else empty.
         figure_name: The name of the figure, in the notebook, that shows it.
         groups: The statistic per repeat of each training, by its name, where there are several: of the networks
@@ -206,7 +206,7 @@ def evaluate(
 ) -> Result:
     """Test a claim on the statistic's values, by its own 95 % interval.
 
-    With one repeat the interval is not known and the claim stays undecided.
+    With one repeat, or repeats on the same images, the interval is not known and the claim stays undecided.
 
     Args:
         claim_id: A name in `CLAIMS`.
@@ -327,18 +327,18 @@ def _estimated(found: evidence.Estimate) -> str:
 def _why(result: Result, uncertainty: float | None) -> str:
     """Why a claim is undecided."""
     if uncertainty is None and len(result.values) > 1:
-        return "Every repeat shows all images, so that their spread says nothing. Give more images, or show fewer."
+        return "Every repeat takes the same images, so that their spread says nothing. Give more images."
     if uncertainty is None:
         return "One repeat gives no uncertainty. Set repeats to 2 or more."
     return "The interval lies on both sides of the margin."
 
 
 def draws_share(overlap: float) -> None:
-    """Tell how much the draws of images of this run have in common; `seelike.start` does.
+    """Say how much the draws of images of this run have in common. `seelike.start` calls this.
 
     Args:
-        overlap: The share of its images that a repeat has in common with another, on average. Claims take it where
-            their page does not say otherwise.
+        overlap: The share of its images that a repeat has in common with another, on average. A claim takes it
+            where it is measured on repeats and its page gives no other.
 
     Example:
         >>> draws_share(0.5)
@@ -461,7 +461,8 @@ def _test_or_say_why(
     elif any(np.isnan(np.asarray(table, float)).any() for table in tables):
         not_testable(claim_id, _NOT_DEFINED, figure_name=figure_name)
     else:
-        shared = _overlap if overlap is None else overlap
+        of_run = _overlap if _claim(claim_id).over == "repeats" else 0.0
+        shared = of_run if overlap is None else overlap
         _keep(evaluate(claim_id, *groups, figure_name=figure_name, by_neighbours=others, overlap=shared))
 
 

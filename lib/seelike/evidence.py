@@ -24,15 +24,18 @@ of 99.9 % in 1 %.
 With one training of each network the spread of trainings is not known, and not in the interval. A verdict then
 is one about *these networks*, and says so.
 
-**Draws that share images.** Draws have no image in common where there are enough (`seelike.data.draws`). In a
-small set two draws share a part rho of theirs, on average over all pairs of draws. A statistic that is a mean over
-images then correlates by rho between draws: the spread of the draws is too small by 1 - rho, and the variance of
-their mean is too small again by 1 + (D - 1) rho. So each var / D of draws is multiplied by
+**Draws that share images.** Up to eight draws have no image in common where there are enough images
+(`seelike.data.draws`); draws of probes are random. Let two draws share a part rho of their images, on average over
+all pairs. A statistic that is a mean over images (CKA is nearly one) then has the correlation rho between draws.
+The variance among the draws is that of one draw times 1 - rho, and the variance of their mean is that of one draw
+times (1 + (D - 1) rho) / D. So var / D is multiplied by
 
     (1 + (D - 1) rho) / (1 - rho)
 
-(Nadeau and Bengio 2003, for test sets that share images). The interval is then about images like these, and not
-about these N alone. Where each draw takes all images, their spread says nothing, and there is no interval.
+(Nadeau and Bengio 2003 have the same factor for random splits of one set, with rho the share of the test images.
+For probes we count the training images, too: rho is then too large rather than too small). The interval is about
+images like these, and not about these N alone. Where each draw takes all images, their spread says nothing, and
+there is no interval.
 
 **Networks.** Where a group has several networks, such as ViTs of three sizes, the question is how far networks
 differ, and trainings of one of them that differ in their seed are no further networks. So each network's trainings
@@ -109,7 +112,7 @@ class Estimate:
 
     Attributes:
         mean: The mean, in units of the statistic.
-        error: Its standard error, in the same; NaN where there is one draw.
+        error: Its standard error, in the same; NaN where there is one draw, or all have the same images.
         degrees: The degrees of freedom of that error; they need not be whole.
 
     Example:

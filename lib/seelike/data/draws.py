@@ -3,12 +3,13 @@
 Repeat r of a run draws its images with the seed `seed + r`. Eight seeds in a row, from a multiple of eight on, lay
 the N images of a set out in one random order, as on a circle, and begin at one of eight places on it, such that
 those of the first seeds are far apart: at 0, 4, 2, 6, 1, 5, 3 and 7 eighths. From there each takes the n images
-that follow. So two repeats from the seed 0 on share no image where n <= N / 2, four none where n <= N / 4, and
-eight none where n <= N / 8. More repeats leave the first as they are, and more images begin with the same.
+that follow. So from a seed that is a multiple of eight, two repeats share no image where n <= N / 2; four share
+none where n <= N / 4, and eight where n <= N / 8. Draws of different eights are independent and share n / N on
+average. More repeats leave the first as they are, and a larger draw begins with the smaller one.
 
-Draws without an image in common are independent draws from whatever the set was drawn from, so their spread says
-how far another set would move a number. Of draws with images in common, the spread is too small;
-`seelike.evidence` widens its intervals by how many they are.
+Draws without an image in common are independent draws from whatever the set was drawn from: their spread says how
+far n other images would move a number. Draws with images in common spread too little; `seelike.evidence` widens
+intervals for that. Probes draw for themselves (`seelike.sections.linear_probes`).
 """
 
 import math
@@ -60,7 +61,7 @@ def overlap(total: int, number: int, seed: int, repeats: int) -> float:
 
 
 def enough(number: int, repeats: int) -> int:
-    """Compute how many images a set needs so that repeats from the seed 0 on share none, of at most eight.
+    """Compute how many images a set needs so that the first eight repeats from the seed 0 on share none.
 
     Args:
         number: Images of each repeat.

@@ -75,7 +75,7 @@ class ImageSet:
         """Draw n images without replacement, in random order, with their labels.
 
         The same seed draws the same images on every platform. A smaller sample is the beginning of a larger one.
-        Samples of seeds in a row share no image where there are enough (`seelike.data.draws`).
+        Samples of the seeds 0 to 7, of 8 to 15 and so on share none where there are enough (`seelike.data.draws`).
 
         Args:
             n: How many images.
