@@ -162,6 +162,8 @@ triples = {
     if {twin(name, "10_percent"), twin(name, "other_order")} <= trained
 }
 distance = {name: nearest(name) for name in triples}
+
+# %%
 few_images = {
     label[name]: nearest(few) - distance[name] for name, (few, _) in triples.items()
 }
