@@ -175,11 +175,11 @@ plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
 # %% [markdown]
 # ### Which layer matches which?
 #
-# The same maps as lines: for each CNN layer, the depth of the ViT layer that is most like it. The dotted diagonal is what equal pace
+# The same maps as lines: for each CNN layer, the depth of the ViT layer that is most like it. The straight diagonal is what equal pace
 # would give. Where several ViT layers are nearly equally like a CNN layer, the match jumps from one draw of images to the next: there
 # the band is wide.
 
-# %% mystnb={"figure": {"caption": "The depth of the ViT layer that is most like each CNN layer. Below the diagonal, the ViT is ahead. Bands are 95 % intervals over repeats.", "name": "fig-best-match-depth"}, "image": {"alt": "One line for each pair. Horizontal axis: relative depth of the CNN layer. Vertical axis: relative depth of its best match in the ViT. A dotted diagonal marks equal pace. The table below gives the means of the lower and of the upper half."}}
+# %% mystnb={"figure": {"caption": "The depth of the ViT layer that is most like each CNN layer. Below the diagonal, the ViT is ahead. Bands are 95 % intervals over repeats.", "name": "fig-best-match-depth"}, "image": {"alt": "One line for each pair. Horizontal axis: relative depth of the CNN layer. Vertical axis: relative depth of its best match in the ViT. A straight diagonal marks equal pace. The table below gives the means of the lower and of the upper half."}}
 matches, lines = {}, {}
 for vit, cnn in pairs:
     similarity = comparison.between(vit, cnn)
