@@ -146,10 +146,17 @@ few = [
     run.images.sample(min(4, len(run.images)), seed=run.seed + repeat)
     for repeat in range(run.repeats)
 ]
-fields = seelike.where_possible(
-    names,
-    lambda name: measure_fields(run.models[name], few, channels=4, seed=run.seed),
-)
+
+
+def fields_of(name):
+    """Receptive fields of one network: each draw has its own images and channels."""
+    return [
+        measure_fields(run.models[name], [one], channels=4, seed=seed)[0]
+        for seed, one in enumerate(few, run.seed)
+    ]
+
+
+fields = seelike.where_possible(names, fields_of)
 
 # %% mystnb={"figure": {"caption": "Effective receptive fields of some blocks, from low to high; brightness is the square root.", "name": "fig-own-fields"}, "image": {"alt": "A row of small images for each network: the receptive fields of five blocks from low to high."}}
 import numpy as np

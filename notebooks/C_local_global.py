@@ -123,10 +123,12 @@ few = [
 
 
 def fields_of(name):
-    """Receptive fields of all sublayers of one network, once for each draw."""
-    return measure_fields(
-        run.models[name], few, additions=True, channels=4, seed=run.seed
-    )
+    """Receptive fields of all sublayers of one network: each draw has its own images and channels."""
+    options = {"additions": True, "channels": 4}
+    return [
+        measure_fields(run.models[name], [one], seed=seed, **options)[0]
+        for seed, one in enumerate(few, run.seed)
+    ]
 
 
 with_tokens = [*run.vits, *run.mixers, *run.others]

@@ -203,3 +203,30 @@ def test_the_data_files_have_every_training():
     assert from_json["groups"] == [{"7": CLEAR, "8": [0.33, 0.34, 0.35]}]
     assert asdict(row)["margin"] == claims.CLAIMS["uniform_layers"].margin
     assert "trainings" in scoreboard.as_csv([row]).splitlines()[0]
+
+
+def test_draws_of_older_records_shared_images_by_chance():
+    result = claims.evaluate("uniform_layers", [0.30, 0.32, 0.31])
+    record = json.loads(json.dumps(result._repr_mimebundle_()[claims.CLAIM_MIME]))
+    run = {"models": ["resnet50"], "number_of_images": 200, "images_in_all": 1000}
+
+    def read(record, run):
+        outputs = [{"data": {verdicts.RUN_MIME: run}}, {"data": {claims.CLAIM_MIME: record}}]
+        (found,) = verdicts.read({"cells": [{"outputs": outputs}]})
+        return found.overlap
+
+    assert read(record, run) == 0
+    del record["overlap"]
+    assert read(record, run) == 0.2
+    # Parts of the test images share none; nor does a page without networks draw any.
+    on_parts = record | {"claim": record["claim"] | {"over": "parts of the test images"}}
+    assert read(on_parts, run) == read(record, run | {"models": []}) == 0
+
+
+def test_the_correction_counts_what_is_decided_after_the_second_measure():
+    clear = [claims.evaluate("uniform_layers", [0.30, 0.31, 0.32]) for _ in range(2)]
+    close = claims.evaluate("resnet_stages", [0.060, 0.065, 0.071])
+    # By CKA alone all three are decided, so that the third is read at 5 %.
+    assert [each.verdict for each in verdicts.judge([*clear, close])] == ["holds"] * 3
+    doubtful = [claims.evaluate("uniform_layers", [0.30, 0.31, 0.32], by_neighbours=[[-0.1, 0.0, 0.2]])] * 2
+    assert [each.verdict for each in verdicts.judge([*doubtful, close])] == ["undecided"] * 3

@@ -33,8 +33,12 @@ times (1 + (D - 1) rho) / D. So var / D is multiplied by
     (1 + (D - 1) rho) / (1 - rho)
 
 (Nadeau and Bengio 2003 have the same factor for random splits of one set, with rho the share of the test images.
-For probes we count the training images, too: rho is then too large rather than too small). The interval is about
-images like these, and not about these N alone. Where each draw takes all images, their spread says nothing, and
+For probes we count the training images, too: where classes are equally large, rho is then too large rather than
+too small). Such draws also vary in fewer ways than there are draws: of four that each take half of the images, the
+first two are all of them, and so are the others. So their degrees of freedom are taken to be (D - 1) (1 - rho)^2,
+and one at least: in simulations a 95 % interval then misses in 5.3 % of cases at most, and far fewer where rho is
+large. The interval is about images like these, and not about these N alone. (Of a set that was fetched in pieces,
+it is about images like those of the pieces.) Where each draw takes all images, their spread says nothing, and
 there is no interval.
 
 **Networks.** Where a group has several networks, such as ViTs of three sizes, the question is how far networks
@@ -47,19 +51,22 @@ is excluded, and the claim does not hold. Else +m is in the interval, and the cl
 effect holds between -m and +m, and one of "no less" above -m. A claim that a number is above a threshold has that
 threshold for its margin: below it does not hold, and there is no effect to neglect. A claim of several differences
 at once, such as one at every depth, has the least of them for its statistic: below +m it does not hold, and of the
-others nothing is said.
+others nothing is said. The least of several numbers that are not sure is too low, by about a standard deviation of
+one draw: that such a claim holds is safe, and that it does not is to be read beside its number.
 
 **The correction.** Of 37 tests at 5 % about two err by chance. All claims tested at one profile are therefore
 corrected together by Benjamini and Hochberg (1995): with the p-values of the N tests against the margin,
 two-sided and in order, R is the largest k with p_(k) <= k q / N, for q = 0.05. The verdicts are then read from
 intervals of 1 - R q / N in the place of 1 - q (Benjamini and Yekutieli 2005), so that at most 5 % of what is
-said to be decided is expected to be said wrongly. We want few false ones among those, not none at all among 37:
-that would take a correction such as Bonferroni's, and leave most undecided. The theorem is for tests that are
-independent or depend on each other positively, as those on the same images do.
+said to be decided is expected to be said wrongly. R counts what is still decided after the second measure, below.
+We want few false ones among those, not none at all among 37: that would take a correction such as Bonferroni's,
+and leave most undecided. The theorem is for tests that are independent or depend on each other positively. Ours
+are on the same images, some with the opposite sign; in simulations of such families the share of false ones stays
+below 5 %, too.
 
 **What was learned.** The same statistic on the same networks with random weights is a control. A claim that
-holds there too owes nothing to training. It is judged by its own 95 % interval, without the correction, so that
-a claim is said to be not learned too often rather than too seldom.
+holds there too owes nothing to training. It is judged by its own 95 % interval, without the correction. A control
+that is undecided, or was not measured, marks no claim; the scoreboard has its number.
 
 **What does not depend on the measure.** Where a claim is on CKA, its statistic is computed once more from
 another measure of likeness, the nearest neighbours that layers share (`seelike.neighbours`). Both are 1 for
@@ -166,7 +173,7 @@ def estimate(values: Values, than: Trainings | None = None, *, overlap: float = 
     of_trainings = [_term(group.mean(axis=1)) for group in groups if len(group) > 1]
     of_draws, degrees_of_draws = _term(means)
     of_draws *= (1 + (len(means) - 1) * overlap) / (1 - overlap)
-    terms = [*of_trainings, (of_draws, degrees_of_draws)]
+    terms = [*of_trainings, (of_draws, max(1, degrees_of_draws * (1 - overlap) ** 2))]
     variance, parts = sum(term for term, _ in terms), sum(term**2 / n for term, n in terms)
     # Where nothing varies, no term outweighs another.
     degrees = variance**2 / parts if parts > 0 else min(n for _, n in terms)

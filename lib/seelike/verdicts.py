@@ -54,7 +54,7 @@ def judge(results: Sequence[Result], controls: Iterable[Result] = ()) -> list[Re
     one_by_one = alone(results)
     tested = [result for result in one_by_one if _is_tested(result)]
     tests = [evidence.p_value(one.estimate, one.claim.margin, one.claim.kind) for one in tested]
-    rate = evidence.corrected_rate(tests)
+    rate = _rate_that_remains(tested, evidence.corrected_rate(tests))
     untrained = {result.claim.id for result in alone(controls) if result.verdict == "holds"}
     return [_corrected(result, rate, len(tests), untrained) for result in one_by_one]
 
@@ -62,6 +62,16 @@ def judge(results: Sequence[Result], controls: Iterable[Result] = ()) -> list[Re
 def alone(results: Iterable[Result]) -> list[Result]:
     """Judge each claim by its own 95 % interval; what was not testable stays so."""
     return [result if result.verdict == "not testable" else judged(result) for result in results]
+
+
+def _rate_that_remains(tested: Sequence[Result], rate: float) -> float:
+    """Lower the corrected rate until as many claims as it counts are still decided after the second measure."""
+    step = evidence.RATE / max(len(tested), 1)
+    for counted in range(round(rate / step), 0, -1):
+        found = [at_rate(result, counted * step).verdict for result in tested]
+        if sum(verdict not in ("undecided", "depends on the measure") for verdict in found) >= counted:
+            return counted * step
+    return 0.0
 
 
 def _is_tested(result: Result) -> bool:
@@ -95,7 +105,16 @@ def read(notebook: Mapping[str, Any]) -> list[Result]:
         []
     """
     run = next(_recorded(notebook, RUN_MIME), {})
-    return [_today(Result.from_record(record), run) for record in _recorded(notebook, CLAIM_MIME)]
+    records = (_with_overlap(record, run) for record in _recorded(notebook, CLAIM_MIME))
+    return [_today(Result.from_record(record), run) for record in records]
+
+
+def _with_overlap(record: dict[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what older records lack: each of their draws took images by chance."""
+    on_draws = record["claim"].get("over", "repeats") == "repeats" and run.get("models")
+    if "overlap" in record or not on_draws or not run.get("images_in_all"):
+        return record
+    return record | {"overlap": min(1.0, run["number_of_images"] / run["images_in_all"])}
 
 
 def _recorded(notebook: Mapping[str, Any], kind: str) -> Iterator[dict[str, Any]]:
