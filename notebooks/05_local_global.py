@@ -393,7 +393,7 @@ print((9 * field).round().flatten().tolist(), "ninths")
 # %% [markdown]
 # The field has five pixels, and the middle one counts most. The fields of a CNN grow like this.
 #
-# The paper differentiates every channel, for 32 images. So do we, but with a sample of 4 channels for each image instead of all channels. This estimate
+# The paper differentiates every channel, for 32 images. So do we, but with a sample of 4 channels for each image instead of all channels, another one in each draw. This estimate
 # is unbiased and costs much less. The images come in draws of eight, one draw for each repeat and at most four draws, so that the result has an
 # uncertainty.
 #
@@ -578,8 +578,8 @@ claims.on_this_page()
 #
 # Figure 4 stays open: in most pairs the nearest head of the network on little data looks a little farther, but trainings on the same data differ by as much.
 #
-# In these networks receptive fields of the ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share
-# of the area even in the last block. The fields of the 7 x 7 ViTs grow most from the first block to the second, and not midway as the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
+# On average, receptive fields of these ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share
+# of the area even in the last block. Four ViTs are too few to make both certain after the correction. The fields of the 7 x 7 ViTs grow most from the first block to the second, and not midway as the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.
 #
 # **Why.** A ViT has to learn that neighbours matter, and only a task that cannot be solved otherwise teaches it. The tiny networks learned whole
 # garments in the middle of 28 x 28 pixels, which can be told apart by where they are bright. (The fields of the 14 x 14 ViT also have a bright spot at an edge of the image, in every block. We do not know why.) Published recipes by which small ViTs learn local heads

@@ -489,7 +489,7 @@ claims.on_this_page()
 # also has a ResNet50, for readers who can download one.
 #
 # **The tiny networks** do not show the transition. Whether the spatial tokens are handed on more in the upper half is open: on average they are, but the ViTs
-# differ much. The CLS token does the opposite of the paper's, and before training even more so. It begins as a constant, attention and MLP of the first block overwrite it, and from then on it is
+# differ much. On average the CLS token does the opposite of the paper's, and before training even more so. It begins as a constant, attention and MLP of the first block overwrite it, and from then on it is
 # handed on like all other tokens. Skip ratios are higher in the ViTs than in the ResNets for most of the depth, but not throughout: in the first blocks the ResNets are ahead.
 #
 # Figure 8 shows tiny networks in every run. In every training, and for each of the three blocks, the network without the skip connections of the block is farther apart there than its intact

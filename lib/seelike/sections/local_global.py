@@ -156,7 +156,7 @@ def measure_fields(
         additions: Measure the sums of all residual additions, two for each block of a ViT or Mixer, and the
             branches before them, instead of the outputs of all blocks. A block without a skip connection has none.
         channels: How many channels to take of each layer: an unbiased estimate.
-        seed: Of the choice of channels.
+        seed: Of the choice of channels, which is the same for all draws.
         batch_size: Rows of a backward pass.
 
     Raises:
