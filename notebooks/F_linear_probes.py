@@ -354,7 +354,7 @@ claims.on_this_page()
 #
 # **The tiny networks** show none of this on digits and textures. Much or little data makes no difference that can be told from zero, and on textures the networks on little
 # data are, if anything, ahead. At half depth, the larger ViT is far worse than the ResNet on textures, and not on digits. There are so few digits that the draws share most of
-# them, so that the intervals are wide and all three claims stay open. On garments, single tokens of the ViT with CLS token
+# them, so that the intervals are wide and all claims stay open. On garments, single tokens of the ViT with CLS token
 # classify worse than those of the ViT with GAP; on digits they classify better, and on textures worse. So for the tiny networks these claims are about garments only.
 #
 # **Why.** CIFAR is nearer to ImageNet than digits and textures are to garments. On images of another kind the last blocks may be worse than the middle ones: they tell apart what they were trained to tell apart, and

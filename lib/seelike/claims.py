@@ -344,7 +344,7 @@ def draws_share(overlap: float) -> None:
         >>> draws_share(0.5)
         >>> record("uniform_layers", [0.30, 0.32, 0.31])  # doctest: +ELLIPSIS
         Claim of Figures 1 and B.1: The layers of a ViT are more uniform than those of a CNN.
-        0.310 ± 0.050 (95 %, 3 repeats, which share 50 % of their images): mean CKA...
+        0.310 ± 0.147 (95 %, 3 repeats, which share 50 % of their images): mean CKA...
         >>> draws_share(0.0)
     """
     global _overlap

@@ -37,7 +37,7 @@ def draw(total: int, number: int, seed: int) -> Int64[np.ndarray, " number"]:
 
     Example:
         >>> [sorted(draw(16, 4, seed).tolist()) for seed in range(4)]
-        [[2, 6, 10, 11], [1, 5, 7, 13], [0, 4, 12, 15], [3, 8, 9, 14]]
+        [[2, 3, 10, 11], [6, 9, 12, 14], [0, 4, 5, 7], [1, 8, 13, 15]]
     """
     order = np.random.default_rng(seed // len(_EIGHTHS)).permutation(total).astype(np.int64)
     return np.roll(order, -_start(total, seed))[:number]
