@@ -14,6 +14,8 @@ from seelike.verdicts import RUN_MIME
 SHOW = "show-code"
 # Those by which MyST-NB shows less of a cell, or of its code.
 _OTHERS = {f"{verb}{mark}{part}" for verb in ("hide", "remove") for mark in "-_" for part in ("cell", "input")}
+# Paragraphs of what `seelike.start` shows that few readers ask for.
+_SOURCES = re.compile(r"<p>(?:Weights|Left out): .*?</p>", re.DOTALL)
 # A paragraph that begins with them, and those after it, up to one that begins with something else in bold letters.
 _OF_NETWORKS = {
     kind: re.compile(rf"^\*\*(The {kind} \w+)\*\*.*?(?=\n\n\*\*|\n\n#|\Z)", re.MULTILINE | re.DOTALL)
@@ -131,6 +133,30 @@ def fold_set_up(notebook: NotebookNode) -> None:
     )
     cells[last].metadata["tags"] = [*tags(cells[last]), "remove-input"]
     cells[first:last] = [nbformat.v4.new_markdown_cell(text, id="set-up")]
+
+
+def fold_sources(notebook: NotebookNode) -> None:
+    """Put where weights came from, and which networks were left out, behind a line under what ran.
+
+    Args:
+        notebook: An executed notebook; it is changed in place.
+
+    Example:
+        >>> text = '<div class="seelike-run"><p>Profile tiny</p><p>Weights: a.</p><p>On garments.</p></div>'
+        >>> output = nbformat.v4.new_output("display_data", {RUN_MIME: {}, "text/html": text})
+        >>> fold_sources(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("run", outputs=[output])]))
+        >>> output.data["text/html"].split("<details>")[0]
+        '<div class="seelike-run"><p>Profile tiny</p><p>On garments.</p>'
+    """
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if RUN_MIME in output.get("data", {}):
+                text = output.data.get("text/html", "")
+                folded = "".join(_SOURCES.findall(text))
+                if folded:
+                    line = "<summary>Weights, and what was left out</summary>"
+                    rest = _SOURCES.sub("", text).removesuffix("</div>")
+                    output.data["text/html"] = f"{rest}<details>{line}{folded}</details></div>"
 
 
 def _says_what_ran(cell: NotebookNode) -> bool:

@@ -102,6 +102,7 @@ def prepare(notebook: NotebookNode, keys: Mapping[str, str]) -> NotebookNode:
     end = nbformat.v4.new_markdown_cell(last_run(notebook), id="last-run")
     executed.drop_progress(notebook)
     folding.fold_set_up(notebook)
+    folding.fold_sources(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = citations.cite(cell.source, dict(keys))
