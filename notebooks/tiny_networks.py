@@ -230,8 +230,8 @@ plots.line_panels(panels, x_label="block", y_label="CKA with the end")
 
 # %% [markdown]
 # The first block changes little: most of what it does is there before training, and the outlines of the garments account for the rest. The higher a block is,
-# the later it reaches its final state. [Raghu et al. (2017)](https://arxiv.org/abs/1706.05806)
-# saw the same in CNNs: networks settle from the bottom up.
+# the later it reaches its final state, in the ViT and in the ResNet. [Raghu et al. (2017)](https://arxiv.org/abs/1706.05806)
+# saw this in CNNs: networks settle from the bottom up.
 #
 # We also follow two measures of Sections 4 and 5: how uniform the CKA map is, and how near the nearest head of the two lowest blocks looks.
 
@@ -281,6 +281,9 @@ panels = {
 plots.line_panels(panels, x_label="epochs", y_label="measure")
 
 # %% [markdown]
+# Training makes the ViT's map less uniform and the ResNet's more: before training the ViT's is by far the more uniform one, after the first epoch the two are about level, and then they change places. So the uniform map
+# that the paper shows of trained ViTs is what these ViTs begin with, and not what they learn. The nearest low head of the ViT comes nearer in every epoch, and still looks far at the end.
+#
 # ## What is a skip connection worth?
 #
 # The paper trains ViTs in which one block hands on only what its branches make, without the sum. Figure 8 shows what
