@@ -402,6 +402,7 @@ def near_minus_far(values):
     }
 
 
+# %%
 claims.record(
     "far_targets_change_more",
     near_minus_far(cka),
