@@ -42,7 +42,7 @@ def states():
 def of_garments():
     (comparison, models), untrained = states()
     return cka_explorer(
-        comparison, models, data.load("fashion-mnist"), untrained, number_of_images=IMAGES, pair=NAMES, seed=3
+        comparison, models, data.load("fashion-mnist"), untrained, number_of_images=IMAGES, pair=NAMES, seed=24
     )
 
 
@@ -69,16 +69,13 @@ def test_all_cka_is_in_the_data_to_four_decimals():
 
 def test_the_cloud_has_the_cka_of_its_images():
     explorer, (comparison, models) = of_garments(), states()[0]
-    sample, every = data.load("fashion-mnist").sample(IMAGES, seed=3), []
+    sample, every = data.load("fashion-mnist").sample(IMAGES, seed=24), []
     for name, network in models.items():
         pixels = torch.stack([preprocessing(network)(image) for image in sample])
         every += read(network, comparison.layers[name], pixels).values()
-    alike, steps = grams_of(explorer), explorer.data["states"][0]["steps"]
+    alike = grams_of(explorer)
     for a, b in [(0, 0), (7, 30), (19, 20), (39, 3)]:
-        # Each is rounded to its steps, and the other has a mean square of 1: four standard deviations of the mean.
-        rounding = 4 * np.sqrt((steps[a] ** 2 + steps[b] ** 2) / 12 / alike.shape[1])
-        assert rounding < 0.01
-        assert (alike[a] * alike[b]).mean() == pytest.approx(float(cka(every[a], every[b])), abs=rounding)
+        assert (alike[a] * alike[b]).mean() == pytest.approx(float(cka(every[a], every[b])), abs=0.005)
 
 
 def test_images_of_one_class_are_side_by_side_and_have_its_name():
