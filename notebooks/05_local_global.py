@@ -410,10 +410,7 @@ few = [
 
 def fields_of(name):
     """Receptive fields of one network: each draw has its own images and channels."""
-    return [
-        measure_fields(run.models[name], [one], channels=4, seed=seed)[0]
-        for seed, one in enumerate(few, run.seed)
-    ]
+    return measure_fields(run.models[name], few, channels=4, seed=run.seed)
 
 
 fields = seelike.where_possible(dict.fromkeys([*run.names, *all_vits]), fields_of)

@@ -87,8 +87,8 @@ plots.forest(results) if results else print(
 )
 
 # %% [markdown]
-# The next cell lists the claims by verdict, with the number of each. *In these networks* means that each network was trained once, *not learned* means
-# that the claim holds before training, too.
+# The next cell lists the claims by verdict, with the number of each. *In these networks* means that each network was trained once; *not learned*
+# that the claim holds before training, too; *perhaps not learned* that it is undecided there; *without control* that it was not measured there.
 
 # %%
 import textwrap
@@ -184,7 +184,7 @@ for link, ids in CHAIN.items():
 #   300 million photographs. If a tiny network disagrees, then size, or data, or the kind of image matters. If a pretrained network disagrees, then it
 #   matters on what and how it was trained.
 # - **A claim that holds here is not proved, either.** Some of the paper's pictures are there before any training. Where we
-#   looked, such a claim is marked *not learned*; see the first open exercise of [Section 4](04_representation_structure.ipynb), too.
+#   looked, such a claim is marked *not learned*, or *perhaps not learned*; see the first open exercise of [Section 4](04_representation_structure.ipynb), too.
 #
 # ## Try it yourself
 #

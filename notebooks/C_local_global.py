@@ -124,11 +124,8 @@ few = [
 
 def fields_of(name):
     """Receptive fields of all sublayers of one network: each draw has its own images and channels."""
-    options = {"additions": True, "channels": 4}
-    return [
-        measure_fields(run.models[name], [one], seed=seed, **options)[0]
-        for seed, one in enumerate(few, run.seed)
-    ]
+    model = run.models[name]
+    return measure_fields(model, few, additions=True, channels=4, seed=run.seed)
 
 
 with_tokens = [*run.vits, *run.mixers, *run.others]

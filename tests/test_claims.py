@@ -253,7 +253,7 @@ def test_each_training_needs_one_number_per_repeat(values):
 def test_a_record_of_before_trainings_had_names_is_read():
     record = json.loads(json.dumps(claims.evaluate("uniform_layers", [0.1, 0.2])._repr_mimebundle_()))
     record = record[claims.CLAIM_MIME]
-    for name in ("groups", "not_learned"):
+    for name in ("groups", "before_training"):
         del record[name]
     for name in claims.OF_THE_VERDICT:
         del record["claim"][name]

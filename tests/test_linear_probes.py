@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from seelike import data
+from seelike import data, evidence
 from seelike.models import load
 from seelike.probes import probe_layers
 from seelike.sections.linear_probes import (
     HELD_OUT,
     accuracy_by_block,
     accuracy_on_many,
+    share_drawn,
     spread_blocks,
     training_and_test_images,
     why_no_probes,
@@ -50,6 +51,62 @@ def test_too_few_images_of_a_class_are_an_error_that_names_it():
     images = data.load("fashion-mnist/test").select(np.arange(60))
     with pytest.raises(ValueError, match="class"):
         training_and_test_images(images, per_class=10, number_of_test_images=10, seed=0)
+
+
+# Images of each class, then how many of each are for training, and how many of all others for testing.
+UNEQUAL = [
+    ([50] * 10, 10, 300),
+    ([120, *[12] * 9], 10, 40),
+    ([300, 20, 20], 4, 250),
+    ([40, 21, *[30] * 8], 2, 1000),
+]
+
+
+def in_common(parts):
+    """The share of each class's images that two draws have in common, mean over all pairs of draws."""
+    number = np.stack([[np.bincount(part.places, minlength=10_000)] for part in parts])[:, 0]
+    both = number.sum(axis=0) ** 2 - number.sum(axis=0)
+    labels = data.load("fashion-mnist/test").labels
+    pairs = len(parts) * (len(parts) - 1)
+    drawn = np.bincount(labels, weights=number.sum(axis=0)) / len(parts)
+    return np.bincount(labels, weights=both / pairs) / np.where(drawn > 0, drawn, np.nan)
+
+
+@pytest.mark.parametrize(("of_classes", "per_class", "tests"), UNEQUAL)
+def test_share_drawn_is_what_draws_have_in_common_where_it_is_most(of_classes, per_class, tests):
+    images = of_each_class(*of_classes)
+    draws = [
+        training_and_test_images(images, per_class=per_class, number_of_test_images=tests, seed=seed)
+        for seed in range(300)
+    ]
+    shares = np.nanmax([in_common(parts) for parts in zip(*draws, strict=True)])
+    found = share_drawn(images, per_class=per_class, number_of_test_images=tests)
+    assert found == pytest.approx(shares, abs=0.02)
+
+
+@pytest.mark.parametrize(("of_classes", "per_class", "tests"), UNEQUAL)
+@pytest.mark.parametrize("weight", [0.0, 1.0, 30.0])
+def test_accuracies_that_vary_with_both_kinds_of_images_cover_the_truth(of_classes, per_class, tests, weight):
+    images = of_each_class(*of_classes)
+    generator = np.random.default_rng(len(of_classes))
+    shared = share_drawn(images, per_class=per_class, number_of_test_images=tests)
+    draws = [
+        training_and_test_images(images, per_class=per_class, number_of_test_images=tests, seed=seed)
+        for seed in range(300)
+    ]
+    missed = 0
+    for repeat in range(2000):
+        # What an image adds to the accuracy: where it is for testing, and where it is for training.
+        as_test, as_training = generator.normal(size=(2, 10_000))
+        three = [draws[(3 * repeat + one) % 300] for one in range(3)]
+        accuracies = [
+            as_test[test.places].mean() + weight * as_training[training.places].sum() / len(test)
+            for training, test in three
+        ]
+        found = evidence.estimate(accuracies, overlap=shared)
+        missed += abs(found.mean) > found.half_width()
+    # Three standard errors above the rate.
+    assert missed / 2000 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_accuracies_are_those_of_the_probes_of_each_draw():

@@ -37,7 +37,7 @@ def notebook(*results, run=None, lists=True):
 
 def test_what_holds_alone_may_not_hold_among_many():
     close = claims.evaluate("resnet_stages", CLOSE)
-    assert [one.says for one in verdicts.judge([close])] == ["holds in these networks"]
+    assert [one.says for one in verdicts.judge([close])] == ["holds in these networks, without control"]
     many = [close, *(claims.evaluate(name, WIDE) for name in list(claims.CLAIMS)[:4])]
     first, *others = verdicts.judge(many)
     assert first.verdict == "undecided"
@@ -57,17 +57,26 @@ def test_what_was_not_tested_is_not_in_the_family():
 
 def test_a_claim_that_holds_before_training_is_not_learned():
     clear, other = claims.evaluate("uniform_layers", CLEAR), claims.evaluate("resnet_stages", CLEAR)
-    judged = verdicts.judge([clear, other], controls=[clear, replace(other, values=tuple(WIDE))])
-    assert [one.says for one in judged] == ["holds in these networks, not learned", "holds in these networks"]
+    held = "holds in these networks"
+
+    def says(*controls):
+        return [one.says for one in verdicts.judge([clear, other], controls=controls)]
+
+    unclear = replace(other, values=tuple(WIDE))
+    assert says(clear, unclear) == [f"{held}, not learned", f"{held}, perhaps not learned"]
+    nothing = replace(other, values=(0.0, 0.001, -0.001))
+    assert says(clear, nothing) == [f"{held}, not learned", held]
+    no_claim = claims.Result(other.claim, "not testable", why="No CNN.")
+    assert says(clear, no_claim) == [f"{held}, not learned", f"{held}, without control"]
     # Only of what holds can be said that it was not learned.
     reversed_ = claims.evaluate("uniform_layers", [-0.3, -0.31, -0.32])
     assert verdicts.judge([reversed_], controls=[clear])[0].says == "reversed in these networks"
 
 
 def test_verdicts_of_another_rule_are_not_believed():
-    wrong = replace(claims.evaluate("uniform_layers", [0.01, 0.02, 0.015]), **OLD_RULE, not_learned=True)
+    wrong = replace(claims.evaluate("uniform_layers", [0.01, 0.02, 0.015]), **OLD_RULE, before_training="holds")
     (judged,) = verdicts.judge([wrong], controls=[wrong])
-    assert (judged.verdict, judged.why, judged.not_learned) == ("negligible", "", False)
+    assert (judged.verdict, judged.why, judged.before_training) == ("negligible", "", "")
 
 
 # What was recorded
@@ -132,7 +141,8 @@ def test_claims_are_gathered_in_the_order_of_the_paper_and_judged(folder, monkey
     monkeypatch.chdir(folder.parents[1] / "notebooks")
     found = verdicts.gather("build/executed")
     assert [one.claim.id for one in found] == ["resnet_stages", "gap_localizes_less"]
-    assert [one.says for one in found] == ["holds in these networks, not learned", "holds in these networks"]
+    held = "holds in these networks"
+    assert [one.says for one in found] == [f"{held}, not learned", f"{held}, without control"]
 
 
 def test_the_digest_follows_what_verdicts_follow_from_and_nothing_else(folder, monkeypatch):

@@ -83,6 +83,13 @@ _NOT_DEFINED = (
     "The warnings above say which."
 )
 
+# What the verdict on the same networks before training adds to that of a claim that holds.
+_LEARNED = {
+    "holds": ", not learned",
+    "undecided": ", perhaps not learned",
+    "not measured": ", without control",
+}
+
 # The share of its images that a draw of this run has in common with another: `seelike.start` sets it.
 _overlap = 0.0
 
@@ -106,7 +113,8 @@ class Result:
         figure_name: The name of the figure, in the notebook, that shows it.
         groups: The statistic per repeat of each training, by its name, where there are several: of the networks
             that the claim is about, and then of those that they are compared with, if there are such.
-        not_learned: Whether it holds before any training, too.
+        before_training: Of a claim that holds, the verdict on the same networks before any training; "not
+            measured" where there is none, and empty where nobody has looked.
         by_neighbours: The statistic as in `groups`, by the nearest neighbours that layers share in the place of
             their CKA; empty where it is not about CKA.
         overlap: The share of its images that a repeat has in common with another, on average.
@@ -120,7 +128,7 @@ class Result:
     why: str = ""
     figure_name: str | None = None
     groups: tuple[dict[str, tuple[float, ...]], ...] = ()
-    not_learned: bool = False
+    before_training: str = ""
     by_neighbours: tuple[dict[str, tuple[float, ...]], ...] = ()
     overlap: float = 0.0
 
@@ -152,7 +160,12 @@ class Result:
         """
         decided = self.verdict not in ("undecided", "not testable")
         here = " in these networks" if decided and 1 in self.trainings else ""
-        return f"{self.verdict}{here}{', not learned' if self.not_learned else ''}"
+        return f"{self.verdict}{here}{_LEARNED.get(self.before_training, '')}"
+
+    @property
+    def not_learned(self) -> bool:
+        """Whether it holds before any training, too."""
+        return self.before_training == "holds"
 
     @property
     def trainings(self) -> list[int]:
@@ -315,7 +328,7 @@ def at_rate(result: Result, rate: float) -> Result:
         statistic=found.mean,
         uncertainty=uncertainty,
         why=why,
-        not_learned=False,
+        before_training="",
     )
 
 

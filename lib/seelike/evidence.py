@@ -33,13 +33,13 @@ times (1 + (D - 1) rho) / D. So var / D is multiplied by
     (1 + (D - 1) rho) / (1 - rho)
 
 (Nadeau and Bengio 2003 have the same factor for random splits of one set, with rho the share of the test images.
-For probes we count the training images, too: where classes are equally large, rho is then too large rather than
-too small). Such draws also vary in fewer ways than there are draws: of four that each take half of the images, the
-first two are all of them, and so are the others. So their degrees of freedom are taken to be (D - 1) (1 - rho)^2,
-and one at least: in simulations a 95 % interval then misses in 5.3 % of cases at most, and far fewer where rho is
-large. The interval is about images like these, and not about these N alone. (Of a set that was fetched in pieces,
-it is about images like those of the pieces.) Where each draw takes all images, their spread says nothing, and
-there is no interval.
+For probes, training images vary, too, and rho is the largest of the shares of the test images and of the training
+images of each class: too large rather than too small). Such draws also vary in fewer ways than there are draws: of
+four that each take half of the images, the first two are all of them, and so are the others. So their degrees of
+freedom are taken to be (D - 1) (1 - rho)^2, and one at least: in simulations a 95 % interval then misses in 5.3 %
+of cases at most, and far fewer where rho is large. The interval is about images like these, and not about these
+N alone. (Of a set that was fetched in pieces, it is about images like those of the pieces.) Where each draw
+takes all images, their spread says nothing, and there is no interval.
 
 **Networks.** Where a group has several networks, such as ViTs of three sizes, the question is how far networks
 differ, and trainings of one of them that differ in their seed are no further networks. So each network's trainings
@@ -65,8 +65,8 @@ are on the same images, some with the opposite sign; in simulations of such fami
 below 5 %, too.
 
 **What was learned.** The same statistic on the same networks with random weights is a control. A claim that
-holds there too owes nothing to training. It is judged by its own 95 % interval, without the correction. A control
-that is undecided, or was not measured, marks no claim; the scoreboard has its number.
+holds there too owes nothing to training. It is judged by its own 95 % interval, without the correction. Where
+it is undecided, a claim that holds is perhaps not learned; where it was not measured, it is without control.
 
 **What does not depend on the measure.** Where a claim is on CKA, its statistic is computed once more from
 another measure of likeness, the nearest neighbours that layers share (`seelike.neighbours`). Both are 1 for

@@ -7,7 +7,7 @@ take their verdicts from here; what a notebook measured stays as it is.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ def judge(results: Sequence[Result], controls: Iterable[Result] = ()) -> list[Re
         controls: The same on networks with random weights, as far as it was measured.
 
     Returns:
-        The same in the same order, with the verdicts that remain after the correction, and marked where they hold
-        before any training, too.
+        The same in the same order, with the verdicts that remain after the correction. What holds is marked where
+        it holds before any training, too, perhaps does, or was not measured there.
 
     Example:
         >>> from seelike.claims import evaluate
@@ -55,7 +55,7 @@ def judge(results: Sequence[Result], controls: Iterable[Result] = ()) -> list[Re
     tested = [result for result in one_by_one if _is_tested(result)]
     tests = [evidence.p_value(one.estimate, one.claim.margin, one.claim.kind) for one in tested]
     rate = _rate_that_remains(tested, evidence.corrected_rate(tests))
-    untrained = {result.claim.id for result in alone(controls) if result.verdict == "holds"}
+    untrained = {result.claim.id: result.verdict for result in alone(controls) if result.verdict != "not testable"}
     return [_corrected(result, rate, len(tests), untrained) for result in one_by_one]
 
 
@@ -79,14 +79,16 @@ def _is_tested(result: Result) -> bool:
     return result.verdict != "not testable" and result.uncertainty is not None and enough
 
 
-def _corrected(result: Result, rate: float, number: int, untrained: Collection[str]) -> Result:
+def _corrected(result: Result, rate: float, number: int, untrained: Mapping[str, str]) -> Result:
     if not _is_tested(result):
         return result
     found = at_rate(result, rate)
     if found.verdict != result.verdict:
         why = f"By its own interval: {result.verdict}. But not after the correction for {number} tests."
         found = replace(found, why=why)
-    return replace(found, not_learned=found.verdict == "holds" and result.claim.id in untrained)
+    if found.verdict != "holds":
+        return found
+    return replace(found, before_training=untrained.get(result.claim.id, "not measured"))
 
 
 def read(notebook: Mapping[str, Any]) -> list[Result]:
@@ -127,7 +129,7 @@ def _recorded(notebook: Mapping[str, Any], kind: str) -> Iterator[dict[str, Any]
 def _today(result: Result, run: Mapping[str, Any]) -> Result:
     claim = CLAIMS.get(result.claim.id)
     if claim is None or (claim.statistic, claim.over) != (result.claim.statistic, result.claim.over):
-        return replace(result, verdict="not testable", why=_OLDER, not_learned=False)
+        return replace(result, verdict="not testable", why=_OLDER, before_training="")
     models = run.get("models", [])
     all_tiny = bool(models) and all(name.startswith("tiny/") for name in models)
     if run.get("profile", "tiny") != "tiny" and (all_tiny or claim.role in run.get("tiny_roles", [])):
@@ -185,7 +187,7 @@ def digest(folder: Path) -> str:
         '4f53cda18c2baa0c'
     """
     content = [
-        [place == UNTRAINED, asdict(replace(result, verdict="undecided", why="", not_learned=False))]
+        [place == UNTRAINED, asdict(replace(result, verdict="undecided", why="", before_training=""))]
         for place in (".", UNTRAINED)
         for notebook in _notebooks(folder / place)
         for result in read(notebook)

@@ -87,12 +87,18 @@ def training_and_test_images(
             f"All {len(images)} images of {images.name} are for training, and none is left to test on. Give more "
             "images, or ask for fewer of each class."
         )
-    drawn = np.random.default_rng(seed).permutation(others)[:number_of_test_images]
+    # A stream of its own: with that of the training images, both draws would be of one order.
+    drawn = np.random.default_rng([seed, 1]).permutation(others)[:number_of_test_images]
     return training, images.select(np.sort(drawn))
 
 
 def share_drawn(images: ImageSet, *, per_class: int = 10, number_of_test_images: int = 300) -> float:
-    """Compute which share of the images one repeat of `accuracy_by_block` takes: what two repeats have in common.
+    """Compute which share of its images one repeat of `accuracy_by_block` has in common with another, at most.
+
+    An accuracy varies with the training images and with the test images. Each part is correlated between repeats
+    by the share that two repeats have in common: n / N_c of the n training images of a class of N_c; and of the
+    test images of a class as many as is likely for one of its images to be a test image. Whatever the two parts
+    weigh, and whichever class weighs most, the accuracy is correlated by the largest of these shares or less.
 
     Args:
         images: An image set with classes.
@@ -100,17 +106,20 @@ def share_drawn(images: ImageSet, *, per_class: int = 10, number_of_test_images:
         number_of_test_images: Test images, at most what is left.
 
     Returns:
-        The share; 0 where no probe can be trained on these images (`why_no_probes`).
+        The largest share; 0 where no probe can be trained on these images (`why_no_probes`).
 
     Example:
         >>> from seelike.data import load
-        >>> share_drawn(load("fashion-mnist/test"))
-        0.04
+        >>> round(share_drawn(load("fashion-mnist/test")), 3)
+        0.03
     """
     if why_no_probes(images, per_class=per_class):
         return 0.0
-    classes = sum(number > 0 for number in images.images_per_class().values())
-    return min(1.0, (per_class * classes + number_of_test_images) / len(images))
+    of_classes = np.array([number for number in images.images_per_class().values() if number])
+    training = per_class / of_classes
+    others = np.sum(of_classes - per_class)
+    test = (1 - training) * min(1.0, number_of_test_images / others)
+    return float(max(training.max(), test.max()))
 
 
 def accuracy_by_block(

@@ -156,7 +156,7 @@ def measure_fields(
         additions: Measure the sums of all residual additions, two for each block of a ViT or Mixer, and the
             branches before them, instead of the outputs of all blocks. A block without a skip connection has none.
         channels: How many channels to take of each layer: an unbiased estimate.
-        seed: Of the choice of channels, which is the same for all draws.
+        seed: Of the choice of channels on the first draw; each draw has a choice of its own.
         batch_size: Rows of a backward pass.
 
     Raises:
@@ -177,9 +177,9 @@ def measure_fields(
     )
     return [
         effective_receptive_field(
-            model, chosen, images, channels=channels, before=additions, seed=seed, batch_size=batch_size
+            model, chosen, images, channels=channels, before=additions, seed=one, batch_size=batch_size
         )
-        for images in draws
+        for one, images in enumerate(draws, seed)
     ]
 
 
