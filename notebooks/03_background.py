@@ -218,7 +218,7 @@ print("unbiased", np.round(unbiased, 3))
 # %% mystnb={"figure": {"caption": "CKA between two layers of independent random numbers on 64 images. The plain form of Equation 1 climbs towards 1 as layers get wider; the unbiased estimate stays at 0.", "name": "fig-plain-and-unbiased"}, "image": {"alt": "Line plot. Horizontal axis: neurons per layer, 4 to 4,096, logarithmic. The plain CKA rises from near 0 to almost 1. The unbiased CKA stays near 0 at every width."}}
 import matplotlib.pyplot as plt
 
-figure, axes = plt.subplots(figsize=(5, 3.2))
+figure, axes = plt.subplots(figsize=(4.8, 3.1))
 axes.semilogx(widths, plain, marker="o", label="plain (Equation 1)")
 axes.semilogx(widths, unbiased, marker="s", label="unbiased")
 axes.axhline(0, color="grey", linewidth=0.8)
@@ -328,7 +328,7 @@ for size in sizes:
 # The line is the answer from all images at once.
 
 # %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch. Three lines, for the mean of plain CKAs, the mean of unbiased CKAs and averaged HSIC, and a horizontal one for all images at once. The numbers below say how far each is from it."}}
-figure, axes = plt.subplots(figsize=(5, 3.2))
+figure, axes = plt.subplots(figsize=(4.8, 3.1))
 axes.axhline(whole, color="grey", linewidth=1, label=f"all {len(early)} at once")
 labels = ["mean HSIC, then divide", "mean of unbiased CKAs", "mean of plain CKAs"]
 for label, marker, values in zip(labels, "osv", np.transpose(rows), strict=True):

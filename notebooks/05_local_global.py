@@ -67,28 +67,6 @@ run = seelike.start(globals(), "05_local_global")
 # add up: that is the *attention distance* of the head, after averaging over patches and images. With the attention $A_{ij}$ of patch $i$ to patch $j$, and $x_i$ the place of patch $i$ in pixels, of $n$ patches,
 #
 # $$d = \frac{1}{n} \sum_{i=1}^{n} \sum_{j=1}^{n} A_{ij} \, \lVert x_i - x_j \rVert .$$
-#
-# By hand, for three patches in a row, 10 pixels apart. Each of them looks at itself with weight 0.8 and at its right neighbour with weight
-# 0.2; the last has no right neighbour, and looks at itself with weight 1. So they look 2, 2 and 0 pixels far.
-
-# %%
-import torch
-
-attention = torch.tensor([[0.8, 0.2, 0.0], [0.0, 0.8, 0.2], [0.0, 0.0, 1.0]])
-position = torch.tensor([0.0, 10.0, 20.0])
-distance = (position[:, None] - position[None, :]).abs()
-print((attention * distance).sum(dim=1).mean())
-
-# %% [markdown]
-# The library gives the same, and also the distance of a head that gives every patch the same weight, *uniform* for short. A head whose distance is near
-# uniform is global.
-
-# %%
-from seelike.attention import AttentionDistance, uniform_distance
-
-measure = AttentionDistance(grid=(1, 3), patch_size=10, num_prefix_tokens=0)
-measure.update(attention[None, None])
-print(measure.compute().distance, uniform_distance((1, 3), 10))
 
 # %% [markdown]
 # ## Low and high blocks: Figure 3
@@ -122,11 +100,36 @@ shown = vits or {name: heads[name] for name in run.others if name in heads}
 
 # %% [markdown]
 # Each row of the figure is a ViT. On the left are the heads of the two lowest and the two highest blocks, sorted; on the right those of all blocks.
+# The dashed line is *uniform* attention: the same weight for every patch. A head whose distance is near uniform is global.
 
 # %% mystnb={"figure": {"caption": "Attention distance of the heads of each ViT (the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks. The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images; many are smaller than their mark.", "name": "fig-heads"}, "image": {"alt": "A row for each ViT. Left: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks. Right: the same heads against the number of their block. A dashed line is uniform attention. The claims below give the nearest and the farthest head in numbers."}}
 from seelike import plots
 
 plots.all_heads(shown) if shown else run.say_missing("vits")
+
+# %% [markdown]
+# ### The distance, by hand
+#
+# Take three patches in a row, 10 pixels apart. Each of them looks at itself with weight 0.8 and at its right neighbour with weight
+# 0.2; the last has no right neighbour, and looks at itself with weight 1. So they look 2, 2 and 0 pixels far.
+
+# %%
+import torch
+
+attention = torch.tensor([[0.8, 0.2, 0.0], [0.0, 0.8, 0.2], [0.0, 0.0, 1.0]])
+position = torch.tensor([0.0, 10.0, 20.0])
+distance = (position[:, None] - position[None, :]).abs()
+print((attention * distance).sum(dim=1).mean())
+
+# %% [markdown]
+# The library gives the same, and also the distance of uniform attention, the dashed line of the figure.
+
+# %%
+from seelike.attention import AttentionDistance, uniform_distance
+
+measure = AttentionDistance(grid=(1, 3), patch_size=10, num_prefix_tokens=0)
+measure.update(attention[None, None])
+print(measure.compute().distance, uniform_distance((1, 3), 10))
 
 # %% [markdown]
 # ### Local and global at once?

@@ -70,33 +70,6 @@ run = seelike.start(globals(), "06_skip_connections")
 #
 # At 10 the token is handed on nearly as it was; at one tenth it is overwritten.
 #
-# By hand, for one image with two tokens. The first token has length 5, and the branch adds a vector of length 1 in the same direction. The second token
-# has length 1, and the branch adds a vector of length 2 at a right angle.
-
-# %%
-import torch
-
-skip = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]])
-branch = torch.tensor([[[0.6, 0.8], [0.0, 2.0]]])
-by_hand = skip.norm(dim=-1) / branch.norm(dim=-1)
-print(by_hand)
-
-# %% [markdown]
-# The library gives the same, and besides the angle between the token before and after. The first token keeps its direction
-# (cosine 1), the second turns by 63 degrees.
-
-# %%
-from seelike.skip import SkipRatio
-
-measure = SkipRatio()
-measure.update(skip, branch)
-tokens = measure.compute().tokens
-print("ratio ", tokens.mean_ratio)
-print("cosine", tokens.cosine_with_output)
-
-# %% [markdown]
-# ## Measure
-#
 # One call reads skip and branch at every residual addition, for each draw of images, and keeps only their lengths and angles.
 # Mixers have residual additions as well; the cell names any network in which none can be found. Where skip or branch is exactly zero, as can happen in
 # a CNN at the black border of an image, there is no ratio, and the place does not count.
@@ -139,6 +112,33 @@ plots.skip_ratio_maps(
     {kind: ratio[:, :10] for kind, ratio in first.ratio_by_kind().items()},
     num_prefix_tokens=first.num_prefix_tokens,
 ) if first else run.say_missing("vits")
+
+# %% [markdown]
+# ### The ratio, by hand
+#
+# Take one image with two tokens. The first token has length 5, and the branch adds a vector of length 1 in the same direction. The second token
+# has length 1, and the branch adds a vector of length 2 at a right angle.
+
+# %%
+import torch
+
+skip = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]])
+branch = torch.tensor([[[0.6, 0.8], [0.0, 2.0]]])
+by_hand = skip.norm(dim=-1) / branch.norm(dim=-1)
+print(by_hand)
+
+# %% [markdown]
+# The library gives the same, and besides the angle between the token before and after. The first token keeps its direction
+# (cosine 1), the second turns by 63 degrees.
+
+# %%
+from seelike.skip import SkipRatio
+
+measure = SkipRatio()
+measure.update(skip, branch)
+tokens = measure.compute().tokens
+print("ratio ", tokens.mean_ratio)
+print("cosine", tokens.cosine_with_output)
 
 # %% [markdown]
 # ### Do CLS token and spatial tokens change places?

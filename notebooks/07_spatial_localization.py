@@ -66,39 +66,13 @@ run = seelike.start(globals(), "07_spatial_localization")
 # Take one token over many images, and the pixels of one patch over the same images. CKA says whether images that are alike in the token are also alike
 # in the patch. With all patches, this gives a map of the image for each token. The map is bright at the patches that the token is about.
 #
-# By hand, on images of 2 x 2 patches of one pixel each. The first token copies its own patch and adds a little noise; the
-# second is a mixture of all patches.
-
-# %%
-import torch
-
-torch.manual_seed(0)
-pixels = torch.randn(64, 1, 2, 2)
-own = pixels[:, 0, 0, :1] + 0.3 * torch.randn(64, 1)
-mixture = pixels.flatten(1) @ torch.randn(4, 3)
-tokens = [own, mixture]
-
-# %% [markdown]
-# For each token and each patch one CKA, as in Section 3.
-
-# %%
-from seelike.cka import cka
-
-for token in tokens:
-    print(
-        [round(cka(token, pixels[:, 0, i, j]), 3) for i in (0, 1) for j in (0, 1)]
-    )
-
-# %% [markdown]
-# The map of the first token is bright at its own patch and dark elsewhere. The map of the mixture is not.
-#
-# ## Measure
-#
 # The last block of every network, once for each draw of images. A location of a CNN's feature map counts as a token, and the image is cut
 # into as many patches as the map has locations. A warning names patches that are the same in all images of a draw, such as black corners:
 # they have no CKA.
 
 # %%
+import torch
+
 from seelike.localization import token_patch_cka
 from seelike.sections.spatial_localization import mapped_blocks
 
@@ -139,6 +113,28 @@ from seelike import plots
 
 shown = {name: mean_maps[name] for name in run.names if name in maps}
 plots.token_maps(shown) if shown else run.say_missing()
+
+# %% [markdown]
+# ### The maps, by hand
+#
+# Take images of 2 x 2 patches of one pixel each. The first token copies its own patch and adds a little noise; the
+# second is a mixture of all patches. For each token and each patch one CKA, as in Section 3.
+
+# %%
+from seelike.cka import cka
+
+torch.manual_seed(0)
+pixels = torch.randn(64, 1, 2, 2)
+own = pixels[:, 0, 0, :1] + 0.3 * torch.randn(64, 1)
+mixture = pixels.flatten(1) @ torch.randn(4, 3)
+tokens = [own, mixture]
+for token in tokens:
+    print(
+        [round(cka(token, pixels[:, 0, i, j]), 3) for i in (0, 1) for j in (0, 1)]
+    )
+
+# %% [markdown]
+# The map of the first token is bright at its own patch and dark elsewhere. The map of the mixture is not.
 
 # %% [markdown]
 # ### Do tokens know their place?

@@ -65,15 +65,8 @@ run = seelike.start(globals(), "11_what_came_later")
 # %% [markdown]
 # ## Networks that came later
 #
-# | | what is new | what was found, in the words of this book |
-# |---|---|---|
-# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate |
-# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block CLS attends to objects; high blocks look far, and their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
-# | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | more images, registers, and a loss that keeps the patches' Gram matrix close to an earlier one | in long training the maps of patches blur; this loss prevents it |
-# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)), or look far from the first blocks on ([Shrivastava et al., 2026](https://arxiv.org/abs/2602.03531)) |
-# | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
-#
-# ViTs that differ in training alone differ in attention and features ([Walmer et al., 2023](https://arxiv.org/abs/2212.03862)). In all of them some heads look at the patch beside their own. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were trained on labels.
+# Since the paper, ViTs have learned from other data, without labels, or with other parts, and CNNs have taken over what made ViTs good. Here are their heads, as in Figure 3;
+# a table below says what is new in each.
 #
 # You can name other networks in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: the weights of DINOv3 have to be requested, and the network is
 # left out where they are missing; timm has no RepLKNet. Where a run has none of these networks, the figures show the other networks of the run.
@@ -140,6 +133,19 @@ for name, each in skips.items():
 plots.depth_lines(
     lines, y_label="skip ratio", y_scale="log"
 ) if lines else run.say_missing()
+
+# %% [markdown]
+# ### What is new in them
+#
+# | | what is new | what was found, in the words of this book |
+# |---|---|---|
+# | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate |
+# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block CLS attends to objects; high blocks look far, and their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
+# | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | more images, registers, and a loss that keeps the patches' Gram matrix close to an earlier one | in long training the maps of patches blur; this loss prevents it |
+# | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)), or look far from the first blocks on ([Shrivastava et al., 2026](https://arxiv.org/abs/2602.03531)) |
+# | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
+#
+# ViTs that differ in training alone differ in attention and features ([Walmer et al., 2023](https://arxiv.org/abs/2212.03862)). In all of them some heads look at the patch beside their own. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were trained on labels.
 
 # %% [markdown]
 # ## Do layers come in phases?

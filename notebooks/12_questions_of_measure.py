@@ -92,51 +92,31 @@ print(f"one: {one}, the other: {other}")
 # %% [markdown]
 # ## One image far away
 #
-# [Davari et al. (2023)](https://arxiv.org/abs/2210.16156) show that a few points can decide a CKA. By hand: two layers of random numbers that have nothing to do with each other, and
-# the CKA of Equation 1, as in Section 3.
+# [Davari et al. (2023)](https://arxiv.org/abs/2210.16156) show that a few points can decide a CKA. Take two layers of random numbers that have nothing to do with each other, and
+# move the first image in both: each layer gets one more neuron, which is 100 for this image and 0 for all others. All other images stay where they were.
+#
+# *Plain* CKA is Equation 1 as the paper writes it. All pages of this book use the *unbiased* one, which leaves out the diagonal of the Gram matrix, where an image is compared with itself.
 
 # %%
 import numpy as np
 
+from seelike.similarities import plain_cka, unbiased_cka
+
 random = np.random.default_rng(run.seed)
 x, y = (each - each.mean(axis=0) for each in random.normal(size=(2, 50, 10)))
-
-
-def equation_1(x, y):
-    """CKA as the paper writes it, for centred features."""
-    of_both = np.sum((x.T @ y) ** 2)
-    return of_both / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2))
-
-
-print(f"unrelated: {equation_1(x, y):.3f}")
-
-# %% [markdown]
-# Now the first image is moved, in both layers: each gets one more neuron, which is 100 for this image and 0 for all others. All other images stay where they were.
-
-# %%
 moved = [np.column_stack([each, np.zeros(50)]) for each in (x, y)]
 for each in moved:
     each[0, -1] = 100
     each -= each.mean(axis=0)
-print(f"one image moved: {equation_1(*moved):.3f}")
+for name, cka in {"plain": plain_cka, "unbiased": unbiased_cka}.items():
+    print(f"{name:<8} {cka(x, y):.3f}, one image moved {cka(*moved):.3f}")
 
 # %% [markdown]
-# The library gives the same, and the unbiased CKA, which all pages of this book use.
-
-# %%
-from seelike.similarities import plain_cka, unbiased_cka
-
-print(f"plain    {plain_cka(x, y):.3f}, one image moved {plain_cka(*moved):.3f}")
-print(
-    f"unbiased {unbiased_cka(x, y):.3f}, one image moved {unbiased_cka(*moved):.3f}"
-)
-
-# %% [markdown]
-# The unbiased CKA has not changed at all. It leaves out the diagonal of the Gram matrix, where the moved image is compared with itself. The entries
+# The unbiased CKA has not changed at all. The entries
 # that compare the moved image with the others all changed by the same number, and centring removes this number. **Predict.** What if *two* images are moved, to the same far place?
 #
 # Now on our networks: we compare the first block of *one* with the last block of the *other*, and move images in both. The distance is in units of
-# the usual distance of an image from the mean.
+# the usual distance of an image from the mean. Procrustes and CCA are two other measures, which are explained below.
 
 # %%
 from seelike.similarities import cca, move_away, procrustes
@@ -153,9 +133,6 @@ ends = [
     (next(iter(a.values())), list(b.values())[-1])
     for a, b in zip(clouds[one], clouds[other], strict=True)
 ]
-
-# %% [markdown]
-# Procrustes and CCA are two other measures, which are explained below.
 
 # %% mystnb={"figure": {"caption": "Likeness of two layers when one image, or two, are moved away from all others in both layers, by four measures. Bands are 95 % intervals over draws of images.", "name": "fig-far-away"}, "image": {"alt": "Two panels, one image moved and two images moved: likeness against distance, a line for each of plain CKA, unbiased CKA, Procrustes and CCA. The table below gives the right ends of the lines."}}
 from seelike import claims, plots

@@ -90,35 +90,6 @@ def draws_of(name):
 intact = seelike.where_possible(run.vits, draws_of)
 
 # %% [markdown]
-# Figures show the first network only; the table near the end shows all networks. All intervals on this page are 95 % intervals over the draws of images, each with its own probe.
-
-
-# %%
-def draw(panels, x_label, y_label):
-    """Lines of shares and of CKA, on an axis from 0 to 1."""
-    if not any(panels.values()):
-        return run.say_missing("vits")
-    figure = plots.line_panels(panels, x_label=x_label, y_label=y_label)
-    figure.axes[0].set_ylim(-0.03, 1.03)
-    return figure
-
-
-# %% [markdown]
-# The networks, and how well their class is read:
-
-# %%
-one = list(intact)[:1]
-for name, draws in intact.items():
-    right = claims.summary(np.array([each.accuracy for each in draws]))
-    chance = claims.summary(np.array([each.by_chance for each in draws]))
-    print(
-        f"{name}: class by a {draws[0].by}, right for {right}; by chance {chance}"
-    )
-    print(f"  {len(draws[0].classes)} images in each of {len(draws)} draws")
-if not intact:
-    run.say_missing("vits")
-
-# %% [markdown]
 # ## Without some of the heads
 #
 # A head reads the residual stream, computes a weighted sum of values, and adds the result to the stream. To take a head out, we replace its sum by
@@ -138,6 +109,7 @@ def heads_of(name):
     return [measure_heads(each.model, [each.training]) for each in intact[name]]
 
 
+one = list(intact)[:1]
 heads = seelike.where_possible(one, heads_of)
 for name, of_draws in heads.items():
     distance = np.mean(
@@ -154,6 +126,8 @@ for name, of_draws in heads.items():
 # close. The farthest heads bring together what is far apart. Which of them can the network spare? A hint: where neighbouring patches are much alike, a
 # head that looks at its own patch and the neighbours adds little that is new. And in blocks in which the nearest and the farthest head hardly differ,
 # the choice should not matter.
+#
+# Figures show the first network only; the table near the end shows all networks. Bands are 95 % intervals over the draws of images, each with its own probe.
 
 # %%
 from seelike.sections.interventions import KINDS, heads_removed
@@ -175,6 +149,17 @@ def without_some(name):
 
 
 removed = seelike.where_possible(heads, without_some)
+
+
+# %%
+def draw(panels, x_label, y_label):
+    """Lines of shares and of CKA, on an axis from 0 to 1."""
+    if not any(panels.values()):
+        return run.say_missing("vits")
+    figure = plots.line_panels(panels, x_label=x_label, y_label=y_label)
+    figure.axes[0].set_ylim(-0.03, 1.03)
+    return figure
+
 
 # %% mystnb={"figure": {"caption": "What is left when heads are taken out of every block, against their share: the nearest ones (local), the farthest ones (global), or random ones. Above, the share of images that keep their class; below, CKA of the last block with the intact network. Left, zero in the place of a head; right, its mean over images. Bands are 95 % intervals over draws of images.", "name": "fig-without-heads"}, "image": {"alt": "Four panels, share of heads taken out from none to nearly all: above the share of images with the same class, below CKA of the last block with the intact network; on the left heads are set to zero, on the right to their mean. A line each for local, global and random heads. The numbers below are those of the figure."}}
 panels = {}
@@ -207,6 +192,23 @@ for title, lines in panels.items():
 #
 # This does not show what a head is *for*. A network trained without these heads would work differently, and here the remaining heads were never
 # trained to replace the missing ones.
+
+# %% [markdown]
+# ### How well is the class read?
+#
+# All networks, not only the first: the share of images whose class is read rightly before anything is changed, and the share that two different images would
+# agree on by chance.
+
+# %%
+for name, draws in intact.items():
+    right = claims.summary(np.array([each.accuracy for each in draws]))
+    chance = claims.summary(np.array([each.by_chance for each in draws]))
+    print(
+        f"{name}: class by a {draws[0].by}, right for {right}; by chance {chance}"
+    )
+    print(f"  {len(draws[0].classes)} images in each of {len(draws)} draws")
+if not intact:
+    run.say_missing("vits")
 
 # %% [markdown]
 # ### How a head is taken out

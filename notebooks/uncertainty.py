@@ -73,10 +73,17 @@ run = seelike.start(globals(), "uncertainty")
 # **Predict.** Take the layers of a ViT and of a ResNet, and ask how alike they are. What moves that number more: another draw of the images, or another
 # training?
 #
-# ## The networks
+# ## Everything behind three verdicts
 #
 # This page uses the smallest ViT and the smallest ResNet of this book, trained from several seeds until they are equally accurate. It also uses *twins* of the ViT, which began with the same weights but saw a tenth
 # of the images, or all of them in another order.
+#
+# - **The layers of a ViT are more uniform** (Section 4): the mean CKA of all pairs of different layers, ViT minus ResNet.
+#   Control: the same before any training.
+# - **On little data no head is local** (Section 5): the attention distance of the nearest head in the two lowest blocks, as a share of that of a head that looks everywhere equally, of a twin
+#   on a tenth of the data minus that of the network on all data. Control: a twin on all data in another order, which differs by chance alone.
+# - **Low layers need little data, high ones much** (Section 8): how much more the last block changes than the first on a tenth of the data, beyond the same difference by
+#   chance. Control: a network from another seed, on all data, in the place of the network on a tenth.
 
 # %%
 from seelike.models import load, training_records
@@ -89,12 +96,6 @@ resnets = [RESNET, *(record.name for record in again.get(RESNET, []))]
 label = {name: f"ViT, seed {number}" for number, name in enumerate(vits)}
 label |= {name: f"ResNet, seed {number}" for number, name in enumerate(resnets)}
 print(f"{len(vits)} trainings of the ViT, {len(resnets)} of the ResNet")
-
-# %% [markdown]
-# ## The layers of a ViT are more uniform
-#
-# The statistic is the mean CKA of all pairs of different layers, and the claim is that it is higher in the ViT than in the ResNet (Section 4).
-# The control is the same comparison before any training.
 
 # %%
 from seelike.cka import compare_models
@@ -129,13 +130,6 @@ groups = [
 uniform = claims.evaluate(
     "uniform_layers", *groups[0], by_neighbours=groups[1], overlap=shared
 )
-
-# %% [markdown]
-# ## On little data no head is local
-#
-# Take the attention distance of the nearest head in the two lowest blocks, as a share of the distance of a head that looks everywhere equally. The statistic is this
-# share for the network on a tenth of the data, minus that for the network on all data (Section 5). For the control, a twin on all data in another order takes the place
-# of the network on a tenth. This twin differs by chance alone.
 
 # %%
 from seelike.sections.local_global import measure_heads
@@ -175,12 +169,6 @@ all_again = {
     for name, (_, other) in triples.items()
 }
 
-# %% [markdown]
-# ## Low layers need little data, high ones much
-#
-# Compare the network on all data with the one on a tenth, block by block. The statistic is how much more the last block changes than the first, beyond the same
-# difference by chance (Section 8). For the control, a network from another seed, on all data, takes the place of the network on a tenth.
-
 # %%
 from seelike.cka import compare_pairs
 from seelike.sections.scale_and_transfer import first_minus_last_block
@@ -206,9 +194,6 @@ other_seed = {
     - chance[name]
     for name, other in zip(names, names[1:] + names[:1], strict=True)
 }
-
-# %% [markdown]
-# ## All of it
 
 # %% mystnb={"figure": {"caption": "Everything behind three verdicts. Small dots are draws of images, large ones the mean of a training; grey is the control. In the first panel blue rows are ViTs, each against the mean of the ResNets, and orange rows are ResNets, each against the mean of the ViTs. The diamond is the mean with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence"}, "image": {"alt": "Three panels, one for each claim, with a row of dots for each training, grey rows for the control, and a diamond with the interval at the bottom. The text below each panel's title says the verdict."}}
 from seelike.plots.evidence import draws_and_trainings

@@ -205,6 +205,13 @@ FAINT = """() => {
 
 
 # The page has got the other colours, and they no longer fade from one to the other.
+# How high, in pixels, the letters of nine points are in the widest figure: 160 dots of it are an inch.
+SMALLEST_LETTERS = """() => {
+  const letters = [...document.querySelectorAll(".cell_output img")]
+    .filter((image) => image.naturalWidth && image.clientWidth)
+    .map((image) => 9 * image.clientWidth / (image.naturalWidth / 160 * 72));
+  return letters.length ? Math.min(...letters) : null;
+}"""
 HAS_TURNED = """(scheme) => document.documentElement.dataset.theme === scheme
   && document.getAnimations().every((one) => one.playState !== "running")"""
 
@@ -338,6 +345,8 @@ def test_page_opens_on_a_phone_without_complaint(visit, name):
     assert_fits_and_can_be_read(page, "dark")
     turn(page, "light")
     assert_fits_and_can_be_read(page, "light")
+    smallest = page.evaluate(SMALLEST_LETTERS)
+    assert smallest is None or smallest >= 9
     assert visit.complaints == []
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from seelike import data, hub
 from seelike.data import fashion_mnist
-from seelike.data.draws import draw, overlap
+from seelike.data.draws import draw, enough, overlap
 from seelike.errors import UnknownName
 
 
@@ -548,6 +548,17 @@ def test_samples_of_seeds_in_a_row_share_as_many_images_as_said(total, number, r
     assert overlap(total, number, seed, repeats) == pytest.approx((sum(shared) + others) / max(pairs, 1))
     if seed % 8 == 0 and repeats in (2, 4, 8) and number * repeats <= total:
         assert not any(shared)
+
+
+@pytest.mark.parametrize("number", [1, 7, 20])
+@pytest.mark.parametrize(("seed", "repeats"), [(s, r) for s in range(16) for r in range(1, 10)])
+def test_of_enough_images_repeats_share_none(number, seed, repeats):
+    total = enough(number, repeats, seed)
+    if seed // 8 == (seed + repeats - 1) // 8:
+        assert overlap(total, number, seed, repeats) == 0
+    else:
+        # Some are drawn from orders of their own, and can be the same by chance.
+        assert total == 8 * number
 
 
 def test_each_image_is_as_likely_as_any_other_in_every_draw():

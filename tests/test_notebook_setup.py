@@ -308,7 +308,7 @@ def folder(tmp_path):
 def test_a_profile_gives_way_to_a_small_folder_and_says_so(shown, folder):
     run = start({"images": str(folder)})
     assert (run.number_of_images, run.batch_size) == (12, 12)
-    assert "Two repeats have 100 % of their 12 images in common" in shown[0]["text/plain"]
+    assert "Two repeats have on average 100 % of their 12 images in common" in shown[0]["text/plain"]
     assert (
         f"minibatch of {profiles.profile_of('tiny').batch_size} is cut to the 12 images" in shown[0]["text/plain"]
     )

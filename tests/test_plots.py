@@ -288,7 +288,7 @@ def test_a_forest_has_a_line_for_each_claim_and_tells_verdicts_apart():
         claims.Result(claims.CLAIMS["batch_size_has_no_effect_on_cka"], "not testable", why="One amount."),
     ]
     (axes,) = plots.forest(results).axes
-    labels = [label.get_text() for label in axes.get_yticklabels()]
+    labels = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
     assert labels[1] == "resnet stages"
     assert labels[-1] == "batch size has no effect on cka"
     assert [text.get_text().strip() for text in axes.texts] == ["not testable"]

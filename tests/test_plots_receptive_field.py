@@ -45,10 +45,10 @@ def test_maps_are_squares_that_do_not_overlap(number):
         assert not any(one.x0 < o.x1 and o.x0 < one.x1 and one.y0 < o.y1 and o.y0 < one.y1 for o in boxes[:place])
 
 
-def test_a_long_row_goes_on_below_after_eight():
+def test_a_long_row_goes_on_below_after_six():
     drawn = maps(plots.field_maps({"vit": some(10)}))
-    assert drawn[8].get_position().x0 == pytest.approx(drawn[0].get_position().x0)
-    assert drawn[8].get_position().y1 < drawn[0].get_position().y0
+    assert drawn[6].get_position().x0 == pytest.approx(drawn[0].get_position().x0)
+    assert drawn[6].get_position().y1 < drawn[0].get_position().y0
 
 
 def test_a_row_without_fields_is_left_out():

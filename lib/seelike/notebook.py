@@ -396,7 +396,7 @@ def _take_images(
     # A page without networks shows no image to anything: nothing is fetched for it. Of a set on the hub, others
     # get as many as repeats need that share none.
     name = _images(given["images"], profile) if some_networks else _GARMENTS
-    images = data.load(name, enough=enough(wanted, repeats), seed=seed)
+    images = data.load(name, enough=enough(wanted, repeats, seed), seed=seed)
     number_of_images, batch_size, notes = _amounts(given, profile, images, seed, repeats)
     if some_networks:
         of_profile = profile.images_note if given["images"] is None else ""
@@ -603,7 +603,7 @@ def _amounts(
         number = available
     if (shared := overlap(available, number, seed, repeats)) > 0:
         notes.append(
-            f"Two repeats have {100 * shared:.0f} % of their {number:,} images in common, since there are "
+            f"Two repeats have on average {100 * shared:.0f} % of their {number:,} images in common: there are "
             f"{available:,}. Bands and tables are then too sure of their numbers; intervals of claims allow for "
             "it. With fewer images in each, or fewer repeats, they would share none."
         )

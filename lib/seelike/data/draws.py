@@ -13,7 +13,7 @@ intervals for that. Probes draw for themselves (`seelike.sections.linear_probes`
 """
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from jaxtyping import Int64
@@ -60,18 +60,26 @@ def overlap(total: int, number: int, seed: int, repeats: int) -> float:
     return float(np.mean(shares)) if shares else 0.0
 
 
-def enough(number: int, repeats: int) -> int:
-    """Compute how many images a set needs so that the first eight repeats from the seed 0 on share none.
+def enough(number: int, repeats: int, seed: int = 0) -> int:
+    """Compute how many images a set needs so that repeats share none; those of different eights share some anyway.
 
     Args:
         number: Images of each repeat.
         repeats: Draws.
+        seed: Of the first.
 
     Example:
-        >>> enough(100, 1), enough(100, 3), enough(100, 20)
-        (100, 400, 800)
+        >>> enough(100, 1), enough(100, 3), enough(100, 3, seed=3), enough(100, 20)
+        (100, 400, 800, 800)
     """
-    return number * 2 ** math.ceil(math.log2(min(repeats, len(_EIGHTHS))))
+    if repeats == 1:
+        return number
+    seeds = range(seed, seed + repeats)
+    if seed // len(_EIGHTHS) != seeds[-1] // len(_EIGHTHS):
+        return number * len(_EIGHTHS)
+    starts = sorted(_EIGHTHS[one % len(_EIGHTHS)] for one in seeds)
+    gaps = [after - before for before, after in pairwise([*starts, starts[0] + len(_EIGHTHS)])]
+    return math.ceil(number / min(gaps)) * len(_EIGHTHS)
 
 
 def _shared(total: int, number: int, one: int, other: int) -> float:

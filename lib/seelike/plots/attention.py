@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seelike.plots.style import GREY, INK, in_lines, looks
+from seelike.plots.style import GREY, INK, WIDTH, in_lines, looks
 from seelike.sections.local_global import Heads
 from seelike.uncertainty import mean_and_uncertainty
 
@@ -22,7 +22,7 @@ _ROOM = 1.1
 # Of the way from one head to the next.
 _SIDE_BY_SIDE = 0.16
 # Of a title, that fit above a panel of half the page.
-_LETTERS = 28
+_LETTERS = 22
 
 
 def sorted_heads(panels: Mapping[str, Heads]) -> Figure:
@@ -47,7 +47,7 @@ def sorted_heads(panels: Mapping[str, Heads]) -> Figure:
     _require_heads(panels)
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(max(3.0 * columns, 4.0), 2.2 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH if columns > 1 else 4.0, 2.2 * rows + 0.6), layout="constrained")
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in all_axes[len(panels) :]:
         unused.remove()
@@ -80,7 +80,7 @@ def all_heads(panels: Mapping[str, Heads]) -> Figure:
         ['head, sorted', 'block']
     """
     _require_heads(panels)
-    figure = Figure(figsize=(6.0, 2.2 * len(panels) + 0.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.2 * len(panels) + 0.6), layout="constrained")
     pairs = figure.subplots(len(panels), 2, squeeze=False, sharey="row")
     for (left, right), (title, heads) in zip(pairs, panels.items(), strict=True):
         _draw_sorted(left, heads)
@@ -110,7 +110,7 @@ def head_map(heads: Heads, block: int, head: int, attention: Float[np.ndarray, "
         >>> [axes.get_xlabel() for axes in head_map(heads, 1, 4, np.eye(5)).axes[:2]]
         ['block', 'patches to the right']
     """
-    figure = Figure(figsize=(5.6, 2.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_blocks(left, heads)
     here = heads.distance[:, block - 1, head - 1].mean()
@@ -147,7 +147,7 @@ def subsets_of_heads(
     """
     if not panels:
         raise ValueError("There are no subsets to draw. Give at least one ViT.")
-    figure = Figure(figsize=(5.2, 3.0 + 0.22 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.0 + 0.22 * len(panels)), layout="constrained")
     axes = figure.subplots()
     drawn = looks(panels)
     for place, (name, (distance, cka)) in enumerate(panels.items()):

@@ -12,13 +12,13 @@ from matplotlib.image import AxesImage
 
 from seelike.cka import ModelComparison
 from seelike.models import Layer
-from seelike.plots.style import GREY, in_lines
+from seelike.plots.style import GREY, WIDTH, in_lines
 
 # Perceptually uniform, readable with every kind of colour vision, and in print.
 _CKA_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad=GREY)
 _BLOCK_NUMBERS_ON_AN_AXIS = 7
 # Letters, at ten points, that fit along one side of a map. Longer names take more lines.
-_LETTERS_ON_A_SIDE = 26
+_LETTERS_ON_A_SIDE = 20
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     figure = Figure(
-        figsize=(3.9, 3.3) if columns == 1 else (6.0, 5.5 / columns * rows + 0.3), layout="constrained"
+        figsize=(3.9, 3.3) if columns == 1 else (WIDTH, 4.5 / columns * rows + 0.3), layout="constrained"
     )
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in axes[len(maps) :]:

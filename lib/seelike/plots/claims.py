@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from seelike.claims import SIGNS, Result, Verdict
-from seelike.plots.style import BAND, INK
+from seelike.plots.style import BAND, INK, WIDTH, in_lines
 
 # Told apart with every kind of colour vision (after Okabe and Ito); the shapes say the same.
 _MARKS: dict[Verdict, tuple[str, str]] = {
@@ -19,6 +19,8 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
 }
 # The axis is linear up to here, and logarithmic beyond: statistics are up to a hundred times their margin.
 _LINEAR = 1.0
+# Letters of a claim's name that fit into a line beside the axes.
+_LETTERS = 28
 
 
 def forest(results: Sequence[Result]) -> Figure:
@@ -44,14 +46,14 @@ def forest(results: Sequence[Result]) -> Figure:
     """
     if not results:
         raise ValueError("There is no claim to draw. Run the pages that record claims first: `make book`.")
-    figure = Figure(figsize=(6.2, 1.1 + 0.27 * len(results)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.32 * len(results)), layout="constrained")
     axes = figure.subplots()
     axes.axvspan(-1, 1, color=BAND)
     axes.axvline(0, color=INK, linewidth=1)
     largest = _LINEAR
     for place, result in enumerate(results):
         if result.statistic is None or result.verdict == "not testable":
-            axes.text(0, place, " not testable", va="center", fontsize=8, color=INK)
+            axes.text(0, place, " not testable", va="center", fontsize=9, color=INK)
             continue
         margin = result.claim.margin
         centre, width = result.statistic / margin, (result.uncertainty or 0) / margin
@@ -65,12 +67,13 @@ def forest(results: Sequence[Result]) -> Figure:
     powers = [10.0**power for power in range(math.ceil(math.log10(end)))]
     ticks = [*(-power for power in reversed(powers)), 0, *powers]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_yticks(range(len(results)), [result.claim.id.replace("_", " ") for result in results], fontsize=8)
+    names = [in_lines(result.claim.id.replace("_", " "), _LETTERS) for result in results]
+    axes.set_yticks(range(len(results)), names, linespacing=0.95)
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.set_xlabel("in units of the smallest effect of interest")
     axes.grid(axis="y", color=BAND)
     axes.set_axisbelow(True)
     for verdict, (colour, marker) in _MARKS.items():
         axes.plot([], [], marker, color=colour, label=f"{SIGNS[verdict]} {verdict}")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
     return figure

@@ -8,14 +8,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from seelike.plots.style import GREY, looks
+from seelike.plots.style import GREY, WIDTH, looks
 from seelike.uncertainty import mean_and_uncertainty
 
 # For each name in the legend: relative depths, values, and half the height of the band.
 Lines = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 # Names in a legend, longer than this, stand below each other.
-_LETTERS_BESIDE_EACH_OTHER = 28
+_LETTERS_BESIDE_EACH_OTHER = 24
 
 
 def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
@@ -32,7 +32,7 @@ def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
         >>> boxes({"64 images": np.array([0.1, 0.2, np.nan])}, label="difference").axes[0].get_xlabel()
         'difference'
     """
-    figure = Figure(figsize=(5.2, 0.7 + 0.55 * len(groups)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.7 + 0.55 * len(groups)), layout="constrained")
     axes = figure.subplots()
     numbers = [values[np.isfinite(values)] for values in groups.values()]
     axes.boxplot(numbers, orientation="horizontal", whis=(0, 100), tick_labels=list(groups), widths=0.6)
@@ -105,13 +105,16 @@ def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "
     return depth_panels({title: lines}, y_label=y_label, y_scale=y_scale)
 
 
-def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "linear") -> Figure:
+def depth_panels(
+    panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "linear", largest: float = np.inf
+) -> Figure:
     """Draw several figures of the same lines below each other, with one legend.
 
     Args:
         panels: For each title the lines, as for `depth_lines`, of the same names.
         y_label: What the values are, with their unit.
         y_scale: "linear" or "log"; there, what is not above zero is left out.
+        largest: What no value can exceed, such as 1 for a share: no band is drawn beyond.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -132,7 +135,7 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
     beside = 1 if max(map(len, names)) > _LETTERS_BESIDE_EACH_OTHER else 2
     legend = 0.22 * -(-len(names) // beside) if len(names) > 1 else 0.0
     each = 3.0 if len(panels) == 1 else 2.3
-    figure = Figure(figsize=(5.2, each * len(panels) + legend), layout="constrained")
+    figure = Figure(figsize=(WIDTH, each * len(panels) + legend), layout="constrained")
     all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
         for name, (depth, values, half_height) in lines.items():
@@ -140,7 +143,7 @@ def depth_panels(panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "l
             if y_scale == "log":
                 values = np.where(values > 0, values, np.nan)
             axes.plot(depth, values, dashes, color=colour, label=name)
-            low, high = values - half_height, values + half_height
+            low, high = values - half_height, np.minimum(values + half_height, largest)
             axes.fill_between(depth, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set(ylabel=y_label, xlim=(0, 1))
         axes.set_title(title, parse_math=False)  # a folder's name may have dollar signs

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seelike.claims import Result
-from seelike.plots.style import BAND, GREY, INK
+from seelike.plots.style import BAND, GREY, INK, WIDTH
 
 # Blue and orange are told apart with every kind of colour vision; the shapes say the same.
 _TRAINED, _COMPARED, _CONTROL = "#0173b2", "#d55e00", GREY
@@ -48,7 +48,7 @@ def draws_and_trainings(results: Sequence[Result], controls: Sequence[_Draws]) -
         [*_trainings(result), *_rows(control, _CONTROL)] for result, control in zip(results, controls, strict=True)
     ]
     heights = [len(of_one) + 2.2 for of_one in rows]
-    figure = Figure(figsize=(5.2, 0.24 * sum(heights) + 0.3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.24 * sum(heights) + 0.3), layout="constrained")
     all_axes = figure.subplots(len(results), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, result, of_one in zip(all_axes, results, rows, strict=True):
         _draw(axes, result, of_one)

@@ -8,14 +8,14 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seelike.plots.style import GREY, in_lines
+from seelike.plots.style import GREY, WIDTH, in_lines
 
 # What lies farther out than so many root mean squares has the last colour.
 FAR = 4.0
 # Orange is alike, purple unlike: told apart with every kind of colour vision.
 ALIKE = "PuOr_r"
 # Letters, at nine points, that fit above a matrix.
-_LETTERS_OF_A_TITLE = 30
+_LETTERS_OF_A_TITLE = 26
 
 
 def gram_maps(grams: Mapping[str, Float[np.ndarray, "n n"]]) -> Figure:
@@ -46,7 +46,7 @@ def gram_maps(grams: Mapping[str, Float[np.ndarray, "n n"]]) -> Figure:
         raise ValueError(f"gram_maps needs one matrix or more, of the same images; got shapes {sorted(shapes)}.")
     *_, last = grams.values()
     order = np.argsort(np.linalg.eigh(last)[1][:, -1])
-    figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
     for axes, (title, each) in zip(figure.subplots(1, len(grams), squeeze=False)[0], grams.items(), strict=True):
         pairs = each[~np.eye(len(each), dtype=bool)]
         scale = np.sqrt(np.mean(pairs**2)) or 1.0

@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-# Inches.
-_SIDE = 0.6
+from seelike.plots.style import WIDTH
+
+_LARGEST_SIDE = 0.6  # inches
 
 
 def image_rows(rows: Mapping[str, Sequence[Image.Image]]) -> Figure:
@@ -32,7 +33,8 @@ def image_rows(rows: Mapping[str, Sequence[Image.Image]]) -> Figure:
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"image_rows needs as many images in every row, and at least one; got rows of {lengths}.")
     (columns,) = lengths
-    figure = Figure(figsize=(columns * _SIDE, len(rows) * (_SIDE + 0.25) + 0.1), layout="constrained")
+    side = min(_LARGEST_SIDE, WIDTH / columns)
+    figure = Figure(figsize=(columns * side, len(rows) * (side + 0.25) + 0.1), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (name, images) in zip(parts, rows.items(), strict=True):
         # The name of a folder may have dollar signs.

@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from seelike.plots.style import GREY, in_lines
+from seelike.plots.style import GREY, WIDTH, in_lines
 
 # Patches that are the same in all images have no CKA: grey.
 _COLOURS = matplotlib.colormaps["magma"].with_extremes(bad=GREY)
-_WIDTH = 6.2  # inches
 # Letters, at nine points, that fit along the side of a map.
-_LETTERS_ON_A_SIDE = 18
+_LETTERS_ON_A_SIDE = 14
 _MANY_ROWS = 10
 _MANY_PANELS = 4
 
@@ -63,8 +62,8 @@ def token_maps(
         raise ValueError("There is no map to draw. Give at least one network's.")
     chosen = {name: places(*cka.shape[1:]) for name, cka in maps.items()} if tokens is None else tokens
     columns = max(len(each) for each in chosen.values())
-    side = _WIDTH / (columns + 0.7)
-    figure = Figure(figsize=(_WIDTH, (side + 0.25) * len(maps) + 0.1), layout="compressed")
+    side = WIDTH / (columns + 0.7)
+    figure = Figure(figsize=(WIDTH, (side + 0.25) * len(maps) + 0.1), layout="compressed")
     rows = figure.subplots(len(maps), columns, squeeze=False)
     for row, (name, cka) in zip(rows, maps.items(), strict=True):
         shown = cka[list(chosen[name])]
@@ -126,7 +125,7 @@ def same_place(maps: Mapping[str, Float[np.ndarray, "t h w"]], down: float, acro
     """
     if not maps:
         raise ValueError("There is no map to draw. Give at least one network's.")
-    figure = Figure(figsize=(_WIDTH, 2.9 if len(maps) < _MANY_PANELS else 2.3), layout="compressed")
+    figure = Figure(figsize=(WIDTH, 2.6 if len(maps) < _MANY_PANELS else 2.0), layout="compressed")
     for axes, (name, cka) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
         row, column = _place(cka, down, across)
         low, high = _limits(cka)
@@ -196,7 +195,7 @@ def accuracy_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "h w"]]]) ->
     columns = max((len(row) for row in rows.values()), default=0)
     if columns == 0:
         raise ValueError("There is no map to draw. Give at least one network with one map.")
-    figure = Figure(figsize=(min(_WIDTH, 2.0 * columns + 0.3), 1.6 * len(rows) + 0.1), layout="compressed")
+    figure = Figure(figsize=(min(WIDTH, 1.7 * columns + 0.3), 1.35 * len(rows) + 0.1), layout="compressed")
     all_axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (name, maps) in zip(all_axes, rows.items(), strict=True):
         for unused in row[len(maps) :]:
@@ -209,6 +208,6 @@ def accuracy_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "h w"]]]) ->
             bar = figure.colorbar(image, ax=axes, format="%.0f %%", fraction=0.05)
             bar.locator = MaxNLocator(4, integer=True)
             bar.update_ticks()
-            bar.ax.tick_params(labelsize=8)
+            bar.ax.tick_params(labelsize=9)
         row[0].set_ylabel(in_lines(name, _LETTERS_ON_A_SIDE), fontsize=9)
     return figure

@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from seelike.plots.style import in_lines, looks
+from seelike.plots.style import WIDTH, in_lines, looks
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _COLUMNS = 2
 # Letters of the names in a legend that fit beside each other in one row.
-_LETTERS_IN_A_ROW = 56
+_LETTERS_IN_A_ROW = 44
 # Letters of a title that fit above a panel.
-_LETTERS_OF_A_TITLE = 30
+_LETTERS_OF_A_TITLE = 24
 
 
 def line_panels(
@@ -53,7 +53,7 @@ def line_panels(
     rows = -(-len(panels) // columns)
     beside = max(1, min(len(names), _LETTERS_IN_A_ROW // (max(map(len, names)) + 4)))
     rows_of_legend = -(-len(names) // beside)
-    width = 4.4 if columns == 1 else 6.0
+    width = 4.4 if columns == 1 else WIDTH
     figure = Figure(figsize=(width, 2.45 * rows + 0.3 + 0.2 * rows_of_legend), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for place, each in enumerate(axes.ravel()):

@@ -8,14 +8,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from seelike.plots.style import WIDTH
+
 # All in inches. Maps stand at places of our own: beside squares, layout engines of matplotlib leave wide gaps.
-_WIDTH = 6.0
 _LARGEST_SIDE = 1.7
 _BETWEEN = 0.06
 _NAME = 0.26
 _TITLE = 0.19
 _BAR = 0.62
-_MAPS_BESIDE_EACH_OTHER = 8
+_MAPS_BESIDE_EACH_OTHER = 6
 # Brightness is the square root of the field: its weak surroundings are seen as well.
 _POWER = 0.5
 
@@ -23,7 +24,7 @@ _POWER = 0.5
 def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]]]) -> Figure:
     """Draw receptive fields as small images: a row for each network or sublayer, from low to high layers.
 
-    Each field is divided by its largest value, so that shapes can be compared. After eight fields a row goes on
+    Each field is divided by its largest value, so that shapes can be compared. After six fields a row goes on
     below.
 
     Args:
@@ -44,10 +45,10 @@ def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]
     if not rows:
         raise ValueError("There is no receptive field to draw. Give at least one network with a layer.")
     columns = min(_MAPS_BESIDE_EACH_OTHER, max(map(len, rows.values())))
-    side = min(_LARGEST_SIDE, (_WIDTH + _BETWEEN) / columns - _BETWEEN)
+    side = min(_LARGEST_SIDE, (WIDTH + _BETWEEN) / columns - _BETWEEN)
     lines = sum(-(-len(fields) // columns) for fields in rows.values())
     height = len(rows) * _NAME + lines * (_TITLE + side + _BETWEEN) + _BAR
-    width = max(columns * (side + _BETWEEN) - _BETWEEN, _WIDTH / 2)
+    width = max(columns * (side + _BETWEEN) - _BETWEEN, WIDTH / 2)
     figure = Figure(figsize=(width, height))
     top = 0.0
     for name, fields in rows.items():

@@ -8,6 +8,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from seelike.plots.depth import label_plainly
+from seelike.plots.style import WIDTH
 
 _MOST_TICKS = 8
 
@@ -43,7 +44,7 @@ def skip_ratio_maps(
     if positive.size == 0:
         raise ValueError("No ratio is above zero: there is nothing to draw on a logarithmic scale.")
     scale = LogNorm(positive.min(), positive.max())
-    figure = Figure(figsize=(2.9 * len(panels) + 0.8, 3.4), layout="constrained")
+    figure = Figure(figsize=(min(WIDTH, 2.6 * len(panels) + 0.8), 3.0), layout="constrained")
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
         image = axes.imshow(values.T, cmap="viridis", norm=scale, aspect="auto", interpolation="nearest")

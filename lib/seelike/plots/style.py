@@ -17,6 +17,9 @@ from seelike.profiles import NAMES, PAGES, profile_of
 
 # Lines differ by dashes as well as by colour.
 DASHES = ("-", "--", "-.", ":")
+# Inches. No figure is wider: where a phone leaves it 358 pixels, nine points are nine pixels.
+WIDTH = 4.8
+
 # Letters, axes and means: read on white (4.7 : 1) and on the book's dark ground (3.9 : 1).
 INK = "#737373"
 # What is too small to count, and other areas behind the data.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from seelike.models import TrainingRecord
-from seelike.plots.style import looks
+from seelike.plots.style import WIDTH, looks
 
 
 def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
@@ -23,7 +23,7 @@ def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
         >>> figure.axes[0].get_xlabel()
         'training images seen, with repetition'
     """
-    figure = Figure(figsize=(5.2, 2.7 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.7 * len(panels)), layout="constrained")
     all_axes = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
     for axes, (title, records) in zip(all_axes, panels.items(), strict=True):
         drawn = looks(record.name for record in records)
@@ -34,6 +34,6 @@ def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
             colour, dashes = drawn[record.name]
             axes.plot(seen, accuracies, dashes, color=colour, label=name, linewidth=1.5)
         axes.set(title=title, ylabel="accuracy", xscale="log")
-        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     all_axes[-1].set_xlabel("training images seen, with repetition")
     return figure

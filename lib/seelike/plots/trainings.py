@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seelike.plots.style import BAND, DASHES, GREY
+from seelike.plots.style import BAND, DASHES, GREY, WIDTH
 
 # Of trainings that lie on each other, this share of the distance of two blocks makes each visible.
 _APART = 0.2
@@ -54,7 +54,7 @@ def over_trainings(
     shades = seaborn.color_palette("crest", as_cmap=True)
     colours = [shades(step) for step in np.linspace(*_SHADES, len(coloured))]
     rows = -(-len(names) // 2)
-    figure = Figure(figsize=(5.2, 2.6 * len(panels) + 0.24 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.6 * len(panels) + 0.24 * rows + 0.3), layout="constrained")
     all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
         for name, values in lines.items():

@@ -14,7 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from seelike.plots.cka import CKAMap, cka_maps
-from seelike.plots.style import BAND, COLOURS, GREY, INK, looks
+from seelike.plots.style import BAND, COLOURS, GREY, INK, WIDTH, looks
 
 # A number for each draw of images, by the name of the training.
 Trainings = Mapping[str, Float[np.ndarray, " draws"]]
@@ -62,7 +62,7 @@ def side_by_side(
     """
     if not groups or not all(kind for kinds in groups.values() for kind in kinds):
         raise ValueError("There is nothing to draw. Give one training or more of each kind.")
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
     apart = 0.5 / max(1, len(names) - 1)
     entries: dict[str, Artist] = {}
@@ -117,7 +117,7 @@ def differences(rows: Mapping[str, Trainings], *, x_label: str, margin: float) -
     """
     if not rows or not all(rows.values()):
         raise ValueError("There is nothing to draw. Give one row or more, each with one training or more.")
-    figure = Figure(figsize=(5.2, 1.35 + 0.42 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.35 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     band = axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
@@ -159,7 +159,7 @@ def lines(
         raise ValueError("There is nothing to draw. Give one panel or more, each with a line or more.")
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     each, beside = (3.0 if len(panels) == 1 else 2.3), (1 if max(map(len, names)) > 28 else 2)
-    figure = Figure(figsize=(5.2, each * len(panels) + 0.22 * -(-len(names) // beside)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, each * len(panels) + 0.22 * -(-len(names) // beside)), layout="constrained")
     entries, drawn = {}, looks(names)
     all_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (title, groups) in zip(all_axes, panels.items(), strict=True):

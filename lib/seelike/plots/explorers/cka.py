@@ -39,13 +39,13 @@ from seelike.plots.explorers.bundle import (
     rounded_cka,
 )
 from seelike.plots.gram import ALIKE, FAR, draw_gram
-from seelike.plots.style import in_lines
+from seelike.plots.style import WIDTH, in_lines
 
 # Side of a thumbnail in pixels: seen at half of that, it is sharp on a phone.
 _SIDE = 72
 _PAIRS_IN_A_LIST = 3
 # Of a name, that fit along a map.
-_LETTERS_ON_A_SIDE = 26
+_LETTERS_ON_A_SIDE = 20
 _AFTER, _BEFORE = "after training", "before training"
 
 State = tuple[ModelComparison, Mapping[str, nn.Module]]
@@ -285,7 +285,7 @@ def _still(
     """Draw what the explorer shows before a click; give the CKA of its point, too."""
     y, x = alike
     cka = comparison.mean(*pair)
-    figure = Figure(figsize=(6.0, 8.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 7.6), layout="constrained")
     parts: Any = figure.subfigures(3, 1, height_ratios=(3.1, 2.9, 1.9))
     top, middle, bottom = parts
     left, right = top.subplots(1, 2)
@@ -312,10 +312,10 @@ def _still(
         n = len(sample.images)
         whole = np.zeros((n, n))
         whole[np.triu_indices(n, k=1)] = values
-        draw_gram(axes, whole + whole.T, f"{comparison.layers[name][place].name}\nof {name}")
+        draw_gram(axes, whole + whole.T, in_lines(f"{comparison.layers[name][place].name}\nof {name}", 26))
     _draw_pairs(bottom, x, y, sample)
     # Some licences ask for the author's name wherever the picture is.
-    bottom.supxlabel(textwrap.fill(credit, 110), fontsize=7)
+    bottom.supxlabel(textwrap.fill(credit, 64), fontsize=9)
     return figure, value
 
 

@@ -35,7 +35,7 @@ from seelike.plots.explorers.patch_measures import (
     patch_likeness,
     whole_picture,
 )
-from seelike.plots.style import in_lines
+from seelike.plots.style import WIDTH, in_lines
 from seelike.sections.local_global import evenly_spaced
 
 # Side of a picture in the page, in pixels.
@@ -274,8 +274,9 @@ def _still(
     columns = [f"{word} head" for word in ("nearest", "farthest")]
     columns += [f"{what} {name.partition('.')[0]}" for name in chosen for what in ("alike in", "field in")]
     names = list(chosen)
-    figure = Figure(figsize=(1.25 * len(columns), 1.35 * len(heads) + 2.0), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, len(heads) * 1.35))
+    side = min(1.25, WIDTH / len(columns))
+    figure = Figure(figsize=(WIDTH, (side + 0.35) * len(heads) + 2.6), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, 1.1 + len(heads) * (side + 0.35)))
     top, bottom = parts
     axes = top.subplots()
     axes.imshow(picture.convert("RGB"), extent=(-0.5, grid[1] - 0.5, grid[0] - 0.5, -0.5))
@@ -285,17 +286,17 @@ def _still(
         order = np.argsort(heads[row].distance[:, patch])
         for place, head in enumerate((order[0], order[-1])):
             _draw(of_row[place], np.sqrt(heads[row].attention[head, patch]), grid, patch)
-            of_row[place].set_xlabel(f"{heads[row].distance[head, patch]:.0f} px", fontsize=8)
+            of_row[place].set_xlabel(f"{heads[row].distance[head, patch]:.0f} px", fontsize=9)
         for number, each in enumerate(seen):
             of_network = of_row[2 + 2 * number : 4 + 2 * number]
             _draw(of_network[0], each.alike[row][patch], grid, patch, cmap=_ALIKE, vmin=-1, vmax=1)
             _draw(of_network[1], np.sqrt(each.fields[row][patch]), grid, patch)
-            of_network[0].set_xlabel(in_lines(chosen[names[number]][row].name, 15), fontsize=8)
-        of_row[0].set_ylabel(in_lines(chosen[names[0]][row].name, 15), fontsize=9)
+            of_network[0].set_xlabel(in_lines(chosen[names[number]][row].name, 11), fontsize=9)
+        of_row[0].set_ylabel(in_lines(chosen[names[0]][row].name, 11), fontsize=9)
     for axes, title in zip(every[0], columns, strict=True):
-        axes.set_title(in_lines(title, 17), fontsize=8)
+        axes.set_title(in_lines(title, 11), fontsize=9)
     # Some licences ask for the author's name wherever the picture is.
-    bottom.supxlabel(textwrap.fill(credit, 110), fontsize=7)
+    bottom.supxlabel(textwrap.fill(credit, 64), fontsize=9)
     return figure
 
 
