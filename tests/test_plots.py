@@ -87,13 +87,20 @@ def test_maps_of_another_measure_name_it_and_stand_in_as_many_columns_as_asked()
     assert figure.get_figwidth() <= 6
 
 
+def test_what_networks_are_held_against_is_grey():
+    drawn = looks(["tiny/vit_7x7", "same class by chance", "equal pace"])
+    assert drawn["tiny/vit_7x7"].colour != GREY
+    assert {drawn[name].colour for name in ("same class by chance", "equal pace")} == {GREY}
+    assert len(set(drawn.values())) == 3
+
+
 def test_names_longer_than_a_map_take_more_lines():
     name = "vit_small_patch14_reg4_dinov2.lvd142m:224px"
     figure = plots.cka_map(np.eye(2), layers(1, 1), layers(1, 1), x_label=name, y_label="vit")
     across, upward = figure.axes[0].get_xlabel().split("\n"), figure.axes[0].get_ylabel().split("\n")
-    assert "".join(across[:-1]) == name
+    assert "".join(across).replace(" ", "") == f"{name},byblock"
     assert max(map(len, across)) <= 26
-    assert upward == ["vit", "layers, by block"]
+    assert upward == ["vit, by block"]
 
 
 def test_labels_must_fit_the_matrix():

@@ -18,7 +18,7 @@ from seelike.plots.style import GREY, WIDTH, in_lines
 _CKA_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad=GREY)
 _BLOCK_NUMBERS_ON_AN_AXIS = 7
 # Letters, at ten points, that fit along one side of a map. Longer names take more lines.
-_LETTERS_ON_A_SIDE = 20
+_LETTERS_ON_A_SIDE = 22
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def cka_map(
         >>> layers = [Layer("", "", number, 0.0, "") for number in (None, 1, 1, 2)]
         >>> figure = cka_map(np.eye(4), layers, layers, y_label="vit", x_label="vit")
         >>> figure.axes[0].get_xlabel()
-        'vit\nlayers, by block'
+        'vit, by block'
     """
     return cka_maps([CKAMap(matrix, y_layers, x_layers, y_label, x_label, title)])
 
@@ -149,8 +149,24 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
         unused.remove()
     axes = axes[: len(maps)]
     images = [_draw(drawn, place) for drawn, place in zip(maps, axes, strict=True)]
+    for place, (drawn, each) in enumerate(zip(maps, axes, strict=True)):
+        # What two neighbours have in common is written once.
+        if place % columns and drawn.y_label == maps[place - 1].y_label:
+            each.set_ylabel("")
+        if place + columns < len(maps) and drawn.x_label == maps[place + columns].x_label:
+            each.set_xlabel("")
     figure.colorbar(images[0], ax=axes.tolist(), label=label, fraction=0.05, shrink=0.9, aspect=30)
     return figure
+
+
+def along(network: str) -> str:
+    """Say what is along the side of a map: the layers of a network, whose name may be said elsewhere.
+
+    Example:
+        >>> along("vit"), along("")
+        ('vit, by block', 'layers, by block')
+    """
+    return in_lines(f"{network or 'layers'}, by block", _LETTERS_ON_A_SIDE)
 
 
 def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
@@ -165,8 +181,8 @@ def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
     )
     axes.set_box_aspect(1)
     axes.set_title(in_lines(drawn.title, _LETTERS_ON_A_SIDE))
-    axes.set_xlabel(in_lines(f"{drawn.x_label}\nlayers, by block".strip(), _LETTERS_ON_A_SIDE))
-    axes.set_ylabel(in_lines(f"{drawn.y_label}\nlayers, by block".strip(), _LETTERS_ON_A_SIDE))
+    axes.set_xlabel(along(drawn.x_label))
+    axes.set_ylabel(along(drawn.y_label))
     for layers, line in ((drawn.x_layers, axes.axvline), (drawn.y_layers, axes.axhline)):
         places = [place for place, layer in enumerate(layers) if layer.block == drawn.marked_block is not None]
         for edge in (places[0] - 0.5, places[-1] + 0.5) if places else ():

@@ -61,7 +61,7 @@ def line_panels(
             each.remove()
         elif place + columns >= len(panels):
             # The lowest of its column, also where the last row is not full.
-            each.set_xlabel(x_label)
+            each.set_xlabel(in_lines(x_label, _LETTERS_OF_A_TITLE))
             each.tick_params(labelbottom=True)
     if all(np.array_equal(x, np.round(x)) for lines in panels.values() for x, *_ in lines.values()):
         axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -24,8 +24,8 @@ _POWER = 0.5
 def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]]]) -> Figure:
     """Draw receptive fields as small images: a row for each network or sublayer, from low to high layers.
 
-    Each field is divided by its largest value, so that shapes can be compared. After six fields a row goes on
-    below.
+    Each field is divided by its largest value, so that shapes can be compared. A row of more than
+    six fields goes on below.
 
     Args:
         rows: For the name of each row the fields of some layers, by title.
@@ -44,7 +44,9 @@ def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]
     rows = {name: fields for name, fields in rows.items() if fields}
     if not rows:
         raise ValueError("There is no receptive field to draw. Give at least one network with a layer.")
-    columns = min(_MAPS_BESIDE_EACH_OTHER, max(map(len, rows.values())))
+    longest = max(map(len, rows.values()))
+    # No line is much shorter than the others.
+    columns = -(-longest // -(-longest // _MAPS_BESIDE_EACH_OTHER))
     side = min(_LARGEST_SIDE, (WIDTH + _BETWEEN) / columns - _BETWEEN)
     lines = sum(-(-len(fields) // columns) for fields in rows.values())
     height = len(rows) * _NAME + lines * (_TITLE + side + _BETWEEN) + _BAR

@@ -35,6 +35,8 @@ _OF_FAMILIES = {
     ("mixer",): (("#029e73", "#949494"), 1),
     ("",): (("#d55e00", "#de8f05", "#ca9161"), 2),
 }
+# How the names of lines end that are no network's: what networks are held against.
+_REFERENCES = ("by chance", "equal pace")
 # The size of the images that a network was given.
 _SIZE = re.compile(r":\d+px$")
 
@@ -90,7 +92,7 @@ def looks(labels: Iterable[str]) -> dict[str, Look]:
 
     Several lines of one network have its colour and other dashes. Where all lines name the same network first, as
     in "A in B" and "A in C", they look like what they name last. Lines that name no network of `profiles.toml`
-    look by their place in the figure.
+    look by their place in the figure; what networks are held against, such as "by chance", is grey.
 
     Args:
         labels: What the lines are called in the legend.
@@ -106,7 +108,9 @@ def looks(labels: Iterable[str]) -> dict[str, Look]:
     found: dict[str, Look] = {}
     for place, (label, names) in enumerate(named.items()):
         own = Look(COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)])
-        if names:
+        if label.endswith(_REFERENCES):
+            own = Look(GREY, DASHES[1])
+        elif names:
             own = _networks()[names[-1 if one_first else 0]]
         found[label] = next((look for look in _from(own) if look not in found.values()), own)
     return found

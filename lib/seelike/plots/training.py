@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from seelike.models import TrainingRecord
-from seelike.plots.style import WIDTH, looks
+from seelike.plots.style import WIDTH, in_lines, looks
+
+# Letters of a name that fit beside the axes.
+_LETTERS = 16
 
 
 def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
@@ -32,7 +35,7 @@ def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
             accuracies = [point["accuracy"] for point in record.curve]
             name = record.name.removeprefix("tiny/")
             colour, dashes = drawn[record.name]
-            axes.plot(seen, accuracies, dashes, color=colour, label=name, linewidth=1.5)
+            axes.plot(seen, accuracies, dashes, color=colour, label=in_lines(name, _LETTERS), linewidth=1.5)
         axes.set(title=title, ylabel="accuracy", xscale="log")
         axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     all_axes[-1].set_xlabel("training images seen, with repetition")

@@ -28,6 +28,7 @@ from seelike.cka import ModelComparison, gram, u_center
 from seelike.data import ImageSet
 from seelike.errors import unknown_name
 from seelike.models import STREAM, Layer, preprocessing, read
+from seelike.plots.cka import along
 from seelike.plots.explorers.bundle import (
     LARGEST,
     Explorer,
@@ -44,8 +45,6 @@ from seelike.plots.style import WIDTH, in_lines
 # Side of a thumbnail in pixels: seen at half of that, it is sharp on a phone.
 _SIDE = 72
 _PAIRS_IN_A_LIST = 3
-# Of a name, that fit along a map.
-_LETTERS_ON_A_SIDE = 20
 _AFTER, _BEFORE = "after training", "before training"
 
 State = tuple[ModelComparison, Mapping[str, nn.Module]]
@@ -294,8 +293,8 @@ def _still(
         line(place, color="white", linewidth=1.6)
         line(place, color="black", linewidth=0.8, linestyle="--")
     left.set_box_aspect(1)
-    left.set_ylabel(in_lines(f"{pair[0]}\nlayers, by block", _LETTERS_ON_A_SIDE))
-    left.set_xlabel(in_lines(f"{pair[1]}\nlayers, by block", _LETTERS_ON_A_SIDE))
+    left.set_ylabel(along(pair[0]))
+    left.set_xlabel(along(pair[1]))
     for axis, name in ((left.yaxis, pair[0]), (left.xaxis, pair[1])):
         middles = _middles_of_blocks(comparison.layers[name])
         every = -(-len(middles) // 7) or 1

@@ -275,8 +275,8 @@ def _still(
     columns += [f"{what} {name.partition('.')[0]}" for name in chosen for what in ("alike in", "field in")]
     names = list(chosen)
     side = min(1.25, WIDTH / len(columns))
-    figure = Figure(figsize=(WIDTH, (side + 0.35) * len(heads) + 2.6), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, 1.1 + len(heads) * (side + 0.35)))
+    figure = Figure(figsize=(WIDTH, (side + 0.25) * len(heads) + 2.5), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, 1.0 + len(heads) * (side + 0.25)))
     top, bottom = parts
     axes = top.subplots()
     axes.imshow(picture.convert("RGB"), extent=(-0.5, grid[1] - 0.5, grid[0] - 0.5, -0.5))
