@@ -77,11 +77,6 @@ run = seelike.start(globals(), "04_representation_structure")
 # One call shows every image once to every network and compares all layers of all networks. The call repeats this on new draws of images, so that every
 # number has an error. A layer that gives the same output for every image has no CKA: a warning names this layer,
 # its rows and columns stay empty, and a claim that needs it is not tested.
-#
-# A claim that depends on the choice of measure is worth little. So the same call also computes a second measure: the
-# [nearest neighbours](../book/reference_neighbours.md) that two layers share ([Huh et al., 2024](https://arxiv.org/abs/2405.07987)). For each image, we
-# find the nearest other images in both layers. The score is 1 if all neighbours are shared, and 0 if no more neighbours are shared than by chance. A
-# few unusual images can dominate CKA; in this score each image has the same weight.
 
 # %%
 from seelike.cka import compare_models
@@ -174,6 +169,11 @@ print(f"by hand {by_hand:.6f}, in the map {in_the_map:.6f}")
 # ### How uniform?
 #
 # The first claim is about the whole map: the mean of everything off the diagonal.
+#
+# A claim that depends on the choice of measure is worth little. So the same call also computes a second measure: the
+# [nearest neighbours](../book/reference_neighbours.md) that two layers share ([Huh et al., 2024](https://arxiv.org/abs/2405.07987)). For each image, we
+# find the nearest other images in both layers. The score is 1 if all neighbours are shared, and 0 if no more neighbours are shared than by chance. A
+# few unusual images can dominate CKA; in this score each image has the same weight.
 
 # %%
 from seelike import claims

@@ -74,8 +74,7 @@ run = seelike.start(globals(), "05_local_global")
 # **Predict.** Take the two lowest and the two highest blocks of a ViT. Has each of them heads that look nearby alone, heads that look far alone, or both? Nothing
 # keeps a head from looking far. But what a patch can learn from a far one, before anything is known of either, is little.
 #
-# One call measures all heads of a network, without storing any map. CLS tokens and registers are left out, as they have no place in the
-# image. A network whose attention cannot be read is named.
+# One call measures all heads of a network. Only patches count: other tokens, such as CLS, have no place in the image. A network whose attention cannot be read is named.
 
 # %%
 from seelike.sections.local_global import measure_heads
@@ -99,8 +98,8 @@ all_vits = {name: heads[name] for name in [*vits, *much_data] if name in heads}
 shown = vits or {name: heads[name] for name in run.others if name in heads}
 
 # %% [markdown]
-# Each row of the figure is a ViT. On the left are the heads of the two lowest and the two highest blocks, sorted; on the right those of all blocks.
-# The dashed line is *uniform* attention: the same weight for every patch. A head whose distance is near uniform is global.
+# Each row of the figure is a ViT. The dashed line is *uniform* attention: the same weight for every patch. A head whose distance is near this line is *global*, and one
+# far below it is *local*.
 
 # %% mystnb={"figure": {"caption": "Attention distance of the heads of each ViT (the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks. The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images; many are smaller than their mark.", "name": "fig-heads"}, "image": {"alt": "A row for each ViT. Left: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks. Right: the same heads against the number of their block. A dashed line is uniform attention. The claims below give the nearest and the farthest head in numbers."}}
 from seelike import plots
@@ -122,7 +121,7 @@ distance = (position[:, None] - position[None, :]).abs()
 print((attention * distance).sum(dim=1).mean())
 
 # %% [markdown]
-# The library gives the same, and also the distance of uniform attention, the dashed line of the figure.
+# The library gives the same. It also gives the distance of uniform attention, here for these three patches; in the figure above this is the dashed line.
 
 # %%
 from seelike.attention import AttentionDistance, uniform_distance
@@ -135,7 +134,7 @@ print(measure.compute().distance, uniform_distance((1, 3), 10))
 # ### Local and global at once?
 #
 # The paper's finding has three parts: low blocks have heads that look nearby, they have heads that look far at the same time, and high blocks have only
-# heads that look far. Which of these parts are there before any training? We measure the same ViTs with random weights.
+# heads that look far. Which of these parts are there before any training? We measure the ViTs of the figure once more, with random weights.
 
 # %%
 from seelike.models import load

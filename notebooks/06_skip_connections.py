@@ -70,7 +70,7 @@ run = seelike.start(globals(), "06_skip_connections")
 #
 # At 10 the token is handed on nearly as it was; at one tenth it is overwritten.
 #
-# One call reads skip and branch at every residual addition, for each draw of images, and keeps only their lengths and angles.
+# One call reads both terms, the *skip* $z$ and the *branch* $f(z)$, wherever a branch is added, for each draw of images, and keeps only their lengths and the angle by which a token turns.
 # Mixers have residual additions as well; the cell names any network in which none can be found. Where skip or branch is exactly zero, as can happen in
 # a CNN at the black border of an image, there is no ratio, and the place does not count.
 

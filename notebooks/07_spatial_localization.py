@@ -66,7 +66,7 @@ run = seelike.start(globals(), "07_spatial_localization")
 # Take one token over many images, and the pixels of one patch over the same images. CKA says whether images that are alike in the token are also alike
 # in the patch. With all patches, this gives a map of the image for each token. The map is bright at the patches that the token is about.
 #
-# The last block of every network, once for each draw of images. A location of a CNN's feature map counts as a token, and the image is cut
+# We do this for the last block of every network, once for each draw of images. A location of a CNN's feature map counts as a token, and the image is cut
 # into as many patches as the map has locations. A warning names patches that are the same in all images of a draw, such as black corners:
 # they have no CKA.
 
@@ -93,7 +93,7 @@ def maps_of(name):
 
 
 # %% [markdown]
-# A network without such a grid is left out, with a warning. Figures show the mean over draws.
+# A network whose last block has fewer than 4 x 4 places is left out, with a warning. Figures show the mean over draws.
 
 # %%
 maps = seelike.where_possible(dict.fromkeys([*run.names, *grouped]), maps_of)
@@ -108,7 +108,7 @@ mean_maps = {
 # bright spot? A ViT hands its tokens on by skip connections, but lets each look at all others. And where will a CNN's tokens be bright? A CNN's last
 # layer has taken a window as large as the image for each, and its mean is what is classified.
 
-# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The numbers below say how much brighter the maps are around it."}}
+# %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The contrasts under Do tokens know their place say how much brighter the maps are around it."}}
 from seelike import plots
 
 shown = {name: mean_maps[name] for name in run.names if name in maps}
@@ -118,7 +118,7 @@ plots.token_maps(shown) if shown else run.say_missing()
 # ### The maps, by hand
 #
 # Take images of 2 x 2 patches of one pixel each. The first token copies its own patch and adds a little noise; the
-# second is a mixture of all patches. For each token and each patch one CKA, as in Section 3.
+# second is a mixture of all patches. We compute one CKA for each token and each patch, as in Section 3.
 
 # %%
 from seelike.cka import cka

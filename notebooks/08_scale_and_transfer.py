@@ -66,21 +66,6 @@ run = seelike.start(globals(), "08_scale_and_transfer")
 # Train one network on all images. Train a second network, with the same architecture and the same initial weights, on a tenth of them. Then compare the
 # two, block by block, by CKA: how alike are the first blocks, and how alike are the last?
 #
-# By hand, for two "networks" of two layers on eight images. Their first layers differ by a rotation, which CKA does not see. Their second layers are
-# unrelated, since one of them is noise. (On eight images an unbiased CKA of unrelated layers scatters widely around 0.)
-
-# %%
-import torch
-
-from seelike.cka import cka
-
-torch.manual_seed(0)
-images_by_hand = torch.randn(8, 5)
-rotation, _ = torch.linalg.qr(torch.randn(5, 5))
-print("first layers ", round(cka(images_by_hand, images_by_hand @ rotation), 3))
-print("second layers", round(cka(images_by_hand, torch.randn(8, 5)), 3))
-
-# %% [markdown]
 # **Predict.** Networks on 30, 10 and 3 % of the data, each compared with the one on all of it. Draw three lines over depth: where do they
 # begin, where do they end, and does a larger network need more data or less?
 #
@@ -129,6 +114,23 @@ over_trainings(
     controls=["all, in another order", "all, another seed"],
     margin=claims.CLAIMS["low_layers_need_little_data"].margin,
 ) if panels else run.say_missing("shares_of_data")
+
+# %% [markdown]
+# ### The comparison, by hand
+#
+# Take two "networks" of two layers, on eight images. Their first layers differ by a rotation, which CKA does not see. Their second layers are
+# unrelated, since one of them is noise. (On eight images an unbiased CKA of unrelated layers scatters widely around 0.)
+
+# %%
+import torch
+
+from seelike.cka import cka
+
+torch.manual_seed(0)
+images_by_hand = torch.randn(8, 5)
+rotation, _ = torch.linalg.qr(torch.randn(5, 5))
+print("first layers ", round(cka(images_by_hand, images_by_hand @ rotation), 3))
+print("second layers", round(cka(images_by_hand, torch.randn(8, 5)), 3))
 
 # %% [markdown]
 # ### Which layers need the data?

@@ -65,27 +65,17 @@ run = seelike.start(globals(), "11_what_came_later")
 # %% [markdown]
 # ## Networks that came later
 #
-# Since the paper, ViTs have learned from other data, without labels, or with other parts, and CNNs have taken over what made ViTs good. Here are their heads, as in Figure 3;
-# a table below says what is new in each.
-#
-# You can name other networks in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: the weights of DINOv3 have to be requested, and the network is
-# left out where they are missing; timm has no RepLKNet. Where a run has none of these networks, the figures show the other networks of the run.
+# Since the paper, ViTs have learned from other data, without labels, or with other parts. The figure shows the heads of such ViTs, as the paper's Figure 3 does; where a run has none,
+# it shows the run's own ViTs. A table after the two figures says what is new in each network.
 
 # %%
-from seelike.models import load
-
 later = list(run.models) if models else run.lists.get("later", [])
 later = [name for name in later if name in run.models]
 print("Networks of after the paper:", ", ".join(later) or "none in this run.")
 shown = later or [*run.vits, *run.cnns] or list(run.models)
 networks = {name: run.models[name] for name in dict.fromkeys([*shown, *run.names])}
 one = next((name for name in shown if name in run.vits), shown[0])
-before = f"{one.removesuffix(':random')}:random"
-networks |= seelike.where_possible(
-    {before: one}, lambda name: load(name, device=run.device)
-)
 draws = list(run.draws())
-print(f"Beside them, as a control, {before}: one of them before any training.")
 
 # %% [markdown]
 # **Predict.** A ViT that never saw a label: will its lowest heads look near and far, as in [Section 5](05_local_global.ipynb)? And its highest ones?
@@ -135,7 +125,7 @@ plots.depth_lines(
 ) if lines else run.say_missing()
 
 # %% [markdown]
-# ### What is new in them
+# ### What is new in these networks
 #
 # | | what is new | what was found, in the words of this book |
 # |---|---|---|
@@ -146,6 +136,9 @@ plots.depth_lines(
 # | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
 #
 # ViTs that differ in training alone differ in attention and features ([Walmer et al., 2023](https://arxiv.org/abs/2212.03862)). In all of them some heads look at the patch beside their own. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were trained on labels.
+#
+# Other networks of the table can be named in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: the weights of DINOv3 have to be requested, and the network is
+# left out where they are missing; timm has no RepLKNet.
 
 # %% [markdown]
 # ## Do layers come in phases?
@@ -172,13 +165,14 @@ print(smooth_band(two)[0].round(3))
 # **Predict.** Cut the map of a trained ViT into three phases: will its step be larger than that of its smooth band? And before training?
 
 # %%
+from seelike.models import load
 from seelike.sections.blocks import ask, blocks_of
 from seelike.sections.token_geometry import place_read, share_between_places
 from seelike.similarities import coordinates, similarity_map, unbiased_cka
 from seelike.streaming import Images
 
 # %% [markdown]
-# This section and the next ask two questions of the same blocks, in one pass.
+# This section and the next ask two questions of the same blocks, in one pass. A control joins the networks: one of them before any training.
 
 
 # %%
@@ -190,6 +184,10 @@ def of_places(tokens, place):
     return place_read(patches, place.grid), share_between_places(patches)
 
 
+before = f"{one.removesuffix(':random')}:random"
+networks |= seelike.where_possible(
+    {before: one}, lambda name: load(name, device=run.device)
+)
 questions = {
     "cloud": lambda tokens, _: coordinates(tokens),
     "places": of_places,

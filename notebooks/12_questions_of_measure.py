@@ -64,8 +64,7 @@ run = seelike.start(globals(), "12_questions_of_measure")
 # ## The clouds
 #
 # To a measure that ignores rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the positions of the
-# images along its principal directions: with *n* images, at most *n* - 1 numbers for each image, however wide the layer is. Everything on this page
-# is computed from the coordinates of all blocks of all networks, for each draw of images.
+# images along its principal directions. Most of this page is computed from the coordinates of all blocks, for each draw of images.
 
 # %%
 from seelike.sections.blocks import blocks_of, clouds_of
@@ -93,9 +92,9 @@ print(f"one: {one}, the other: {other}")
 # ## One image far away
 #
 # [Davari et al. (2023)](https://arxiv.org/abs/2210.16156) show that a few points can decide a CKA. Take two layers of random numbers that have nothing to do with each other, and
-# move the first image in both: each layer gets one more neuron, which is 100 for this image and 0 for all others. All other images stay where they were.
+# move the first image in both: each layer gets one more neuron, which is 100 for this image and 0 for all others.
 #
-# *Plain* CKA is Equation 1 as the paper writes it. All pages of this book use the *unbiased* one, which leaves out the diagonal of the Gram matrix, where an image is compared with itself.
+# *Plain* CKA is the paper's Equation 1 ([Section 3](03_background.ipynb)). All pages of this book use the *unbiased* one. It leaves out the diagonal of the Gram matrix, where an image is compared with itself.
 
 # %%
 import numpy as np
@@ -109,11 +108,13 @@ for each in moved:
     each[0, -1] = 100
     each -= each.mean(axis=0)
 for name, cka in {"plain": plain_cka, "unbiased": unbiased_cka}.items():
-    print(f"{name:<8} {cka(x, y):.3f}, one image moved {cka(*moved):.3f}")
+    print(
+        f"{name:<8} as they are {cka(x, y):.3f}, one image moved {cka(*moved):.3f}"
+    )
 
 # %% [markdown]
-# The unbiased CKA has not changed at all. The entries
-# that compare the moved image with the others all changed by the same number, and centring removes this number. **Predict.** What if *two* images are moved, to the same far place?
+# The unbiased CKA has not changed at all. It does not use the entry of the Gram matrix that compares the moved image with itself. The entries
+# that compare it with the others all changed by the same number, and centring removes this number. **Predict.** What if *two* images are moved, to the same far place?
 #
 # Now on our networks: we compare the first block of *one* with the last block of the *other*, and move images in both. The distance is in units of
 # the usual distance of an image from the mean. Procrustes and CCA are two other measures, which are explained below.

@@ -66,23 +66,6 @@ run = seelike.start(globals(), "A_methods")
 # itself. Each of the three is averaged over the minibatches, and only then are the averages divided. [Section 3](03_background.ipynb) explains this
 # step by step. The estimate of HSIC is unbiased for any n: a small minibatch brings noise, but no error in one direction.
 #
-# Here it is on random numbers, where the true HSIC is zero. The estimates from small minibatches scatter more, but the mean is the same for every n.
-
-# %%
-import numpy as np
-import torch
-
-from seelike.cka import hsic
-
-torch.manual_seed(0)
-for n in (8, 32, 128):
-    values = [hsic(torch.randn(n, 4), torch.randn(n, 4)) for _ in range(200)]
-    error = np.std(values) / np.sqrt(len(values))
-    print(
-        f"n = {n:>3}: mean {np.mean(values):+.3f} +- {error:.3f}, scatter {np.std(values):.3f}"
-    )
-
-# %% [markdown]
 # ## Other amounts
 #
 # **Predict.** A quarter of the minibatch size, or a quarter of the images: how far does a CKA of 0.8 move, by 0.1, by 0.01, by 0.001?
@@ -126,6 +109,7 @@ comparisons = {
 # For each setting: the differences of all CKA from those of the profile's own amounts, repeat by repeat.
 
 # %%
+import numpy as np
 
 
 def every_pair(comparison):
@@ -171,6 +155,24 @@ claims.record(
     figure_name="fig-amounts",
     otherwise="This run has no smaller amounts to compare with: give more images.",
 )
+
+# %% [markdown]
+# ### The estimate, by hand
+#
+# Random numbers have a true HSIC of zero. The estimates from small minibatches scatter more, but the mean is the same for every n.
+
+# %%
+import torch
+
+from seelike.cka import hsic
+
+torch.manual_seed(0)
+for n in (8, 32, 128):
+    values = [hsic(torch.randn(n, 4), torch.randn(n, 4)) for _ in range(200)]
+    error = np.std(values) / np.sqrt(len(values))
+    print(
+        f"n = {n:>3}: mean {np.mean(values):+.3f} +- {error:.3f}, scatter {np.std(values):.3f}"
+    )
 
 # %% [markdown]
 # ## Look around

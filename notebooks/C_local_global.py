@@ -63,52 +63,7 @@ run = seelike.start(globals(), "C_local_global")
 # %% [markdown]
 # ## Two fields of one addition
 #
-# A block adds the output of its branch to its own input: output = skip + branch. The output has a receptive field, and so has the branch alone. By hand, for
-# a branch that blurs seven pixels:
-
-# %%
-import torch
-
-image = torch.randn(1, 1, 1, 7, requires_grad=True)
-kernel = torch.full((1, 1, 1, 3), 1 / 3)
-branch = torch.nn.functional.conv2d(image, kernel, padding=(0, 1))
-for label, layer in (("before", branch), ("after", image + branch)):
-    (field,) = torch.autograd.grad(layer[0, 0, 0, 3], image, retain_graph=True)
-    print(f"{label:<7}", (3 * field).round().flatten().tolist(), "thirds")
-
-# %% [markdown]
-# In the field of the branch (before the addition), three pixels count alike. In the field of the sum (after the addition), the middle one counts most.
-# The next cell does the same for the attention of the first block of a small ViT, channel by channel. The token in the middle of 7 x 7 is number 25, after CLS and 24 others.
-
-# %%
-from seelike.models import layers, load
-
-small = load("tiny/vit_7x7")
-image = torch.randn(1, 1, 28, 28, requires_grad=True)
-kept = {}
-hook = small.blocks[0].attn.register_forward_hook(
-    lambda module, given, output: kept.update(branch=output)
-)
-small(image)
-hook.remove()
-channels = kept["branch"][0, 25]
-grads = [torch.autograd.grad(c, image, retain_graph=True)[0] for c in channels]
-by_hand = torch.stack(grads).abs().mean(dim=(0, 1, 2))
-
-# %% [markdown]
-# The library gives the same, and both fields from one pass.
-
-# %%
-from seelike.receptive_field import effective_receptive_field
-
-name = "block 1/after attention"
-both = effective_receptive_field(small, layers(small, [name]), image.detach())
-print(f"by hand, pixel in the middle: {float(by_hand[14, 14]):.8f}")
-print(f"library, before the addition: {float(both.before[name][14, 14]):.8f}")
-print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
-
-# %% [markdown]
-# ## Measure
+# A block adds the output of its branch to its own input: output = skip + branch. The output has a receptive field, and so has the branch alone.
 #
 # We measure at every residual addition: after attention and after the MLP in a ViT, after each block in a CNN. As in Section 5, a sample of 4 channels stands for all, and the images come in
 # draws of eight.
@@ -179,6 +134,52 @@ else:
 # %% mystnb={"figure": {"caption": "Effective receptive fields before the residual addition, all sublayers of a ViT and all blocks of a CNN (the paper's Figure C.4): what the branch alone sees.", "name": "fig-before"}, "image": {"alt": "Rows of small square images of the branches alone, for attention and MLP of a ViT and for the blocks of a CNN, a column for each block. The claim below compares the own patch before and after the addition, for attention."}}
 rows = rows_of([*with_tokens[:1], *run.cnns[:1]], "before")
 plots.field_maps(rows) if rows else run.say_missing()
+
+# %% [markdown]
+# ### Before and after, by hand
+#
+# Take a branch that blurs seven pixels:
+
+# %%
+import torch
+
+image = torch.randn(1, 1, 1, 7, requires_grad=True)
+kernel = torch.full((1, 1, 1, 3), 1 / 3)
+branch = torch.nn.functional.conv2d(image, kernel, padding=(0, 1))
+for label, layer in (("before", branch), ("after", image + branch)):
+    (field,) = torch.autograd.grad(layer[0, 0, 0, 3], image, retain_graph=True)
+    print(f"{label:<7}", (3 * field).round().flatten().tolist(), "thirds")
+
+# %% [markdown]
+# In the field of the branch (before the addition), three pixels count alike. In the field of the sum (after the addition), the middle one counts most.
+# The next cell does the same for the attention of the first block of a small ViT, channel by channel. The token in the middle of 7 x 7 is number 25, after CLS and 24 others.
+
+# %%
+from seelike.models import layers, load
+
+small = load("tiny/vit_7x7")
+image = torch.randn(1, 1, 28, 28, requires_grad=True)
+kept = {}
+hook = small.blocks[0].attn.register_forward_hook(
+    lambda module, given, output: kept.update(branch=output)
+)
+small(image)
+hook.remove()
+channels = kept["branch"][0, 25]
+grads = [torch.autograd.grad(c, image, retain_graph=True)[0] for c in channels]
+by_hand = torch.stack(grads).abs().mean(dim=(0, 1, 2))
+
+# %% [markdown]
+# The library gives the same, and both fields from one pass.
+
+# %%
+from seelike.receptive_field import effective_receptive_field
+
+name = "block 1/after attention"
+both = effective_receptive_field(small, layers(small, [name]), image.detach())
+print(f"by hand, pixel in the middle: {float(by_hand[14, 14]):.8f}")
+print(f"library, before the addition: {float(both.before[name][14, 14]):.8f}")
+print(f"library, after the addition:  {float(both.after[name][14, 14]):.8f}")
 
 # %% [markdown]
 # ### How much lies in the middle?

@@ -69,7 +69,6 @@ run = seelike.start(globals(), "D_localization")
 # A layer has one map for each token. When we look at the paper's maps, we check whether the brightest patch of a token is its own or one of the eight
 # neighbours. If so, we say that the token *knows its place*. The number is the share of interior tokens (those not at the edge) that know their place, corrected for chance: (share - chance) / (1 - chance),
 # where chance is the share of the patches that count as near. It is 1 for all, 0 for chance, and below 0 where tokens point away from their place.
-# [Section 7](07_spatial_localization.ipynb) takes another number, which depends less on the images.
 #
 # ## Measure
 #
@@ -124,30 +123,14 @@ def maps_of(name):
 maps = seelike.where_possible(blocks, maps_of)
 
 # %% [markdown]
-# A network whose last block has no grid of 4 x 4 places or more is named above. Figures show the mean over draws.
-
-# %%
-import numpy as np
-
-mean_maps = {
-    name: {
-        block: torch.stack(draws).mean(dim=0).numpy()
-        for block, draws in of_network.items()
-    }
-    for name, of_network in maps.items()
-}
-for name, of_network in mean_maps.items():
-    missing = [int(np.isnan(cka).any(axis=0).sum()) for cka in of_network.values()]
-    if any(missing):
-        print(f"{name}: up to {max(missing)} patches without a CKA in some draw")
-
-# %% [markdown]
 # ## Place by depth
 #
 # **Predict.** Draw a line for a ViT: how many interior tokens know their place, from the first block to the last? Then one for a CNN, whose
 # tokens see more of the image with every block.
 
 # %%
+import numpy as np
+
 from seelike import claims, plots
 from seelike.sections.spatial_localization import localization_above_chance
 
@@ -178,7 +161,7 @@ plots.depth_panels(
 ) if panels else run.say_missing()
 
 # %% [markdown]
-# The ends of the lines in numbers.
+# The ends of the lines in numbers. ([Section 7](07_spatial_localization.ipynb) takes another number, which depends less on the images.)
 
 # %%
 for lines in panels.values():
@@ -220,6 +203,22 @@ print([round(localization_above_chance(each), 4) for each in toy_layers])
 # %% [markdown]
 # ## The largest ViT: Figure D.1
 #
+# Figures of single tokens show the mean over draws.
+
+# %%
+mean_maps = {
+    name: {
+        block: torch.stack(draws).mean(dim=0).numpy()
+        for block, draws in of_network.items()
+    }
+    for name, of_network in maps.items()
+}
+for name, of_network in mean_maps.items():
+    missing = [int(np.isnan(cka).any(axis=0).sum()) for cka in of_network.values()]
+    if any(missing):
+        print(f"{name}: up to {max(missing)} patches without a CKA in some draw")
+
+# %% [markdown]
 # The paper's largest network is ViT-H/14. Here it is the last ViT of the run, in its last two blocks. **Predict.** Are the maps of the block before the
 # last clearer than those of the last?
 

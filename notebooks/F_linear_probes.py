@@ -108,7 +108,7 @@ def probes(names, kind):
 
 
 # %% [markdown]
-# First on the mean of all tokens, for the networks of Figures F.1 and F.2.
+# First on the mean of all tokens. Figure F.2 comes before Figure F.1, as it shows the networks of every run.
 
 # %%
 data_pairs = run.own_groups("much_and_little_data")
@@ -139,7 +139,7 @@ shown = panels(accuracy, run.names)
 plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing()
 
 # %% [markdown]
-# ## A probe by hand
+# ### A probe by hand
 #
 # A probe takes three steps: centre the features, solve one linear system, and take the class with the highest score. Here are the weights for two features and
 # two classes, first by hand and then by the library.
@@ -161,7 +161,7 @@ probe = RidgeProbe(alphas=[0.1]).fit(features, ["low", "low", "high", "high"])
 print(by_hand.numpy(), probe.coef_.numpy().round(4))
 
 # %% [markdown]
-# ## On the other image sets
+# ### The claim, on the other image sets
 #
 # All claims of this page are those of Sections 7 and 8, measured as the mean over the *other* image sets: all sets except this run's own images. Two repeats draw
 # their images for probes at random and so share a few of them. `share_drawn` says which part; the intervals of the claims allow for it.
@@ -185,7 +185,7 @@ def elsewhere(measured, names, statistic):
 
 
 # %% [markdown]
-# The first claim is that of Figure F.2, at half depth. It takes the largest ViT, the last of the list.
+# The first claim is that of Figure F.2, at half depth. It takes the largest ViT: the last that the note at the top of the run names.
 
 # %%
 claims.record_difference(
@@ -200,14 +200,14 @@ claims.record_difference(
 # %% [markdown]
 # ## Much and little data: Figure F.1
 
-# %% mystnb={"figure": {"caption": "The same for networks on much and on little data (the paper's Figure F.1).", "name": "fig-data-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes against relative depth. The claim below compares much with little data at half depth."}}
+# %% mystnb={"figure": {"caption": "Accuracy of probes on the mean of the tokens of each block, for networks on much and on little data, a panel for each image set (the paper's Figure F.1). Bands are 95 % intervals over draws of images.", "name": "fig-data-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes against relative depth. The claim below compares much with little data at half depth."}}
 shown = panels(accuracy, of_data)
 plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing(
     "much_and_little_data"
 )
 
 # %% [markdown]
-# The claim compares them at half depth, too.
+# This claim compares networks on much data with networks on little, at half depth, too.
 
 # %%
 claims.record_difference(

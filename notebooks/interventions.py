@@ -65,12 +65,8 @@ run = seelike.start(globals(), "interventions")
 #
 # Each network sees the same images twice: as it was trained, and changed. Two numbers say what the change did.
 #
-# - **Same class.** The share of images that keep the class that the intact network gives them. Where a network has a classifier, the classifier gives the class. Where it
-#   has none, a linear probe of its output gives the class. The probe is trained once, on the intact network and on other images, and then not changed.
+# - **Same class.** The share of images that keep the class that the intact network gives them: its classifier, or else a linear probe of its output.
 # - **CKA** of each block with the same block of the intact network, as in [Section 4](04_representation_structure.ipynb).
-#
-# Two different images sometimes have the same class *by chance*: this is the floor, the lowest value to expect. The images are those on which other
-# pages train probes, since these have classes.
 
 # %%
 import numpy as np
@@ -97,8 +93,7 @@ intact = seelike.where_possible(run.vits, draws_of)
 # image, and removes only what is specific to this image.
 #
 # Which heads do we take out? In each block the nearest heads by attention distance, the farthest ones, or random ones: always the same number in
-# every block. (If we chose the nearest heads of the whole network, they would be those of low blocks, and we would compare depths.) Distances and
-# means come from other images than those that are tested. These are the nearest and the farthest head of some blocks:
+# every block. These are the nearest and the farthest head of some blocks:
 
 # %%
 from seelike.sections.local_global import evenly_spaced, measure_heads
@@ -127,7 +122,7 @@ for name, of_draws in heads.items():
 # head that looks at its own patch and the neighbours adds little that is new. And in blocks in which the nearest and the farthest head hardly differ,
 # the choice should not matter.
 #
-# Figures show the first network only; the table near the end shows all networks. Bands are 95 % intervals over the draws of images, each with its own probe.
+# Figures show the first network only; the table near the end shows all networks.
 
 # %%
 from seelike.sections.interventions import KINDS, heads_removed
@@ -175,7 +170,8 @@ for name, values in removed.items():
 draw(panels, "share of the heads of every block", "share, or CKA")
 
 # %% [markdown]
-# In numbers, where most and where fewest heads are taken out:
+# In numbers, where fewest and where most heads are taken out. Bands, and numbers after ±, are 95 % intervals over draws of images, on the whole page. Where
+# a probe reads the class, each draw has its own.
 
 # %%
 for title, lines in panels.items():
@@ -186,7 +182,8 @@ for title, lines in panels.items():
         print(f"{title:<17} {kind:<7} {ends}")
 
 # %% [markdown]
-# First look whether the three lines differ. Where they coincide, it does not matter which heads are taken out, only how many. **The pretrained ViT**
+# First look whether the three lines differ. Where they coincide, it does not matter which heads are taken out, only how many. And no line of *same class* can be expected to fall below
+# the share by chance, which is printed below. There it also says how well the class is read: where a probe is often wrong, the class changes easily. **The pretrained ViT**
 # loses much as soon as one head of every block is taken out, whichever it is. By CKA, taking out the global heads seems to cost most, but the bands
 # overlap. **The tiny networks** have hardly any near heads, and their lines do coincide: a few heads can be spared, most cannot.
 #
@@ -194,24 +191,10 @@ for title, lines in panels.items():
 # trained to replace the missing ones.
 
 # %% [markdown]
-# ### How well is the class read?
+# ### How heads are chosen and taken out
 #
-# All networks, not only the first: the share of images whose class is read rightly before anything is changed, and the share that two different images would
-# agree on by chance.
-
-# %%
-for name, draws in intact.items():
-    right = claims.summary(np.array([each.accuracy for each in draws]))
-    chance = claims.summary(np.array([each.by_chance for each in draws]))
-    print(
-        f"{name}: class by a {draws[0].by}, right for {right}; by chance {chance}"
-    )
-    print(f"  {len(draws[0].classes)} images in each of {len(draws)} draws")
-if not intact:
-    run.say_missing("vits")
-
-# %% [markdown]
-# ### How a head is taken out
+# Heads are chosen block by block: the nearest heads of the whole network would be those of low blocks, and we would compare depths. Distances and
+# means come from other images than those that are tested.
 #
 # Why is the mean milder than zero? By hand: a head gives 5 for one image and 7 for another, and the next layer has never seen anything else.
 
@@ -236,6 +219,24 @@ for name in one:
     with torch.no_grad():
         moved = (changed - network(images)).norm() / network(images).norm()
     print(f"{name}: the output moves by {moved:.3f} of its length")
+
+# %% [markdown]
+# ### How well is the class read?
+#
+# This is about the whole page, and about all networks: the share of images whose class is read rightly before anything is changed, and the share of pairs of images that have the same class
+# by chance. Where a probe reads the class, it is trained once, on the intact network and on other images, and then not changed. The images are those on which other pages train probes, since
+# these have classes.
+
+# %%
+for name, draws in intact.items():
+    right = claims.summary(np.array([each.accuracy for each in draws]))
+    chance = claims.summary(np.array([each.by_chance for each in draws]))
+    print(
+        f"{name}: class by a {draws[0].by}, right for {right}; by chance {chance}"
+    )
+    print(f"  {len(draws[0].classes)} images in each of {len(draws)} draws")
+if not intact:
+    run.say_missing("vits")
 
 # %% [markdown]
 # ## Shuffled patches

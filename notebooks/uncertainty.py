@@ -67,8 +67,7 @@ run = seelike.start(globals(), "uncertainty")
 # - **The cause.** A number may be large for a reason that has nothing to do with the claim. A *control* is a network that should not have the effect. If it has it
 #   too, the claim is not wrong, but it says less than it seems to.
 #
-# We look at three claims of the paper, and draw everything: each draw, each training, and the control. The networks here are fewer than those of
-# Sections 4 and 5, or different ones, so a verdict here can differ from the verdict there.
+# We look at three claims of the paper, and draw everything.
 #
 # **Predict.** Take the layers of a ViT and of a ResNet, and ask how alike they are. What moves that number more: another draw of the images, or another
 # training?
@@ -78,12 +77,16 @@ run = seelike.start(globals(), "uncertainty")
 # This page uses the smallest ViT and the smallest ResNet of this book, trained from several seeds until they are equally accurate. It also uses *twins* of the ViT, which began with the same weights but saw a tenth
 # of the images, or all of them in another order.
 #
+# The figure has a panel for each claim, from top to bottom, with these numbers:
+#
 # - **The layers of a ViT are more uniform** (Section 4): the mean CKA of all pairs of different layers, ViT minus ResNet.
 #   Control: the same before any training.
-# - **On little data no head is local** (Section 5): the attention distance of the nearest head in the two lowest blocks, as a share of that of a head that looks everywhere equally, of a twin
-#   on a tenth of the data minus that of the network on all data. Control: a twin on all data in another order, which differs by chance alone.
-# - **Low layers need little data, high ones much** (Section 8): how much more the last block changes than the first on a tenth of the data, beyond the same difference by
-#   chance. Control: a network from another seed, on all data, in the place of the network on a tenth.
+# - **On little data no head is local** (Section 5): how far the nearest head of the two lowest blocks looks, as a share of uniform attention. The number is this share for
+#   a twin on a tenth of the data, minus the share for the network on all data. Control: a twin on all data in another order, in the place of the twin on a tenth. It
+#   differs by chance alone.
+# - **Low layers need little data, high ones much** (Section 8): the CKA of each block with the same block of the network on all data. The number says how far this CKA
+#   falls from the first block to the last, for a twin on a tenth of the data, minus the same fall for a twin on all data in another order. Control: a network from
+#   another seed, on all data, in the place of the twin on a tenth.
 
 # %%
 from seelike.models import load, training_records
@@ -195,13 +198,15 @@ other_seed = {
     for name, other in zip(names, names[1:] + names[:1], strict=True)
 }
 
-# %% mystnb={"figure": {"caption": "Everything behind three verdicts. Small dots are draws of images, large ones the mean of a training; grey is the control. In the first panel blue rows are ViTs, each against the mean of the ResNets, and orange rows are ResNets, each against the mean of the ViTs. The diamond is the mean with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence"}, "image": {"alt": "Three panels, one for each claim, with a row of dots for each training, grey rows for the control, and a diamond with the interval at the bottom. The text below each panel's title says the verdict."}}
+# %% mystnb={"figure": {"caption": "Everything behind three verdicts. Small dots are draws of images, large ones the mean of a training; grey is the control. In the first panel blue rows are ViTs, each against the mean of the ResNets, and orange rows are ResNets, each against the mean of the ViTs. The diamond is the mean with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence"}, "image": {"alt": "Three panels, one for each claim, with a row of dots for each training, grey rows for the control, and a diamond with the interval at the bottom. Each panel's title says the verdict."}}
 from seelike.plots.evidence import draws_and_trainings
 
 untrained = {"before training": before[VIT] - before[RESNET]}
 draws_and_trainings([uniform, local, low], [untrained, all_again, other_seed])
 
 # %% [markdown]
+# The networks here are fewer than those of Sections 4 and 5, or different ones, so a verdict here can differ from the verdict there.
+#
 # The small dots of one row are draws of images, and the rows are trainings. What moves the number more: another draw, or another training? The ratio of the two spreads answers this for each claim.
 
 # %%
