@@ -304,11 +304,11 @@ record_within("resnet_stages", run.cnns, run.vits, steps)
 #
 # **Predict.** Take the layer in the middle of a CNN. Which layer of a ViT is most like it: one in the middle, an
 # earlier one, or a later one? Attention can mix the whole image in the first block; convolutions have to be stacked for that. And is there a
-# part of the ViT that is like no layer of the CNN? Its last blocks have to gather the image into one token; a CNN takes a mean, after its last
-# layer.
+# part of the ViT that is like no layer of the CNN? A ViT has to gather the image into one token, the CLS token, within its blocks; a CNN takes
+# a mean, after its last block.
 #
 # Each map now has the layers of a ViT from bottom to top and those of a CNN from left to right. If both networks built the same representations at the
-# same relative depth, a bright band would run along the diagonal.
+# same relative depth, a bright band would run along the diagonal. A band below the diagonal would mean that the ViT gets there earlier, and one above it that the CNN does.
 
 # %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The numbers below say whether the second quarter of each CNN is more like the lowest or the second quarter of the ViT."}}
 between = [(vit, cnn) for vit in run.vits for cnn in run.cnns]

@@ -71,8 +71,9 @@ run = seelike.start(globals(), "05_local_global")
 # %% [markdown]
 # ## Low and high blocks: Figure 3
 #
-# **Predict.** Take the two lowest and the two highest blocks of a ViT. Has each of them heads that look nearby alone, heads that look far alone, or both? Nothing
-# keeps a head from looking far. But what a patch can learn from a far one, before anything is known of either, is little.
+# **Predict.** Take the two lowest and the two highest blocks of a ViT. In each of these blocks: do all heads look nearby, do all look far, or some nearby and others far?
+# (A head that looks everywhere alike counts as far.) A look nearby finds edges and textures; a look at the whole image finds its light and its colours. Which of these can a low block use? And a
+# high block, whose tokens have looked around already?
 #
 # One call measures all heads of a network. Only patches count: other tokens, such as CLS, have no place in the image. A network whose attention cannot be read is named.
 

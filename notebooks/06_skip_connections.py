@@ -99,7 +99,7 @@ all_vits = vits + [
 # ## Token by token: Figure 7, left
 #
 # **Predict.** In a trained ViT the CLS token starts as a constant, the same for all images, and can gather no more than what the other tokens
-# hold by then. The spatial tokens start as patches, which nobody has looked at yet. **In which half of the network is the skip ratio of the CLS token small,
+# hold by then. The spatial tokens start as bare pixels: something has to be made of them before it can be gathered. In the end only the CLS token is read. **In which half of the network is the skip ratio of the CLS token small,
 # in which half that of the others?**
 #
 # The map shows the first ten tokens, as the paper's does. Token 0 is the CLS token, if the network has one.
@@ -187,10 +187,12 @@ record_of_vits(
 # %% [markdown]
 # ## Against CNNs: Figure 7, right
 #
-# **Predict.** A CNN has skip connections, too. Is its ratio larger or smaller than a ViT's?
+# A CNN has skip connections, too. Its branch is all the convolutions of a block; a block of a ViT has two branches, attention and MLP.
 #
-# The lines are means over tokens; bands are 95 % intervals over the draws of images. For CNNs the branch is all the convolutions of
-# a block.
+# **Predict.** A block that adds little leaves its output like its input. Think of the maps of [Section 4](04_representation_structure.ipynb): in which kind of network are neighbouring blocks more
+# alike? Is the skip ratio of a CNN, then, larger or smaller than a ViT's?
+#
+# The lines are means over tokens; bands are 95 % intervals over the draws of images.
 
 # %% mystnb={"figure": {"caption": "Skip ratio by relative depth: CLS token and mean of the spatial tokens of each ViT, and mean over locations of each CNN (the paper's Figure 7, right). Bands are 95 % intervals.", "name": "fig-skip-lines"}, "image": {"alt": "Lines of the skip ratio, on a logarithmic axis, against relative depth: for each ViT one for the CLS token and one for the spatial tokens, for each CNN one. The claim below gives the smallest difference at any depth."}}
 lines = {}

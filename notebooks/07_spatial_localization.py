@@ -104,9 +104,10 @@ mean_maps = {
 # %% [markdown]
 # ## Tokens on the image: Figure 9
 #
-# **Predict.** The paper shows a token at the corner, one at an edge and some of the interior. For which of them will the map of a ViT have a single
-# bright spot? A ViT hands its tokens on by skip connections, but lets each look at all others. And where will a CNN's tokens be bright? A CNN's last
-# layer has taken a window as large as the image for each, and its mean is what is classified.
+# **Predict.** The paper shows a token at the corner, one at an edge and some of the interior. Will each of them be bright at its own patch in
+# a ViT, and there alone? A ViT hands its tokens on by skip connections, but lets each look at all others. And patches that are alike in themselves, such as a plain background, light up together:
+# where in the image are these? Then a CNN's tokens: is each bright at its own place, are all bright in the middle, or all everywhere? In its last layer each location can see nearly the whole
+# image, and only the mean of all locations is classified.
 
 # %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The contrasts under Do tokens know their place say how much brighter the maps are around it."}}
 from seelike import plots
@@ -330,9 +331,10 @@ print(f"slope {slope:.3f}, at 3: {slope * (3 - token.mean()) + target.mean():.3f
 # %% [markdown]
 # Above zero means the second class.
 #
-# **Predict.** In the last block: which network's single spatial tokens classify best, and which worst? (The CLS token is none of them.)
+# **Predict.** There are three kinds of network, as in the paper: a ViT with CLS token, a ViT with GAP, and CNNs. In the last block, whose single spatial tokens classify best, and whose
+# worst? (The CLS token is none of them.) Ask which tokens each classifier reads, and which of them keep their place. The networks also differ in accuracy as a whole, so small differences say little.
 #
-# As in the paper, we compare the ViT with CLS token, the ViT with GAP, and CNNs. The lower blocks of a CNN have finer maps with fewer channels: these
+# The lower blocks of a CNN have finer maps with fewer channels: these
 # maps are cut into patches, flattened and pooled to the grid of the last stage. No image is used for both training and testing.
 
 # %%
