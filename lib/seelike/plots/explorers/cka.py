@@ -284,8 +284,11 @@ def _still(
     """Draw what the explorer shows before a click; give the CKA of its point, too."""
     y, x = alike
     cka = comparison.mean(*pair)
-    figure = Figure(figsize=(WIDTH, 7.6), layout="constrained")
-    parts: Any = figure.subfigures(3, 1, height_ratios=(3.1, 2.9, 1.9))
+    # Some licences ask for the author's name wherever the picture is.
+    lines = textwrap.wrap(credit, 64)
+    below = 2.0 + 0.16 * len(lines)
+    figure = Figure(figsize=(WIDTH, 5.6 + below), layout="constrained")
+    parts: Any = figure.subfigures(3, 1, height_ratios=(2.8, 2.8, below))
     top, middle, bottom = parts
     left, right = top.subplots(1, 2)
     image = left.imshow(cka, cmap="magma", vmin=0, vmax=1, origin="lower", aspect="auto", interpolation="nearest")
@@ -313,8 +316,7 @@ def _still(
         whole[np.triu_indices(n, k=1)] = values
         draw_gram(axes, whole + whole.T, in_lines(f"{comparison.layers[name][place].name}\nof {name}", 26))
     _draw_pairs(bottom, x, y, sample)
-    # Some licences ask for the author's name wherever the picture is.
-    bottom.supxlabel(textwrap.fill(credit, 64), fontsize=9)
+    bottom.supxlabel("\n".join(lines), fontsize=9)
     return figure, value
 
 

@@ -275,8 +275,11 @@ def _still(
     columns += [f"{what} {name.partition('.')[0]}" for name in chosen for what in ("alike in", "field in")]
     names = list(chosen)
     side = min(1.25, WIDTH / len(columns))
-    figure = Figure(figsize=(WIDTH, (side + 0.25) * len(heads) + 2.5), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, 1.0 + len(heads) * (side + 0.25)))
+    # Some licences ask for the author's name wherever the picture is.
+    lines = textwrap.wrap(credit, 64)
+    below = (side + 0.25) * len(heads) + 0.8 + 0.16 * len(lines)
+    figure = Figure(figsize=(WIDTH, 1.5 + below), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, below))
     top, bottom = parts
     axes = top.subplots()
     axes.imshow(picture.convert("RGB"), extent=(-0.5, grid[1] - 0.5, grid[0] - 0.5, -0.5))
@@ -295,8 +298,7 @@ def _still(
         of_row[0].set_ylabel(in_lines(chosen[names[0]][row].name, 11), fontsize=9)
     for axes, title in zip(every[0], columns, strict=True):
         axes.set_title(in_lines(title, 11), fontsize=9)
-    # Some licences ask for the author's name wherever the picture is.
-    bottom.supxlabel(textwrap.fill(credit, 64), fontsize=9)
+    bottom.supxlabel("\n".join(lines), fontsize=9)
     return figure
 
 
