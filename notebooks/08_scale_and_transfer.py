@@ -305,8 +305,8 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained networks** appear only in Figure 13, right. No public networks were trained on shares of the same data, and no pair trained on much
-# and on little data was available for this run. Half-way up, the ViT-S/14 is ahead of
-# EfficientNet-Lite0 on CIFAR-10, as in the paper, though its lead is no larger than another draw of images could change. Higher up, the CNN goes on
+# and on little data was available for this run. Half-way up, the ViT-S/14 and
+# EfficientNet-Lite0 are level on CIFAR-10, as far as these draws of images can tell. Higher up, the CNN goes on
 # rising and the ViT falls: the ViT was last trained to find what stands out in a picture, whatever its class.
 #
 # **The tiny networks** show the falling lines of Figure 12, but not that less data is the cause. (That figure shows tiny networks in every run.) With a tenth of the data the first blocks are nearly the same as with all of it, and the last are not.
@@ -315,7 +315,7 @@ claims.on_this_page()
 # control. This page cannot say whether larger networks
 # need more data: the larger network has no control, and its lines are not in the order of the shares.
 #
-# In Figure 13 on the left, half-way up, more data is better in all three pairs, though by far less than the paper's 30 points, and three pairs cannot say whether it is by more than our margin. On the right, half-way up, every
+# In Figure 13 on the left, half-way up, more data is better in all three pairs, by more than our margin, though by far less than the paper's 30 points. On the right, half-way up, every
 # ViT is ahead of ResNets that are as accurate as the smallest of them. In the last third of the depth these ResNets catch up.
 #
 # **Why.** Low layers compute edges and blobs, which are in any thousand images. High layers compute what tells the classes apart. There are many ways
