@@ -99,7 +99,7 @@ all_vits = {name: heads[name] for name in [*vits, *much_data] if name in heads}
 shown = vits or {name: heads[name] for name in run.others if name in heads}
 
 # %% [markdown]
-# Each row of the figure is a ViT. The dashed line is *uniform* attention: the same weight for every patch. A head whose distance is near this line is *global*, and one
+# The dashed line is *uniform* attention: the same weight for every patch. A head whose distance is near this line is *global*, and one
 # far below it is *local*.
 
 # %% mystnb={"figure": {"caption": "Attention distance of the heads of each ViT (the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks. The dashed line is a head that looks everywhere alike. Bars are 95 % intervals over draws of images; many are smaller than their mark.", "name": "fig-heads"}, "image": {"alt": "A row for each ViT. Left: mean attention distance in pixels against the rank of the head, with different marks for the two lowest and the two highest blocks. Right: the same heads against the number of their block. A dashed line is uniform attention. The claims below give the nearest and the farthest head in numbers."}}
@@ -235,8 +235,7 @@ for claim, values in {
 # **Predict.** The same network, trained on a small part of the data: will its low heads be more local or less? And how much do two trainings differ that
 # saw the same images, in another order?
 #
-# Both networks of a pair begin with the same weights. One is trained on much data, the other on little. The spread of points of one colour shows what
-# chance alone does.
+# Both networks of a pair begin with the same weights. The spread of points of one colour shows what chance alone does.
 
 
 # %%
@@ -253,7 +252,7 @@ read = [pair for pair in pairs if all(name in heads for name in pair)]
 amounts = {group: both_amounts(of) for group, of in CHOSEN.items()}
 
 # %% [markdown]
-# The figure has the nearest and the farthest head of the lowest blocks, and the nearest of the highest.
+# The heads are those of the figure before.
 
 # %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. A training within the grey band differs too little from the mean on much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
 group = next(iter(CHOSEN))
@@ -289,7 +288,7 @@ claims.record(
 # layers of a CNN.
 #
 # The output of a subset is the outputs of its heads, side by side. The HSIC of a subset is the sum of the HSICs of its heads, so one pass is enough for
-# all subsets. Two networks look at each image here, so each repeat takes half as many images.
+# all subsets.
 #
 # **Predict.** Which subset is most like the CNN, and does likeness fall with distance?
 
@@ -396,9 +395,7 @@ print((9 * field).round().flatten().tolist(), "ninths")
 # %% [markdown]
 # The field has five pixels, and the middle one counts most. The fields of a CNN grow like this.
 #
-# The paper differentiates every channel, for 32 images. So do we, but with a sample of 4 channels for each image instead of all channels, another one in each draw. This estimate
-# is unbiased and costs much less. The images come in draws of eight, one draw for each repeat and at most four draws, so that the result has an
-# uncertainty.
+# The paper differentiates every channel, for 32 images. We take draws of eight images, at most four, and in each draw another sample of 4 channels: an unbiased estimate that costs much less.
 #
 # **Predict.** How far does the first block of a ViT see, and how far the last block of a CNN?
 

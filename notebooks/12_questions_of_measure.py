@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | what changes CKA although it should not; what a measure gives by chance, and how to correct for it; two other measures, and which claims of Section 4 depend on the measure; what CKA says about linear readouts |
+# | **You will learn** | what changes CKA although it should not; what a measure gives by chance; which claims of Section 4 depend on the measure; what CKA says about linear readouts |
 # | **You need** | [Section 3](03_background.ipynb) and [Section 4](04_representation_structure.ipynb); [words](../book/glossary.md) |
 # | **Cost** | a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -63,8 +63,7 @@ run = seelike.start(globals(), "12_questions_of_measure")
 # %% [markdown]
 # ## The clouds
 #
-# To a measure that ignores rotations, a layer is a cloud of points, one for each image. The *coordinates* of the cloud are the positions of the
-# images along its principal directions. Most of this page is computed from the coordinates of all blocks, for each draw of images.
+# To a measure that ignores rotations, a layer is a cloud of points, one for each image. Its *coordinates* are their positions along its principal directions. Most of this page is computed from the coordinates of all blocks, for each draw of images.
 
 # %%
 from seelike.sections.blocks import blocks_of, clouds_of
@@ -77,8 +76,8 @@ clouds = seelike.where_possible(
 )
 
 # %% [markdown]
-# Most of this page looks at two networks, called *one* and the *other*: the first ViT of this run and its last CNN. (Where the run has no ViT or no
-# CNN, another network takes its place.)
+# Most of this page looks at two networks, called *one* and the *other*: the first ViT of this run and its last CNN, or what
+# takes their place.
 
 # %%
 one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
@@ -91,7 +90,7 @@ print(f"one: {one}, the other: {other}")
 # %% [markdown]
 # ## One image far away
 #
-# [Davari et al. (2023)](https://arxiv.org/abs/2210.16156) show that a few points can decide a CKA. Take two layers of random numbers that have nothing to do with each other, and
+# [Davari et al. (2023)](https://arxiv.org/abs/2210.16156) show that a few points can decide a CKA. Take two unrelated layers of random numbers, and
 # move the first image in both: each layer gets one more neuron, which is 100 for this image and 0 for all others.
 #
 # *Plain* CKA is the paper's Equation 1 ([Section 3](03_background.ipynb)). All pages of this book use the *unbiased* one. It leaves out the diagonal of the Gram matrix, where an image is compared with itself.
@@ -113,8 +112,8 @@ for name, cka in {"plain": plain_cka, "unbiased": unbiased_cka}.items():
     )
 
 # %% [markdown]
-# The unbiased CKA has not changed at all. It does not use the entry of the Gram matrix that compares the moved image with itself. The entries
-# that compare it with the others all changed by the same number, and centring removes this number. **Predict.** What if *two* images are moved, to the same far place?
+# The unbiased CKA has not changed at all. The entries of the Gram matrix that compare the moved image with the others
+# all changed by the same number, and centring removes this number. **Predict.** What if *two* images are moved, to the same far place?
 #
 # Now on our networks: we compare the first block of *one* with the last block of the *other*, and move images in both. The distance is in units of
 # the usual distance of an image from the mean. Procrustes and CCA are two other measures, which are explained below.

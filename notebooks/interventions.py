@@ -121,8 +121,6 @@ for name, of_draws in heads.items():
 # close. The farthest heads bring together what is far apart. Which of them can the network spare? A hint: where neighbouring patches are much alike, a
 # head that looks at its own patch and the neighbours adds little that is new. And in blocks in which the nearest and the farthest head hardly differ,
 # the choice should not matter.
-#
-# Figures show the first network only; the table near the end shows all networks.
 
 # %%
 from seelike.sections.interventions import KINDS, heads_removed
@@ -170,7 +168,7 @@ for name, values in removed.items():
 draw(panels, "share of the heads of every block", "share, or CKA")
 
 # %% [markdown]
-# In numbers, where fewest and where most heads are taken out. Bands, and numbers after ±, are 95 % intervals over draws of images, on the whole page. Where
+# Figures show the first network only; the table near the end shows all networks. In numbers, where fewest and where most heads are taken out. Bands, and numbers after ±, are 95 % intervals over draws of images, on the whole page. Where
 # a probe reads the class, each draw has its own.
 
 # %%

@@ -46,7 +46,7 @@ def forest(results: Sequence[Result]) -> Figure:
     """
     if not results:
         raise ValueError("There is no claim to draw. Run the pages that record claims first: `make book`.")
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.32 * len(results)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.32 * len(results)), layout="constrained")
     axes = figure.subplots()
     axes.axvspan(-1, 1, color=BAND)
     axes.axvline(0, color=INK, linewidth=1)
@@ -75,5 +75,5 @@ def forest(results: Sequence[Result]) -> Figure:
     axes.set_axisbelow(True)
     for verdict, (colour, marker) in _MARKS.items():
         axes.plot([], [], marker, color=colour, label=f"{SIGNS[verdict]} {verdict}")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     return figure
