@@ -251,9 +251,6 @@ def both_amounts(of_heads):
 read = [pair for pair in pairs if all(name in heads for name in pair)]
 amounts = {group: both_amounts(of) for group, of in CHOSEN.items()}
 
-# %% [markdown]
-# The heads are those of the figure before.
-
 # %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. A training within the grey band differs too little from the mean on much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
 group = next(iter(CHOSEN))
 more, less = amounts[group]
