@@ -64,12 +64,12 @@ UNEQUAL = [
 
 def in_common(parts):
     """The share of each class's images that two draws have in common, mean over all pairs of draws."""
-    number = np.stack([[np.bincount(part.places, minlength=10_000)] for part in parts])[:, 0]
-    both = number.sum(axis=0) ** 2 - number.sum(axis=0)
     labels = data.load("fashion-mnist/test").labels
-    pairs = len(parts) * (len(parts) - 1)
-    drawn = np.bincount(labels, weights=number.sum(axis=0)) / len(parts)
-    return np.bincount(labels, weights=both / pairs) / np.where(drawn > 0, drawn, np.nan)
+    times = np.bincount(np.concatenate([part.places for part in parts]), minlength=len(labels))
+    # An image that is in k draws is in k (k - 1) of their ordered pairs.
+    shared = np.bincount(labels, weights=times * (times - 1)) / (len(parts) - 1)
+    drawn = np.bincount(labels, weights=times)
+    return shared / np.where(drawn > 0, drawn, np.nan)
 
 
 @pytest.mark.parametrize(("of_classes", "per_class", "tests"), UNEQUAL)

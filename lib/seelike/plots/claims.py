@@ -75,5 +75,5 @@ def forest(results: Sequence[Result]) -> Figure:
     axes.set_axisbelow(True)
     for verdict, (colour, marker) in _MARKS.items():
         axes.plot([], [], marker, color=colour, label=f"{SIGNS[verdict]} {verdict}")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
