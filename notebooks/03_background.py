@@ -328,7 +328,7 @@ for size in sizes:
 # The line is the answer from all images at once.
 
 # %% mystnb={"figure": {"caption": "Three ways to use minibatches, against the answer from all images at once (line), for the first and the last layer of one network.", "name": "fig-minibatch"}, "image": {"alt": "Line plot. Horizontal axis: images per minibatch. Three lines, for the mean of plain CKAs, the mean of unbiased CKAs and averaged HSIC, and a horizontal one for all images at once. The numbers below say how far each is from it."}}
-figure, axes = plt.subplots(figsize=(4.8, 3.1))
+figure, axes = plt.subplots(figsize=(4.8, 3.5), layout="constrained")
 axes.axhline(whole, color="grey", linewidth=1, label=f"all {len(early)} at once")
 labels = ["mean HSIC, then divide", "mean of unbiased CKAs", "mean of plain CKAs"]
 for label, marker, values in zip(labels, "osv", np.transpose(rows), strict=True):
@@ -336,7 +336,7 @@ for label, marker, values in zip(labels, "osv", np.transpose(rows), strict=True)
 axes.set(xlabel="images in a minibatch", ylabel="CKA, first and last layer")
 axes.set_xticks(sizes, sizes)
 axes.minorticks_off()
-axes.legend(frameon=False, fontsize="small")
+figure.legend(loc="outside lower center", ncols=2)
 plt.show()
 
 # %% [markdown]

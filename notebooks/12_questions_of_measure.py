@@ -61,9 +61,8 @@ import seelike
 run = seelike.start(globals(), "12_questions_of_measure")
 
 # %% [markdown]
-# ## The clouds
-#
 # To a measure that ignores rotations, a layer is a cloud of points, one for each image. Its *coordinates* are their positions along its principal directions. Most of this page is computed from the coordinates of all blocks, for each draw of images.
+# It looks mainly at two networks, called *one* and the *other*: the first ViT of this run and its last CNN, or what takes their place.
 
 # %%
 from seelike.sections.blocks import blocks_of, clouds_of
@@ -74,12 +73,6 @@ clouds = seelike.where_possible(
     run.models,
     lambda name: [clouds_of(run.models[name], images) for images in draws],
 )
-
-# %% [markdown]
-# Most of this page looks at two networks, called *one* and the *other*: the first ViT of this run and its last CNN, or what
-# takes their place.
-
-# %%
 one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
 rest = [name for name in clouds if name != one] or [one]
 cnns = [name for name in run.cnns if name in rest]

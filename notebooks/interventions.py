@@ -61,8 +61,6 @@ import seelike
 run = seelike.start(globals(), "interventions")
 
 # %% [markdown]
-# ## What is held against what
-#
 # Each network sees the same images twice: as it was trained, and changed. Two numbers say what the change did.
 #
 # - **Same class.** The share of images that keep the class that the intact network gives them: its classifier, or else a linear probe of its output.

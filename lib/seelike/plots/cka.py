@@ -16,9 +16,12 @@ from seelike.plots.style import GREY, WIDTH, in_lines
 
 # Perceptually uniform, readable with every kind of colour vision, and in print.
 _CKA_COLOURS = matplotlib.colormaps["magma"].with_extremes(bad=GREY)
-_BLOCK_NUMBERS_ON_AN_AXIS = 7
-# Letters, at ten points, that fit along one side of a map. Longer names take more lines.
-_LETTERS_ON_A_SIDE = 22
+# Block numbers that fit along the maps of one row, all together.
+_BLOCK_NUMBERS_IN_A_ROW = 14
+# Letters, at ten points, that fit along the maps of one row, all together. Longer names take more lines.
+_LETTERS_IN_A_ROW = 44
+# Inches of a row of maps, by how many are beside each other.
+_HEIGHTS = {1: 3.0, 2: 2.25, 3: 1.35}
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,14 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
 
     Args:
         maps: What to draw, row by row.
-        columns: How many beside each other.
+        columns: How many beside each other, three at most.
         label: What the colour is, where it is another measure of 0 to 1.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
 
     Raises:
-        ValueError: There is nothing to draw.
+        ValueError: There is nothing to draw, or `columns` is none of 1, 2 and 3.
 
     Example:
         >>> layers = [Layer("", "", number, 0.0, "") for number in (None, 1, 1, 2)]
@@ -139,16 +142,17 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
     """
     if not maps:
         raise ValueError("There is no map to draw. Give at least one CKAMap.")
+    if columns not in _HEIGHTS:
+        raise ValueError(f"columns is {columns}; expected 1, 2 or 3 maps beside each other.")
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    figure = Figure(
-        figsize=(3.9, 3.3) if columns == 1 else (WIDTH, 4.5 / columns * rows + 0.3), layout="constrained"
-    )
+    size = (3.9 if columns == 1 else WIDTH, _HEIGHTS[columns] * rows + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in axes[len(maps) :]:
         unused.remove()
     axes = axes[: len(maps)]
-    images = [_draw(drawn, place) for drawn, place in zip(maps, axes, strict=True)]
+    images = [_draw(drawn, place, max(columns, 2)) for drawn, place in zip(maps, axes, strict=True)]
     for place, (drawn, each) in enumerate(zip(maps, axes, strict=True)):
         # What two neighbours have in common is written once.
         if place % columns and drawn.y_label == maps[place - 1].y_label:
@@ -159,17 +163,21 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
     return figure
 
 
-def along(network: str) -> str:
+def along(network: str, in_a_row: int = 2) -> str:
     """Say what is along the side of a map: the layers of a network, whose name may be said elsewhere.
+
+    Args:
+        network: Its name, or nothing.
+        in_a_row: How many maps stand beside each other.
 
     Example:
         >>> along("vit"), along("")
         ('vit, by block', 'layers, by block')
     """
-    return in_lines(f"{network or 'layers'}, by block", _LETTERS_ON_A_SIDE)
+    return in_lines(f"{network or 'layers'}, by block", _LETTERS_IN_A_ROW // in_a_row)
 
 
-def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
+def _draw(drawn: CKAMap, axes: Axes, in_a_row: int) -> AxesImage:
     image = axes.imshow(
         drawn.matrix,
         cmap=_CKA_COLOURS,
@@ -180,18 +188,19 @@ def _draw(drawn: CKAMap, axes: Axes) -> AxesImage:
         interpolation="nearest",
     )
     axes.set_box_aspect(1)
-    axes.set_title(in_lines(drawn.title, _LETTERS_ON_A_SIDE))
-    axes.set_xlabel(along(drawn.x_label))
-    axes.set_ylabel(along(drawn.y_label))
+    axes.set_title(in_lines(drawn.title, _LETTERS_IN_A_ROW // in_a_row))
+    axes.set_xlabel(along(drawn.x_label, in_a_row))
+    axes.set_ylabel(along(drawn.y_label, in_a_row))
     for layers, line in ((drawn.x_layers, axes.axvline), (drawn.y_layers, axes.axhline)):
         places = [place for place, layer in enumerate(layers) if layer.block == drawn.marked_block is not None]
         for edge in (places[0] - 0.5, places[-1] + 0.5) if places else ():
             # White on the dark, black on the bright: seen on every colour of the map.
             line(edge, color="white", linewidth=1.6)
             line(edge, color="black", linewidth=0.8, linestyle="--")
+    block_numbers = _BLOCK_NUMBERS_IN_A_ROW // in_a_row
     for axis, layers in ((axes.xaxis, drawn.x_layers), (axes.yaxis, drawn.y_layers)):
         starts = _block_starts(layers)
-        every = max(1, -(-len(starts) // _BLOCK_NUMBERS_ON_AN_AXIS))
+        every = max(1, -(-len(starts) // block_numbers))
         axis.set_ticks([position for position, _ in starts], minor=True)
         axis.set_ticks([position for position, _ in starts[::every]], [str(block) for _, block in starts[::every]])
     return image

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from seelike.plots.style import GREY, WIDTH, looks
 from seelike.uncertainty import mean_and_uncertainty
@@ -39,6 +39,7 @@ def boxes(groups: Mapping[str, np.ndarray], *, label: str) -> Figure:
     axes.invert_yaxis()
     axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
     axes.set_xlabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 

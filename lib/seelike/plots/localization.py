@@ -15,7 +15,7 @@ from seelike.plots.style import GREY, WIDTH, in_lines
 # Patches that are the same in all images have no CKA: grey.
 _COLOURS = matplotlib.colormaps["magma"].with_extremes(bad=GREY)
 # Letters, at nine points, that fit along the side of a map.
-_LETTERS_ON_A_SIDE = 14
+_LETTERS_ON_A_SIDE = 13
 _MANY_ROWS = 10
 _MANY_PANELS = 4
 

@@ -37,6 +37,6 @@ def learning_curves(panels: Mapping[str, Sequence[TrainingRecord]]) -> Figure:
             colour, dashes = drawn[record.name]
             axes.plot(seen, accuracies, dashes, color=colour, label=in_lines(name, _LETTERS), linewidth=1.5)
         axes.set(title=title, ylabel="accuracy", xscale="log")
-        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     all_axes[-1].set_xlabel("training images seen, with repetition")
     return figure

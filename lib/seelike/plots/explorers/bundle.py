@@ -2,6 +2,7 @@
 
 import base64
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -26,6 +27,8 @@ LARGEST = 1_500_000
 _STEPS_OF_CKA = 10_000
 UNDEFINED = -32768
 _COLUMNS = 8
+# Letters, at nine points, in a line as wide as a figure.
+_LETTERS_OF_A_LINE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +166,16 @@ def contact_sheet(images: Sequence[Image.Image], side: int) -> dict[str, Any]:
     sheet.save(jpeg, format="JPEG", quality=85, optimize=True)
     address = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
     return {"src": address, "columns": _COLUMNS, "rows": rows}
+
+
+def credit_lines(credit: str) -> list[str]:
+    """Break whose the pictures are into lines: some licences ask for it wherever a picture is.
+
+    Example:
+        >>> credit_lines("The pictures are of fashion-mnist.")
+        ['The pictures are of fashion-mnist.']
+    """
+    return textwrap.wrap(credit, _LETTERS_OF_A_LINE)
 
 
 def in_words(images: ImageSet) -> list[str]:

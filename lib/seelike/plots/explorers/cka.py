@@ -12,7 +12,6 @@ A page may show the pictures that come with seelike, and not those of ImageNet. 
 some that are shown, and others that are measured with them.
 """
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +33,7 @@ from seelike.plots.explorers.bundle import (
     Explorer,
     colour_table,
     contact_sheet,
+    credit_lines,
     in_levels,
     in_words,
     packed,
@@ -284,8 +284,7 @@ def _still(
     """Draw what the explorer shows before a click; give the CKA of its point, too."""
     y, x = alike
     cka = comparison.mean(*pair)
-    # Some licences ask for the author's name wherever the picture is.
-    lines = textwrap.wrap(credit, 64)
+    lines = credit_lines(credit)
     below = 2.0 + 0.16 * len(lines)
     figure = Figure(figsize=(WIDTH, 5.6 + below), layout="constrained")
     parts: Any = figure.subfigures(3, 1, height_ratios=(2.8, 2.8, below))

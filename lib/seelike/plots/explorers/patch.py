@@ -7,7 +7,6 @@ of a per cent.
 """
 
 import base64
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -26,7 +25,15 @@ from seelike.data import ImageSet
 from seelike.data.photographs import credit_line, sources
 from seelike.models import Layer, layers, places
 from seelike.models.measurable import input_size
-from seelike.plots.explorers.bundle import LARGEST, Explorer, colour_table, in_levels, in_words, packed
+from seelike.plots.explorers.bundle import (
+    LARGEST,
+    Explorer,
+    colour_table,
+    credit_lines,
+    in_levels,
+    in_words,
+    packed,
+)
 from seelike.plots.explorers.bundle import rounded_cka as to_four_decimals
 from seelike.plots.explorers.patch_measures import (
     PatchAttention,
@@ -275,8 +282,7 @@ def _still(
     columns += [f"{what} {name.partition('.')[0]}" for name in chosen for what in ("alike in", "field in")]
     names = list(chosen)
     side = min(1.25, WIDTH / len(columns))
-    # Some licences ask for the author's name wherever the picture is.
-    lines = textwrap.wrap(credit, 64)
+    lines = credit_lines(credit)
     below = (side + 0.25) * len(heads) + 0.8 + 0.16 * len(lines)
     figure = Figure(figsize=(WIDTH, 1.5 + below), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.5, below))
