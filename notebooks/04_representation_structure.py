@@ -304,8 +304,8 @@ record_within("resnet_stages", run.cnns, run.vits, steps)
 #
 # **Predict.** Take the layer in the middle of a CNN. Which layer of a ViT is most like it: one in the middle, an
 # earlier one, or a later one? Attention can mix the whole image in the first block; convolutions have to be stacked for that. And is there a
-# part of the ViT that is like no layer of the CNN? A ViT has to gather the image into one token, the CLS token, within its blocks; a CNN takes
-# a mean, after its last block.
+# part of the ViT that is like no layer of the CNN? A CNN collects what it has found by a mean, after its last block. A ViT collects it in its CLS token, inside its
+# blocks. It can do so only once there is something to collect.
 #
 # Each map now has the layers of a ViT from bottom to top and those of a CNN from left to right. If both networks built the same representations at the
 # same relative depth, a bright band would run along the diagonal. A band below the diagonal would mean that the ViT gets there earlier, and one above it that the CNN does.

@@ -63,8 +63,8 @@ run = seelike.start(globals(), "05_local_global")
 # %% [markdown]
 # ## How far does a head look?
 #
-# A head gives every patch a set of weights over all patches. Multiply each weight by the distance of the two patches in pixels, and
-# add up: that is the *attention distance* of the head, after averaging over patches and images. With the attention $A_{ij}$ of patch $i$ to patch $j$, and $x_i$ the place of patch $i$ in pixels, of $n$ patches,
+# A head gives every patch a set of weights over all patches. For one patch, multiply each weight by the distance, in pixels, to the patch that it belongs to, and
+# add up. The mean over all patches and images is the *attention distance* of the head. With the attention $A_{ij}$ of patch $i$ to patch $j$, and $x_i$ the place of patch $i$ in pixels, of $n$ patches,
 #
 # $$d = \frac{1}{n} \sum_{i=1}^{n} \sum_{j=1}^{n} A_{ij} \, \lVert x_i - x_j \rVert .$$
 
@@ -72,8 +72,8 @@ run = seelike.start(globals(), "05_local_global")
 # ## Low and high blocks: Figure 3
 #
 # **Predict.** Take the two lowest and the two highest blocks of a ViT. In each of these blocks: do all heads look nearby, do all look far, or some nearby and others far?
-# (A head that looks everywhere alike counts as far.) A look nearby finds edges and textures; a look at the whole image finds its light and its colours. Which of these can a low block use? And a
-# high block, whose tokens have looked around already?
+# (A head that gives all patches the same weight counts as far.) A look nearby finds edges and textures; a look at the whole image finds its light and its colours. Does a low block need one of these, or both? In a high
+# block, edges and textures have been found already. What is left to find, and does it lie nearby or far apart?
 #
 # One call measures all heads of a network. Only patches count: other tokens, such as CLS, have no place in the image. A network whose attention cannot be read is named.
 

@@ -70,7 +70,7 @@ run = seelike.start(globals(), "06_skip_connections")
 #
 # At 10 the token is handed on nearly as it was; at one tenth it is overwritten.
 #
-# One call reads both terms, the *skip* $z$ and the *branch* $f(z)$, wherever a branch is added, for each draw of images, and keeps only their lengths and the angle by which a token turns.
+# One call reads both terms, the *skip* $z$ and the *branch* $f(z)$, wherever a branch is added, for each draw of images. It keeps three numbers: the two lengths, and the angle between the token before and after.
 # Mixers have residual additions as well; the cell names any network in which none can be found. Where skip or branch is exactly zero, as can happen in
 # a CNN at the black border of an image, there is no ratio, and the place does not count.
 
@@ -98,8 +98,8 @@ all_vits = vits + [
 # %% [markdown]
 # ## Token by token: Figure 7, left
 #
-# **Predict.** In a trained ViT the CLS token starts as a constant, the same for all images, and can gather no more than what the other tokens
-# hold by then. The spatial tokens start as bare pixels: something has to be made of them before it can be gathered. In the end only the CLS token is read. **In which half of the network is the skip ratio of the CLS token small,
+# **Predict.** The CLS token starts the same for every image. It can only collect what the other tokens hold at that point of the network. The other tokens start as plain pixels, so something has to be made
+# of them before it is worth collecting. In the end only the CLS token is read. A small skip ratio means that a token is rewritten. **In which half of the network is the skip ratio of the CLS token small,
 # in which half that of the others?**
 #
 # The map shows the first ten tokens, as the paper's does. Token 0 is the CLS token, if the network has one.
@@ -163,8 +163,8 @@ of_cls = {name: halves(r) for name, r in of_cls.items() if r is not None}
 of_spatial = {name: -halves(measured[name].ratio_of_spatial) for name in all_vits}
 
 # %% [markdown]
-# The paper finds that the CLS token is handed on in the lower half and rewritten in the upper one, and that the spatial tokens are the other way round. Both
-# numbers are positive where a ViT agrees with that, and grow with the effect.
+# The paper finds that the CLS token is handed on in the lower half and rewritten in the upper one, and that the spatial tokens are rewritten in the lower half and handed on in the upper one. Where a ViT
+# agrees with that, both numbers are above zero; the larger they are, the stronger the effect.
 
 
 # %%
@@ -189,8 +189,8 @@ record_of_vits(
 #
 # A CNN has skip connections, too. Its branch is all the convolutions of a block; a block of a ViT has two branches, attention and MLP.
 #
-# **Predict.** A block that adds little leaves its output like its input. Think of the maps of [Section 4](04_representation_structure.ipynb): in which kind of network are neighbouring blocks more
-# alike? Is the skip ratio of a CNN, then, larger or smaller than a ViT's?
+# **Predict.** If a block adds little, its skip ratio is large, and its output is like its input. Think of the maps of [Section 4](04_representation_structure.ipynb): are blocks next to each other
+# more alike in a ViT or in a CNN? Which of the two should then have the larger skip ratio?
 #
 # The lines are means over tokens; bands are 95 % intervals over the draws of images.
 

@@ -105,9 +105,9 @@ mean_maps = {
 # ## Tokens on the image: Figure 9
 #
 # **Predict.** The paper shows a token at the corner, one at an edge and some of the interior. Will each of them be bright at its own patch in
-# a ViT, and there alone? A ViT hands its tokens on by skip connections, but lets each look at all others. And patches that are alike in themselves, such as a plain background, light up together:
-# where in the image are these? Then a CNN's tokens: is each bright at its own place, are all bright in the middle, or all everywhere? In its last layer each location can see nearly the whole
-# image, and only the mean of all locations is classified.
+# a ViT, and there alone? A ViT hands its tokens on by skip connections. But some patches look much the same, such as those of a plain background. A token that is like one of them is like all of them:
+# where in the image are they? Then a CNN's tokens: is each bright at its own place, or are all of them bright where the object usually is, in the middle? In the last layer of a CNN each location can see nearly the whole
+# image. Only the mean of all locations is classified, so it does not matter which location holds what.
 
 # %% mystnb={"figure": {"caption": "CKA of single tokens of the last block with all patches of the image (the paper's Figure 9). A frame marks the token's own place. Each row has its own scale. Grey: a patch that is the same in all images of a draw.", "name": "fig-token-maps"}, "image": {"alt": "A row of heat maps for each network: a token at the corner, one at an edge, two of the interior. A white frame marks the token's own place. The contrasts under Do tokens know their place say how much brighter the maps are around it."}}
 from seelike import plots
@@ -226,8 +226,8 @@ knows_by_neighbours = {
 
 # %% [markdown]
 # The claim compares the shares of ViTs with a CLS token with the shares of CNNs. Each ViT is one case, and the interval covers how much the ViTs
-# differ. If the CNNs are trainings of one network, it covers how much these differ, too. If they are different networks, two are too few to say how
-# much CNNs differ, and the claim is about these two alone.
+# differ. If the CNNs are one network trained several times, the interval covers how much these trainings differ, too. If they are different networks, they are too few to speak about CNNs
+# in general, and the claim is about these CNNs alone.
 
 # %%
 from seelike import claims
@@ -331,8 +331,8 @@ print(f"slope {slope:.3f}, at 3: {slope * (3 - token.mean()) + target.mean():.3f
 # %% [markdown]
 # Above zero means the second class.
 #
-# **Predict.** There are three kinds of network, as in the paper: a ViT with CLS token, a ViT with GAP, and CNNs. In the last block, whose single spatial tokens classify best, and whose
-# worst? (The CLS token is none of them.) Ask which tokens each classifier reads, and which of them keep their place. The networks also differ in accuracy as a whole, so small differences say little.
+# **Predict.** There are three kinds of network, as in the paper: a ViT with CLS token, a ViT with GAP, and CNNs. Take one spatial token of the last block, not CLS. In which kind of network
+# does it classify worst, and in which best? Two may be equally good. Which tokens does each network's classifier read? And in which networks do tokens stay with their patch? The networks also differ in accuracy as a whole, so small differences say little.
 #
 # The lower blocks of a CNN have finer maps with fewer channels: these
 # maps are cut into patches, flattened and pooled to the grid of the last stage. No image is used for both training and testing.

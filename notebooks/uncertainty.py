@@ -67,26 +67,14 @@ run = seelike.start(globals(), "uncertainty")
 # - **The cause.** A number may be large for a reason that has nothing to do with the claim. A *control* is a network that should not have the effect. If it has it
 #   too, the claim is not wrong, but it says less than it seems to.
 #
-# We look at three claims of the paper, and draw everything.
+# We look at three claims of the paper, and draw everything. This page uses the smallest ViT and the smallest ResNet of this book, trained from several seeds until they are
+# equally accurate.
 #
-# **Predict.** Take the layers of a ViT and of a ResNet, and ask how alike they are. What moves that number more: another draw of the images, or another
-# training?
+# ## Are the layers of a ViT more uniform?
 #
-# ## Everything behind three verdicts
+# Section 4 compares all pairs of different layers of a network by CKA. Here the number is their mean CKA, ViT minus ResNet. Control: the same before any training.
 #
-# This page uses the smallest ViT and the smallest ResNet of this book, trained from several seeds until they are equally accurate. It also uses *twins* of the ViT, which began with the same weights but saw a tenth
-# of the images, or all of them in another order.
-#
-# The figure has a panel for each claim, from top to bottom, with these numbers:
-#
-# - **The layers of a ViT are more uniform** (Section 4): the mean CKA of all pairs of different layers, ViT minus ResNet.
-#   Control: the same before any training.
-# - **On little data no head is local** (Section 5): how far the nearest head of the two lowest blocks looks, as a share of uniform attention. The number is this share for
-#   a twin on a tenth of the data, minus the share for the network on all data. Control: a twin on all data in another order, in the place of the twin on a tenth. It
-#   differs by chance alone.
-# - **Low layers need little data, high ones much** (Section 8): the CKA of each block with the same block of the network on all data. The number says how far this CKA
-#   falls from the first block to the last, for a twin on a tenth of the data, minus the same fall for a twin on all data in another order. Control: a network from
-#   another seed, on all data, in the place of the twin on a tenth.
+# **Predict.** What moves that number more: another draw of the images, or another training?
 
 # %%
 from seelike.models import load, training_records
@@ -134,6 +122,45 @@ uniform = claims.evaluate(
     "uniform_layers", *groups[0], by_neighbours=groups[1], overlap=shared
 )
 
+# %% mystnb={"figure": {"caption": "Everything behind the verdict on uniform layers. Small dots are draws of images, large ones the mean of a training; grey is the control. Blue rows are ViTs, each against the mean of the ResNets, and orange rows are ResNets, each against the mean of the ViTs. The diamond is the mean with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence-uniform"}, "image": {"alt": "A row of dots for each training, a grey row for the control, and a diamond with the interval at the bottom. The title says the verdict; the numbers below say how far draws and trainings lie apart."}}
+from seelike.plots.evidence import draws_and_trainings
+
+untrained = {"before training": before[VIT] - before[RESNET]}
+draws_and_trainings([uniform], [untrained])
+
+# %% [markdown]
+# The small dots of one row are draws of images, and the coloured rows are trainings. How far apart are the ones and the others?
+
+# %%
+import numpy as np
+
+
+def spreads(result):
+    """Print how far draws, and trainings, of the first group lie apart."""
+    values = np.array(list(result.groups[0].values()))
+    draw = values.std(axis=1, ddof=1).mean()
+    training = values.mean(axis=1).std(ddof=1)
+    print(
+        f"standard deviation {draw:.4f} over draws, {training:.4f} over trainings: "
+        f"{training / draw:.1f} times"
+    )
+
+
+spreads(uniform)
+
+# %% [markdown]
+# Another training moves this number somewhat more than another draw. The grey row lies far to the right of all others: before training, the ViT's layers are much more uniform than the
+# ResNet's. Training does not make this difference, but takes it away.
+#
+# ## On little data, is no head local?
+#
+# Section 5 measures how far each head looks. The number here is about the nearest head of the two lowest blocks. How far does it look, as a share of uniform attention, in a network trained on a tenth of the images,
+# minus the same for a network on all of them?
+#
+# The two networks are *twins*: they began with the same weights. Control: a twin that saw all images in another order takes the place of the twin on a tenth. It differs by chance alone.
+#
+# **Predict.** Will the grey rows, of the control, lie around zero? How far from zero would a tenth of the data have to move the number, for you to believe that it is the data?
+
 # %%
 from seelike.sections.local_global import measure_heads
 
@@ -159,18 +186,31 @@ triples = {
     if {twin(name, "10_percent"), twin(name, "other_order")} <= trained
 }
 distance = {name: nearest(name) for name in triples}
-
-# %%
 few_images = {
     label[name]: nearest(few) - distance[name] for name, (few, _) in triples.items()
 }
 local = claims.evaluate(
     "little_data_gives_no_local_heads", few_images, overlap=shared
 )
+
+# %% mystnb={"figure": {"caption": "Everything behind the verdict on local heads. Small dots are draws of images, large ones the mean of a training: blue for twins on a tenth of the data, grey for twins on all data in another order. The diamond is the mean of the blue ones with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence-local"}, "image": {"alt": "A blue row of dots for each twin on a tenth of the data, a grey row for each twin on all data, and a diamond with the interval at the bottom. The title says the verdict; the numbers below say how far draws and trainings lie apart."}}
 all_again = {
     f"{label[name]}, all data": nearest(other) - distance[name]
     for name, (_, other) in triples.items()
 }
+draws_and_trainings([local], [all_again])
+
+# %%
+spreads(local)
+
+# %% [markdown]
+# Here another training moves the number far more than another draw. Networks that saw all of the data again differ about as much as networks that saw a tenth of it. So a difference between two single networks
+# says nothing about the data.
+#
+# ## Do low layers need less data than high ones?
+#
+# Section 8 compares each block of a network with the same block of the network on all data, by CKA. The number says how far this CKA falls from the first block to the last for a twin on a tenth of the data, minus
+# the same fall for a twin on all data in another order. Control: a network from another seed, on all data, in the place of the twin on a tenth.
 
 # %%
 from seelike.cka import compare_pairs
@@ -191,47 +231,28 @@ tenth = {
     for name in triples
 }
 low = claims.evaluate("low_layers_need_little_data", tenth, overlap=shared)
+
+# %% mystnb={"figure": {"caption": "Everything behind the verdict on low layers. Small dots are draws of images, large ones the mean of a training: blue for twins on a tenth of the data, grey for networks from another seed on all data. The diamond is the mean of the blue ones with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence-low"}, "image": {"alt": "A blue row of dots for each twin on a tenth of the data, a grey row for each network from another seed, and a diamond with the interval at the bottom. The title says the verdict; the numbers below say how far draws and trainings lie apart."}}
 names = list(triples)
 other_seed = {
     f"{label[name]}, {label[other].removeprefix('ViT, ')}": fall(name, other)
     - chance[name]
     for name, other in zip(names, names[1:] + names[:1], strict=True)
 }
-
-# %% mystnb={"figure": {"caption": "Everything behind three verdicts. Small dots are draws of images, large ones the mean of a training; grey is the control. In the first panel blue rows are ViTs, each against the mean of the ResNets, and orange rows are ResNets, each against the mean of the ViTs. The diamond is the mean with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence"}, "image": {"alt": "Three panels, one for each claim, with a row of dots for each training, grey rows for the control, and a diamond with the interval at the bottom. Each panel's title says the verdict."}}
-from seelike.plots.evidence import draws_and_trainings
-
-untrained = {"before training": before[VIT] - before[RESNET]}
-draws_and_trainings([uniform, local, low], [untrained, all_again, other_seed])
-
-# %% [markdown]
-# The networks here are fewer than those of Sections 4 and 5, or different ones, so a verdict here can differ from the verdict there.
-#
-# The small dots of one row are draws of images, and the rows are trainings. What moves the number more: another draw, or another training? The ratio of the two spreads answers this for each claim.
+draws_and_trainings([low], [other_seed])
 
 # %%
-import numpy as np
-
-for result in (uniform, local, low):
-    values = np.array(list(result.groups[0].values()))
-    draw, training = (
-        values.std(axis=1, ddof=1).mean(),
-        values.mean(axis=1).std(ddof=1),
-    )
-    print(
-        f"{result.claim.id}: standard deviation {draw:.4f} over draws, "
-        f"{training:.4f} over trainings, {training / draw:.1f} times"
-    )
+spreads(low)
 
 # %% [markdown]
+# Again trainings differ more than draws, and networks from another seed differ about as much as twins on a tenth of the data.
+#
+# ## What an interval covers
+#
+# The networks here are fewer than those of Sections 4, 5 and 8, or different ones, so a verdict here can differ from the verdict there.
+#
 # So an interval that covers images alone is too narrow for a statement about ViTs. Claims on public networks can only have such an interval. They are marked *in these
 # networks*: they say what these networks do, and not what another training would do.
-#
-# For the CKA of all layers another training moves the number somewhat more than another draw. For the nearest head and for the shares of the data it moves it far more.
-#
-# The grey rows show whether an effect needs the cause that the claim names. Where the grey rows lie in the same place as the others, the effect is there without
-# this cause. Before training the ViT's layers are more uniform than the ResNet's, so that this needs no training. In the other two panels, networks that saw all of the data again differ about as
-# much as networks that saw a tenth of it.
 #
 # Up to eight draws of a run have no image in common where the set has enough images. In a small folder draws share some, and differ less than draws from all photographs would. Probes draw their images at random, so
 # that two repeats share a few. The intervals of claims allow for shared images ([Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)). Bands in figures and numbers in tables do not: where draws of a run
