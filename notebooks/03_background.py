@@ -359,7 +359,7 @@ for size, row in zip(sizes, rows, strict=True):
 # minibatches. There the estimate is a little too high, because dividing by a noisy number is itself a little biased. Dividing first and averaging
 # afterwards makes this error larger. The plain form is far too high on small minibatches, and does not reach the line even on the largest.
 #
-# **The pretrained networks** show the same of the plain form. The two unbiased ways differ by less than their uncertainty.
+# **The pretrained networks** show the same of the plain form. Between the two unbiased ways there is no clear winner; on the smallest minibatches both are too high.
 #
 # **Why it matters.** Section 4 compares thousands of pairs of layers of unequal width. A bias that grows with width would add a false pattern to every
 # figure.

@@ -75,7 +75,7 @@ run = seelike.start(globals(), "04_representation_structure")
 # ## Measure
 #
 # One call shows every image once to every network and compares all layers of all networks. The call repeats this on new draws of images, so that every
-# number has an error. A layer that gives the same output for every image has no CKA: a warning names this layer,
+# number has an uncertainty. A layer that gives the same output for every image has no CKA: a warning names this layer,
 # its rows and columns stay empty, and a claim that needs it is not tested.
 
 # %%
@@ -104,6 +104,9 @@ from seelike import plots
 plots.cka_maps([plots.map_between(comparison, name, name) for name in run.models])
 
 # %% [markdown]
+# A bright square is a run of layers that are alike. Dark lines in a ViT's map are its *branches*: what attention or the MLP adds. The squares between them are the
+# *residual stream*, the sum that is handed on.
+#
 # ### Which layers, which networks?
 #
 # The paper reads not only the output of each block but also what happens inside it. In a ViT these are the norms, the
@@ -198,8 +201,9 @@ for name in run.models:
     print(f"{name}: {uniformity[0][name].mean():.3f}")
 
 # %% [markdown]
-# The claim compares ViTs with CNNs, once for each repeat. If the networks differ only in their seed, they are trainings of one network, and then the
-# interval covers how much trainings differ.
+# A *claim* has a number and a *margin*, the smallest difference that we count. It holds if the whole 95 % interval lies above the margin, and is undecided if the margin lies
+# inside ([all verdicts](../book/glossary.md)). This claim compares ViTs with CNNs, once for each repeat. If the networks differ only in their seed, they are one network that was trained several times, and the
+# interval covers how much these trainings differ, too.
 
 
 # %%
@@ -222,8 +226,7 @@ def record_within(claim, larger, smaller, values):
 record_within("uniform_layers", run.vits, run.cnns, uniformity)
 
 # %% [markdown]
-# Dark lines in a ViT's map are its *branches*: what attention or the MLP adds. The squares between them are the
-# *residual stream*, the sum that is handed on. The next cell keeps the stream alone: the embedding, and the sums after
+# The branches make a ViT's map darker. The next cell keeps the residual stream alone: the embedding, and the sums after
 # each branch. (For a network whose blocks are not known, the stream is not known either, so the network is not listed.)
 
 
@@ -320,7 +323,7 @@ plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
 # %% [markdown]
 # ### Is a CNN matched early in a ViT?
 #
-# The layers of a ViT's stream are so alike that tiny differences decide which layer is the *best* match. So we take no maximum. We use only the
+# Where neighbouring layers are nearly alike, tiny differences decide which one matches *best*. So we take no maximum. We use only the
 # residual streams, and of the CNN only the second quarter: the layers from a quarter to a half of its depth. Are these layers more like the lowest
 # quarter of the ViT, or more like its second quarter? The statistic is the CKA with the lowest quarter minus the CKA with the second. If both networks
 # did the same at the same depth, this difference would be below zero.
@@ -514,40 +517,38 @@ cka_explorer(
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained networks** are a ViT-S/14, which began as DINOv2 without labels and then learned to find what stands out in a picture, and two EfficientNet-Lites, which learned to classify.
+# **The pretrained networks** are a ViT-S/14, which began as DINOv2 without labels and then was trained by others on salient objects (to mark what stands out), and two EfficientNet-Lites, which learned to classify.
 #
 # - By CKA the ViT's map is a little more uniform than the maps of the CNNs, by about the smallest effect of interest. By shared neighbours the ViT's
-#   map is less uniform, so the claim stays open. The ViT's map has a bright square of the lower blocks, and the upper blocks are less and less like
+#   map is less uniform, so the claim is undecided. The ViT's map has a bright square of the lower blocks, and the upper blocks are less and less like
 #   these. So the first and last layers of the ViT are not more alike than those of the CNNs, and if the ViT is cut at the CNNs' stages, it falls apart
-#   more than the CNNs do. Before training this was different: the ViT's stream was the same throughout.
-# - The dark lines in a CNN's map are the wide layers inside its blocks. Its stages are there, too: layers of one stage are more alike than layers of two. But the ViT, cut at the same depths, has a
-#   larger step. In the residual stream alone, CNNs and ViT are about equally uniform.
+#   more than the CNNs do, by CKA. Before training the ViT's stream was the same throughout (a weak control: the factors on its branches begin near zero).
+# - The dark lines in a CNN's map are the wide layers inside its blocks. Its stages are there, too: layers of one stage are more alike than layers of two. In the residual stream alone, CNNs and ViT are about equally uniform.
 # - The second quarter of a CNN is far more like the second quarter of the ViT than like its lowest quarter, the opposite of what the paper found.
 #   Shared neighbours point the same way, but not with certainty.
-# - The last third of the ViT clearly matches the CNNs less, by both measures: no layer of a CNN is as much like the highest blocks of the ViT as like
-#   those in the middle. But the match of the last third is still far above chance.
+# - The last third of the ViT clearly matches the CNNs less, by both measures: the best match that a layer has in a CNN is worse in the last third of the ViT than
+#   in the middle. But the match of the last third is still far above chance.
 #
 # Both the task and the size differ from the paper. These networks cannot tell which of the two makes the upper blocks so unlike the lower ones.
 #
-# **The tiny networks** are five trainings of a ViT and five of a ResNet. The ResNets were stopped when they were as accurate as the ViTs, so that
-# neither chance nor accuracy explains a difference. By CKA these networks **do not show** what the paper says.
+# **The tiny networks** are five trainings of a ViT and five of a ResNet. The ResNets were trained for fewer passes, so that they are about as accurate as the ViTs. So accuracy hardly explains
+# a difference; the shorter training may. By CKA these networks **do not show** what the paper says.
 #
 # - Over all layers ViTs and ResNets are about equally uniform. In the residual streams alone, the ViTs are more uniform. The branches of a tiny ViT make its
 #   map darker and produce the grid.
 # - Lower and higher layers are about equally alike in both kinds of network, and a ViT that is cut at the ResNet's stages falls apart nearly as much as the
 #   ResNet.
-# - By shared neighbours all three claims point the paper's way, and that of lower and higher layers by more than the smallest effect of interest. The two measures do not agree, so the claims stay open. They weigh different things: a
+# - By shared neighbours all three claims point the paper's way, and that of lower and higher layers by more than the smallest effect of interest. The two measures do not agree, so the claims are undecided. They weigh different things: a
 #   branch that moves a few images far looks dark by CKA, but changes few neighbours.
 # - The second quarter of a ResNet is about as much like the second quarter of a ViT as like its lowest. The ViT's last third matches the layers of a ResNet
 #   nearly as well as its middle third does, and far above chance.
-# - Before training, the ViT is clearly more uniform than the ResNet, and its lower and higher layers are more alike. What the paper describes is there at the start, and training takes most of it away.
+# - Before training, the ViT is clearly more uniform than the ResNet, and its lower and higher layers are more alike. These two things are there at the start, and by CKA training takes most of them away.
 #
 # **Why.** The tiny networks have eight blocks, not 12 to 50, and 28 x 28 pixels leave a ResNet three stages and little
 # resolution to lose. They were trained for a few passes over 60,000 grey garments, not on 300 million
 # photographs. Of the pretrained networks each was trained once: another training could move every number by more than its interval.
 #
-# A map does not say how much of it was learned. The first of the open exercises below looks at tiny networks before training. It finds that a uniform
-# ViT map is there from the start: an untrained ViT hands its embedding on almost unchanged.
+# A map does not say how much of it was learned. The first of the open exercises below looks at tiny networks before training.
 #
 # ## Try it yourself
 #
@@ -594,8 +595,8 @@ exercises.check("04.2", answer)
 #     return cka[:third, -third:].mean()
 # ```
 #
-# 1. The third claim. The first and the second are true before training, by both measures: the untrained ViT is more uniform than the untrained ResNet,
-#    and its first third is more like its last. The step between stages is hardly larger in the untrained ResNet. The residual stream of the untrained
+# 1. None can be said to be learned here. The first and the second hold before training, by both measures: the untrained ViT is more uniform than the untrained ResNet,
+#    and its first third is more like its last. After training they no longer hold by CKA. The third, of the step between stages, does not hold before training, and by CKA hardly afterwards. The residual stream of the untrained
 #    ViT is nearly the same throughout: its bright map, with its grid, is there from the start. So a map that looks like the paper's does not show what
 #    was learned.
 # 2. It depends on the photographs, and that is the point. CKA compares layers *on a set of images*. The paper found no meaningful

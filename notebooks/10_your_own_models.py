@@ -155,7 +155,7 @@ def fields_of(name):
 
 fields = seelike.where_possible(names, fields_of)
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields of some blocks, from low to high; brightness is the square root.", "name": "fig-own-fields"}, "image": {"alt": "A row of small images for each network: the receptive fields of five blocks from low to high."}}
+# %% mystnb={"figure": {"caption": "Effective receptive fields of some blocks, from low to high; brightness is the square root of the field.", "name": "fig-own-fields"}, "image": {"alt": "A row of small images for each network: the receptive fields of five blocks from low to high."}}
 import numpy as np
 
 
@@ -256,8 +256,14 @@ plots.depth_lines(
 # ## All numbers
 #
 # One table for a paper or a lab book: means over draws of images, with half the width of their 95 % intervals. An entry is empty if it could not be
-# measured. *Localization* is the share of Section 7: the contrast of the interior tokens of the last block (how much more they are like their own patch and the eight
-# around it than like all others), divided by the contrast of the patches themselves.
+# measured.
+#
+# - *Mean CKA*: of all pairs of different layers.
+# - *Nearest low head*: attention distance of the nearest head of the two lowest blocks, as a share of uniform attention.
+# - *Localization* is the share of Section 7. Its contrast says how much more the interior tokens of the last block are like their own patch and the eight around it than like all others. It is divided by
+#   the contrast of the patches themselves.
+# - *Radius of the first field*: around a place of the first block, as a share of the image's height.
+# - *Skip ratio*: of the spatial tokens, mean over blocks of its logarithm.
 
 # %%
 from seelike import claims
@@ -350,7 +356,7 @@ display(plots.live(one_layer, network=names, other=names[::-1], percent=range(10
 # ## What to make of it
 #
 # - **Compare like with like.** Probes and CKA depend on the images. Two pages made on different images cannot be compared.
-# - **Look at random weights first.** Run the page with `:random` after both names: whatever looks the same as before was not learned.
+# - **Look at random weights first.** Run the page with `:random` after both names: what looks the same as before needs no learning to explain it.
 # - **One training is one training.** The intervals cover the draw of images only. If your folder is small, draws share images and these intervals are too narrow:
 #   the note at the top of the page says so.
 #

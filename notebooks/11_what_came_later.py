@@ -16,7 +16,7 @@
 # %% [markdown]
 # # What came later
 #
-# **Question.** The paper is of 2021. What have others found in Vision Transformers since, and does it show in the networks of this book?
+# **Question.** The paper is from 2021. What have others found in Vision Transformers since, and does it show in the networks of this book?
 #
 # | | |
 # |---|---|
@@ -78,7 +78,7 @@ one = next((name for name in shown if name in run.vits), shown[0])
 draws = list(run.draws())
 
 # %% [markdown]
-# **Predict.** A ViT that never saw a label: will its lowest heads look near and far, as in [Section 5](05_local_global.ipynb)? And its highest ones?
+# **Predict.** A ViT that was not trained to name classes (at the tiny profile: one that was): will its lowest heads look near and far, as in [Section 5](05_local_global.ipynb)? And its highest ones?
 
 # %% mystnb={"figure": {"caption": "Attention distance of all heads of each network that came later, or else of the ViTs of this run (compare the paper's Figure 3): the two lowest and the two highest blocks, sorted, and beside them all blocks.", "name": "fig-later-heads"}, "image": {"alt": "A row for each network with attention: attention distance of each head, sorted on the left and by block on the right, with a dashed line for a head that looks everywhere alike. The nearest and the farthest heads are printed below."}}
 from seelike import claims, plots
@@ -106,8 +106,9 @@ for name, each in heads.items():
         print(f"{name}, {which}: nearest {near}, farthest {far}")
 
 # %% [markdown]
-# A network is like the ViTs of the paper if its lowest blocks have both near and far heads, and its highest blocks only far ones. And are the skip
-# ratios like those of [Section 6](06_skip_connections.ipynb)?
+# A network is like the ViTs of the paper if its lowest blocks have both near and far heads, and its highest blocks only far ones.
+#
+# And are the skip ratios like those of [Section 6](06_skip_connections.ipynb)? There the paper's ViTs rewrite their spatial tokens in the lower half, and hand them on in the upper one: then the line rises.
 
 # %% mystnb={"figure": {"caption": "Skip ratio of the spatial tokens of each network that came later, or else of the networks of this run, by relative depth (compare the paper's Figure 7).", "name": "fig-later-skips"}, "image": {"alt": "A line for each network: skip ratio on a logarithmic axis against relative depth. The means over depth are printed above the figure."}}
 from seelike.sections.skip_connections import propagation
@@ -130,12 +131,12 @@ plots.depth_lines(
 # | | what is new | what was found, in the words of this book |
 # |---|---|---|
 # | DeiT ([Touvron et al., 2021](https://arxiv.org/abs/2012.12877)) | learns on ImageNet alone, with strong augmentation, and from a teacher by a token of its own | a ViT does not need 300 million photographs to be accurate |
-# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image shall give the same | in the last block CLS attends to objects; high blocks look far, and their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
+# | DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)), DINOv2 ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)) | no labels: two views of an image are trained to give the same output | in the last block CLS attends to objects; high blocks look far, and their heads become alike ([Park et al., 2023](https://arxiv.org/abs/2305.00729)) |
 # | DINOv3 ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)) | more images, registers, and a loss that keeps the patches' Gram matrix close to an earlier one | in long training the maps of patches blur; this loss prevents it |
 # | MAE ([He et al., 2022](https://arxiv.org/abs/2111.06377)) | no labels: hidden patches are filled in | heads stay nearer and more unlike each other (Park et al.; [Xie et al., 2023](https://arxiv.org/abs/2205.13543)), or look far from the first blocks on ([Shrivastava et al., 2026](https://arxiv.org/abs/2602.03531)) |
 # | ConvNeXt ([Liu et al., 2022](https://arxiv.org/abs/2201.03545)), RepLKNet ([Ding et al., 2022](https://arxiv.org/abs/2203.06717)) | CNNs with the proportions of a Transformer, or with kernels of up to 31 x 31 | as accurate as Transformers of their size, without attention |
 #
-# ViTs that differ in training alone differ in attention and features ([Walmer et al., 2023](https://arxiv.org/abs/2212.03862)). In all of them some heads look at the patch beside their own. So "low blocks look near and far, high blocks far" is a sentence about ViTs that were trained on labels.
+# ViTs that differ in training alone differ in attention and features ([Walmer et al., 2023](https://arxiv.org/abs/2212.03862)). In all of them some heads look at the patch beside their own. So a sentence such as "high blocks look far" has to be tested anew for each way of training.
 #
 # Other networks of the table can be named in `models`, such as `vit_small_patch16_dinov3.lvd1689m`: the weights of DINOv3 have to be requested, and the network is
 # left out where they are missing; timm has no RepLKNet.
@@ -148,20 +149,30 @@ plots.depth_lines(
 #
 # In any network neighbouring blocks are alike, so every map has a bright band along its diagonal, and any such band can be cut into phases. We
 # therefore cut two maps: that of the network, and a control, the *smooth band*. In the smooth band every pair of blocks has the mean CKA of all
-# pairs that are equally far apart. By hand, for four blocks in two phases:
+# pairs that are equally far apart.
+#
+# Of all possible cuts, we take the one whose phases are most alike within. The *step* is the mean CKA within phases minus the mean CKA between them. By hand, for four blocks in two phases:
 
 # %%
 import numpy as np
 
 from seelike.sections.phases import phases, smooth_band
+from seelike.sections.representation_structure import within_minus_between_stages
+
+
+def step(found, asked, number):
+    """Mean CKA within minus between phases of a map, cut where another says."""
+    return within_minus_between_stages(asked[None], phases(found, number))[0]
+
 
 two = np.kron(np.eye(2), np.ones((2, 2)))
 two = np.where(two == 1, 0.9, 0.2) + 0.1 * np.eye(4)
-print("phases", phases(two, 2), "of its smooth band", phases(smooth_band(two), 2))
-print(smooth_band(two)[0].round(3))
+for what, each in {"map": two, "smooth band": smooth_band(two)}.items():
+    print(f"{what}: phases {phases(each, 2)}, step {step(each, each, 2):.2f}")
 
 # %% [markdown]
-# Of all possible cuts, we take the one whose phases are most alike within. The *step* is the mean CKA within phases minus the mean CKA between them.
+# Both are cut at the same place, so the cut alone shows nothing. But the step of the map is twice as large.
+#
 # **Predict.** Cut the map of a trained ViT into three phases: will its step be larger than that of its smooth band? And before training?
 
 # %%
@@ -248,14 +259,6 @@ figure
 
 
 # %%
-from seelike.sections.representation_structure import within_minus_between_stages
-
-
-def step(found, asked, number):
-    """Mean CKA within minus between phases of a map, cut where another says."""
-    return within_minus_between_stages(asked[None], phases(found, number))[0]
-
-
 def steps(maps, number):
     """The step of the network's map and of its smooth band, for each draw."""
     values = []
@@ -292,7 +295,7 @@ plots.line_panels(
 #
 # [Ghiasi et al. (2022)](https://arxiv.org/abs/2212.06727) find that ViTs keep spatial information in all layers but the last, which works as a learned global pooling. We
 # measure two things. First, how well does a linear probe read the row and column of a patch from its token, on images that it has not seen? Second,
-# what share of the variance of patches is between the places of one image? After a global pooling this share would be zero. By hand: images whose two
+# how much of the variance of all patch tokens lies *within* images, from place to place, and not between images? After a global pooling this share would be zero. By hand: images whose two
 # patches are the same, and images whose two patches differ only by place.
 
 # %%
@@ -305,7 +308,7 @@ print(share_between_places(pooled), share_between_places(placed))
 # %% [markdown]
 # **Predict.** Where along the depth does the first fall, and where the second?
 
-# %% mystnb={"figure": {"caption": "Above: how well a linear probe reads the row and column of a patch from its token, as R squared: 1 is without error, 0 is no better than the middle. Below: the share of the variance of patches that is between the places of one image. Bands are 95 % intervals over draws of images.", "name": "fig-places"}, "image": {"alt": "Two panels against relative depth, a line for each network: R squared of the place, and share of the variance between places. The values of the last two blocks are printed above the figure."}}
+# %% mystnb={"figure": {"caption": "Above: how well a linear probe reads the row and column of a patch from its token, as R squared: 1 is without error, 0 is no better than the middle. Below: the share of the variance of all patch tokens that lies within images, from place to place. Bands are 95 % intervals over draws of images.", "name": "fig-places"}, "image": {"alt": "Two panels against relative depth, a line for each network: R squared of the place, and share of the variance between places. The values of the last two blocks are printed above the figure."}}
 titles = ["place, read from a token", "variance between the places of an image"]
 panels = {title: {} for title in titles}
 for name, values in {each: values_of(each, "places") for each in answers}.items():
@@ -342,8 +345,10 @@ for number in (1, 3, 5, 15):
     print(f"{number:>2} kernels of {size:>2}: {claims.summary(found)}")
 
 # %% [markdown]
-# Any figure of a receptive field also depends on a second choice. The paper differentiates every channel and averages the absolute values. Many tools
-# differentiate the *mean of the channels* once; openerf keeps only the positive derivatives. In the mean, channels with derivatives of opposite signs
+# One large kernel has the widest field. The more small kernels share the same reach, the more of the field lies in the middle.
+#
+# A figure of a receptive field also depends on how its channels are combined. The paper differentiates every channel and averages the absolute values. Many tools
+# differentiate the *mean of the channels* once; openerf, a tool for such figures, keeps only the positive derivatives. In the mean, channels with derivatives of opposite signs
 # cancel. **Predict.** Which of the two fields is wider?
 
 # %%
@@ -400,28 +405,29 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 
 # %% [markdown]
 # Where the lines differ, a figure of the mean channel does not show how far the layer sees. It shows what the channels agree on.
+# Where the mean channel has the *wider* field, our reading is this: near the middle, derivatives of opposite signs cancel, and what is left is weak and spread out.
 
 # %% [markdown]
 # ## What we take with us
 #
 # **Others found** that training shapes attention as much as the architecture does; that blocks come in phases; that the last one forgets places; and that large kernels see farther.
 #
-# **The pretrained networks** show some of this. (This run has only one of the later networks, a ViT-S/14 that began as DINOv2 and was then trained by others to find what stands out. One network says nothing about the
+# **The pretrained networks** show some of this. (This run has only one of the later networks, a ViT-S/14 that began as DINOv2 and was then trained by others on salient objects. One network says nothing about the
 # effect of training.)
 #
-# - The lowest blocks of this ViT have both near and far heads, though it never learned classes. Its highest blocks keep some heads that look half-way.
-# - To the eye, its map has an edge near the top. But its step exceeds that of the smooth band by no more than the uncertainty.
-# - For most of the depth, the place of a patch can be read from its token nearly without error. What the probe reads falls most in the last block, but does not vanish. (Where the probe is below 0, there are too few patches for so many channels.)
+# - The lowest blocks of this ViT have both near and far heads, though it never learned classes. Its highest blocks keep some heads that look about half as far as uniform attention.
+# - To the eye, its map has an edge near the top. But its step exceeds that of the smooth band by no more than the uncertainty. In the EfficientNet it does, by a little.
+# - For most of the depth, the place of a patch can be read from its token nearly without error. What the probe reads falls most in the last block, but does not vanish. In the last block of the EfficientNet the probe does worse than guessing the middle: what it learned from some images does not carry over to others.
 # - The receptive field of its mean channel is wide from the first block on, while the field of all channels grows with depth. In the EfficientNet the two lines coincide.
 # - The untrained ViT is a weak control: its blocks pass on what they get, since the factors on their branches begin near zero.
 #
 # **The tiny networks** show little of this.
 #
-# - The step of the ViT's map does not exceed that of its smooth band by more than the uncertainty. In the ResNet it does, by a little.
+# - The steps of ViT and ResNet exceed those of their smooth bands by a little. In the untrained ViT, too, though by far less.
 # - Places can be read from every block. They can be read better from an untrained ViT, whose position embeddings have not been overwritten.
 # - In the first block of the ViT, the field of the mean channel covers nearly the whole image, while the fields of single channels cover only their surroundings.
 #
-# **Why.** What comes from the architecture is visible before training, and what comes from depth alone is visible in a smooth band. Only the rest was learned.
+# **Why.** What comes from the architecture is visible before training, and what comes from depth alone is visible in a smooth band. Only what exceeds both controls can be called learned; where the untrained network is a weak control, not even that.
 #
 # ## Try it yourself
 #

@@ -340,7 +340,13 @@ for name, measure in measures.items():
         measure = lambda x, y: cca(x, y, min(20, len(x) // 3))  # noqa: E731
     values = np.transpose([by_chance(measure, number) for number in numbers])
     lines[name] = numbers, *claims.mean_and_uncertainty(values)
-plots.line_panels({"": lines}, x_label="images", y_label="likeness by chance")
+figure = plots.line_panels(
+    {"": lines}, x_label="images", y_label="likeness by chance"
+)
+figure.axes[0].set_xscale("log")
+figure.axes[0].set_xticks(numbers, numbers)
+figure.axes[0].minorticks_off()
+figure
 
 # %% [markdown]
 # In numbers, at both ends.
@@ -556,7 +562,7 @@ def drawn(name, a, b):
     chance = shuffled_maps(*pair, compared[name], run.seed, 3).mean(axis=0)
     matrix = beyond_chance(of_all[name, a, b].mean(axis=0), chance)
     labels = {"y_label": short[a]} | ({"x_label": short[b]} if a != b else {})
-    return CKAMap(matrix, *blocks, **labels, title=name)
+    return CKAMap(matrix, *blocks, **labels, title=name.partition(",")[0])
 
 
 columns = list(dict.fromkeys([(one, one), (other, other), (one, other)]))

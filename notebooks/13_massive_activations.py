@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | what massive activations and registers are; whether a network needs what these tokens say; what a LayerNorm does to CLS; when a few large numbers decide CKA |
+# | **You will learn** | what massive activations and registers are; whether the patches need what such tokens hold; what a LayerNorm does to CLS; when a few large numbers decide CKA |
 # | **You need** | [Section 3](03_background.ipynb) for CKA; [what came later](11_what_came_later.ipynb) for the networks; [words](../book/glossary.md) |
 # | **Cost** | a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -82,8 +82,8 @@ print(f"As a control, {before}: one of them before any training.")
 # ## Where the large numbers are
 #
 # [Sun et al. (2024)](https://arxiv.org/abs/2402.17762) find that in large trained ViTs a few numbers are hundreds or thousands of times larger than the
-# others of their layer. These *massive activations* are in a few channels, the same ones for every image. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens of about ten times the usual length, in
-# dull parts of the image. The class of the image can be read well from these tokens, and their own patch badly: the network uses them to store
+# others of their layer. These *massive activations* are in a few channels, the same ones for every image. [Darcet et al. (2024)](https://arxiv.org/abs/2309.16588) find tokens whose norm (their length as a vector) is about ten times the usual, in
+# uniform parts of the image. The class of the image can be read well from these tokens, and their own patch badly: the network uses them to store
 # information about the whole image. If it is given a few extra tokens for this, *registers*, the tokens of the patches stay clean. [Jiang et al.
 # (2025)](https://arxiv.org/abs/2506.08010) show that this needs no training: few neurons make the long tokens, and the output of these neurons can be
 # moved to an extra token at test time.
@@ -194,8 +194,8 @@ plots.line_panels(
 ) if panels else run.say_missing("vits")
 
 # %% [markdown]
-# Where zeros move the patches more than the tokens of another image do, the network expects *some* token of the usual kind there, but does not need its
-# content.
+# Where zeros move the patches, and the token of another image hardly does, the patches need *some* token of the usual kind there, but not its
+# content. This says nothing of what a classifier reads from CLS.
 #
 # ## What does a LayerNorm do to CLS?
 #
@@ -298,7 +298,8 @@ print(bool((found == planted).all()))
 # %% [markdown]
 # **Predict.** We plant a massive activation in the first and in the last block of a network, with the same value in every image. Does CKA see it if
 # it is in the same token in every image, such as a register? And does CKA see it if its token differs from image to image, but is the same in both
-# blocks, as a residual stream would hand it on?
+# blocks, as a residual stream would hand it on? We take two other measures as well: Procrustes, which turns one cloud of images onto the other, and CCA, which ignores how much
+# each direction varies ([questions of measure](12_questions_of_measure.ipynb)).
 
 # %%
 from seelike.similarities import cca, coordinates, procrustes, unbiased_cka
@@ -366,11 +367,12 @@ for title, lines in panels.items():
 
 # %% [markdown]
 # Centring removes what is the same for every image, so CKA does not see a massive activation in a fixed token. Where its token changes from image
-# to image and it is large enough, CKA compares little else than *in which token it is*, and two blocks of a ViT that hand it on look the same. The
-# other measures do no better. So take care when you compare a network with registers and one without: their maps may differ by where they keep a
+# to image and it is large enough, CKA depends mostly on *in which token it is*: two blocks that hand it on look far more alike than they are. Procrustes rises as well. CCA changes
+# least: to CCA this is only one direction among many. So take care when you compare a network with registers and one without: their maps may differ by where they keep a
 # few large numbers.
 #
-# In the networks of this run: what is the CKA of a block with a copy of itself in which the one channel of the largest variance is set to zero?
+# Do the networks of this run have a channel that decides their CKA by itself? We compare each block with a copy of itself in which the channel of the largest variance is set to zero. Where this CKA is near 1, no single channel
+# decides.
 
 # %%
 from seelike.cka import cka
@@ -390,28 +392,26 @@ for name, found in seelike.where_possible(networks, lowest_without_channel).item
     print(f"{name}: lowest at {found[0]}, {found[1]:.3f}")
 
 # %% [markdown]
-#
-
-# %% [markdown]
 # ## What we take with us
 #
 # **Others found** that a few enormous numbers sit in the same channels for every image, and long tokens in dull parts of it; that registers take them, and
 # that their content hardly matters; that a LayerNorm tells CLS from patches.
 #
-# **The pretrained networks** show part of this. (This run has only one of the later networks, a ViT-S/14 that began as DINOv2 and was then trained by others to find what stands out.)
+# **The pretrained networks** show part of this. (This run has only one of the later networks, a ViT-S/14 that began as DINOv2 and was then trained by others on salient objects: to mark what stands out.)
 #
 # - It has numbers far larger than the rest, in one and the same channel and token for every image. This is the pattern of a massive activation, but the numbers are smaller than those that others report. It has no long tokens.
-# - Its patches move when CLS is replaced by zeros, and hardly at all when CLS is replaced by its mean or by that of another image.
+# - Its patches move a little when CLS is replaced by zeros, and hardly at all when CLS is replaced by its mean or by that of another image.
 # - After a LayerNorm the cosine of CLS with the patches is about zero. But the cosine of two patches falls, too. So by the rule of this page the norm does not separate CLS alone.
 # - The untrained ViT is a weak control: its blocks pass on what they get, since the factors on their branches begin near zero.
 #
 # **The tiny networks** show little of this. The ViT has neither massive activations nor long tokens, and replacing CLS hardly changes its patches. LayerNorm
 # does not separate CLS from patches. The first block of the ResNet has a few numbers and places that are several times as large as the rest.
 #
-# **In both**, CKA does not see a planted massive activation in a fixed token. An activation whose token changes from image to image decides CKA.
+# **In both**, CKA does not see a planted massive activation in a fixed token. An activation whose token changes from image to image makes two unlike blocks look alike. No single channel of these networks decides
+# their CKA.
 #
-# **Why.** What the same token says of every image is a constant, and centring takes constants away. What says in *which* token it is differs between
-# images more than all else. Zeros are a token that the network has never seen.
+# **Why.** What the same token says of every image is a constant, and centring takes constants away. If the token changes, two images differ more by its place than by
+# anything else. Zeros are a token that the network has never seen.
 #
 # ## Try it yourself
 #
@@ -446,6 +446,6 @@ exercises.check("13.2", answer)
 #
 # - Massive activations, long tokens and the separation of CLS from patches each need a control: the untrained network, or another image's token.
 # - To learn what a token is for, replace it by that of another image, and not by zeros.
-# - Large numbers in a fixed place do not change CKA. Large numbers whose place differs between images decide it.
+# - Large numbers in a fixed place do not change CKA. Large numbers whose place differs between images raise it.
 #
 # **Next:** [interventions](interventions.ipynb), and [the tiny networks](tiny_networks.ipynb) that this book trained for itself.

@@ -24,7 +24,7 @@
 # |---|---|
 # | **You will learn** | which networks stand in for which of the paper's; how much a skip connection, a class token or the number of images is worth in accuracy |
 # | **You need** | to know what a ViT, a ResNet and an MLP-Mixer are |
-# | **Cost** | seconds: everything is read from the records of training |
+# | **Cost** | a minute on two CPU cores: accuracies are read from the records of training, CKA and attention distances are measured |
 #
 # They are small: 28 x 28 grey images of garments (Fashion-MNIST), ten classes, 0.1 to 1.6 million parameters. The paper's
 # ViTs have 86 to 632 million and saw 300 million photographs. An effect that the tiny networks show is no proof for large
@@ -41,7 +41,7 @@ if importlib.util.find_spec("seelike") is None:
     )
 
 # %% [markdown]
-# Every page has these parameters. This page uses only `profile`.
+# Every page has these parameters. This page takes no `models` and no `images`: they are always its own.
 
 # %% tags=["parameters"]
 profile = None  # "tiny", "pretrained", "colab", "paper"; None: tiny, or colab on Colab's GPU
@@ -116,6 +116,8 @@ for record in (record for record in records if "_seed_" not in record.name):
 plots.learning_curves(panels)
 
 # %% [markdown]
+# A network on little data climbs as fast as one on all data at first, and then stays behind. It sees no new images, however often it sees the old ones.
+#
 # Are they trained to the end? That is, how much did accuracy still rise in the last tenth of a training?
 
 # %%
@@ -147,7 +149,7 @@ joined = {"accuracy (%)": ", ".join, "minutes": ", ".join}
 cards.groupby(without_seed, sort=False).agg(dict.fromkeys(cards, "first") | joined)
 
 # %% [markdown]
-# The number after ± is the binomial error of the first accuracy, `sqrt(a (1 - a) / n)`. It says how much another draw of test images would change the
+# The number after ± is the binomial error of the first accuracy, `sqrt(a (1 - a) / n)`: one standard error, and not a 95 % interval as elsewhere. It says how much another draw of test images would change the
 # accuracy. The lines with several accuracies show how much another training would change it.
 #
 # ### Where and how they were trained
@@ -229,7 +231,7 @@ for end, found in on_the_way.items():
 plots.line_panels(panels, x_label="block", y_label="CKA with the end")
 
 # %% [markdown]
-# The first block changes little: most of what it does is there before training, and the outlines of the garments account for the rest. The higher a block is,
+# The first block changes least: its CKA with the end is high before any training. A high CKA does not need learning, since the images alone can produce it. The higher a block is,
 # the later it reaches its final state, in the ViT and in the ResNet. [Raghu et al. (2017)](https://arxiv.org/abs/1706.05806)
 # saw this in CNNs: networks settle from the bottom up.
 #
@@ -282,7 +284,7 @@ plots.line_panels(panels, x_label="epochs", y_label="measure")
 
 # %% [markdown]
 # Training makes the ViT's map less uniform and the ResNet's more: before training the ViT's is by far the more uniform one, after the first epoch the two are about level, and then they change places. So the uniform map
-# that the paper shows of trained ViTs is what these ViTs begin with, and not what they learn. The nearest low head of the ViT comes nearer in every epoch, and still looks far at the end.
+# that the paper shows of trained ViTs is what this ViT begins with, and not what it learns. The nearest low head of the ViT comes nearer from checkpoint to checkpoint, and still looks far at the end.
 #
 # ## What is a skip connection worth?
 #
@@ -394,15 +396,15 @@ claims.on_this_page()
 # %% [markdown]
 # And in words:
 #
-# - **Most skip connections are worth little in so shallow a network.** Without the skip connections of the first block a ViT loses a few points of accuracy, in every training. Without those of a middle block
+# - **Of the blocks tested, only the first clearly needs its skip connections.** Without the skip connections of the first block a ViT loses a few points of accuracy, in every training. Without those of a middle block
 #   it loses about as much as our margin, so that claim is undecided, and without those of the last block nothing that can be seen. The paper's ViTs have twelve blocks and more, and lose four points in the middle.
-# - **The mean of the tokens is as good a classifier, as far as we can see.** In some pairs the ViT with GAP is more accurate, in others the one with a CLS token, and none of the differences is large.
-# - **No head became local.** The nearest ones of the lowest blocks look most of the way that uniform attention looks.
+# - **Class token or mean of the tokens: no clear difference.** In some pairs the ViT with GAP is more accurate, in others the one with a CLS token, and none of the differences is large.
+# - **No head became local.** The nearest ones of the lowest blocks look more than half as far as uniform attention.
 # - **They are trained, but not to the end.** The schedules are what two CPU cores can do in some hours. The table says how long each was; with a GPU the same
 #   command trains them longer, and every page is made anew from the new weights.
-# - **Compare within a group.** Networks of one group differ in one thing only. The exceptions are `vit_14x14`, `large` and `largest`: a pass takes
-#   several times as long for them, so they were trained for fewer passes. That is why the larger ViTs are less accurate. Across groups the number of
-#   passes differs, too: networks on little data saw each image more often, but fewer images in all.
+# - **Compare within a group.** Networks of one group differ in one thing only. The exceptions are `vit_14x14`, `large` and `largest`, for which a pass takes
+#   several times as long, and `resnet_wide` and `resnet_short`: these were trained for fewer passes. This may be why the larger ViTs are less accurate. Across groups the number of
+#   passes differs, too: networks on little data saw each image more often. The smallest ViT saw as many images in all as on all data, the larger ones and the ResNets fewer.
 # - **Chance.** The errors in the table cover only the draw of test images. Claims that rest on several trainings also cover the differences between
 #   trainings, and say how many trainings there were.
 #
