@@ -251,7 +251,9 @@ for axes, each in zip(figure.axes if maps else (), maps, strict=False):
     mean = claims.summary(mean_off_diagonal(of_blocks[each.title]))
     print(f"{each.title}: cut after {cuts + 1}, mean {mean}")
     for cut in cuts + 0.5:
-        axes.axvline(cut, color="white"), axes.axhline(cut, color="white")
+        for line in (axes.axvline, axes.axhline):  # seen on dark and on bright
+            line(cut, color="white", linewidth=1.6)
+            line(cut, color="black", linewidth=0.8, linestyle="--")
 figure
 
 # %% [markdown]
