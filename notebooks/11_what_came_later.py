@@ -236,21 +236,30 @@ of_blocks = seelike.where_possible(answers, maps_of)
 # %% [markdown]
 # The maps, cut in three.
 
-# %% mystnb={"figure": {"caption": "CKA of all blocks within each network, mean over draws of images (compare the paper's Figure 1). White lines cut it into the three phases that are most alike within.", "name": "fig-later-maps"}, "image": {"alt": "A square heat map for each network, with white lines at two edges. Colour is CKA from 0, dark, to 1, bright. The blocks of each phase and the means are printed above the figure."}}
-from seelike.plots import CKAMap
+# %%
 from seelike.sections.representation_structure import mean_off_diagonal
 
-maps = [
-    CKAMap(each.mean(axis=0), *[blocks_of(networks[name])] * 2, title=name)
+cuts = {
+    name: np.flatnonzero(np.diff(phases(each.mean(axis=0), 3))) + 1
     for name, each in of_blocks.items()
     if each.shape[1] >= 3
+}
+for name, after in cuts.items():
+    mean = claims.summary(mean_off_diagonal(of_blocks[name]))
+    print(f"{name}: cut after {after}, mean {mean}")
+
+# %% mystnb={"figure": {"caption": "CKA of all blocks within each network, mean over draws of images (compare the paper's Figure 1). Dashed lines cut it into the three phases that are most alike within.", "name": "fig-later-maps"}, "image": {"alt": "A square heat map for each network, with dashed lines at two edges. Colour is CKA from 0, dark, to 1, bright. The blocks of each phase and the means are printed above the figure."}}
+from seelike.plots import CKAMap
+
+maps = [
+    CKAMap(
+        of_blocks[name].mean(axis=0), *[blocks_of(networks[name])] * 2, title=name
+    )
+    for name in cuts
 ]
 figure = plots.cka_maps(maps) if maps else run.say_missing()
-for axes, each in zip(figure.axes if maps else (), maps, strict=False):
-    cuts = np.flatnonzero(np.diff(phases(each.matrix, 3)))
-    mean = claims.summary(mean_off_diagonal(of_blocks[each.title]))
-    print(f"{each.title}: cut after {cuts + 1}, mean {mean}")
-    for cut in cuts + 0.5:
+for axes, name in zip(figure.axes if maps else (), cuts, strict=False):
+    for cut in cuts[name] - 0.5:
         for line in (axes.axvline, axes.axhline):  # seen on dark and on bright
             line(cut, color="white", linewidth=1.6)
             line(cut, color="black", linewidth=0.8, linestyle="--")
