@@ -71,7 +71,9 @@ run = seelike.start(globals(), "11_what_came_later")
 # %%
 later = list(run.models) if models else run.lists.get("later", [])
 later = [name for name in later if name in run.models]
-print("Networks of after the paper:", ", ".join(later) or "none in this run.")
+print(
+    "Networks that came after the paper:", ", ".join(later) or "none in this run."
+)
 shown = later or [*run.vits, *run.cnns] or list(run.models)
 networks = {name: run.models[name] for name in dict.fromkeys([*shown, *run.names])}
 one = next((name for name in shown if name in run.vits), shown[0])
