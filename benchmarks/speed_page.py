@@ -66,20 +66,20 @@ def asked(name: str) -> str:
 
 
 def time_table(records: Records, place: str) -> str:
-    """Write the time of each row against what it may take, in each precision."""
+    """Write the time of each row against what it may take, in each precision: of the rows that were measured."""
     lines = ["| Measurement | Of | At most | float32 | mixed | Seconds |", "|---|---|---|---|---|---|"]
     for name, row in ROWS.items():
-        if not asked(name):
-            continue
         measured = find(records, name, place)
-        ratios = [_spread(measured[each]["ratio"]) if each in measured else "not measured" for each in _MARKS]
+        if not asked(name) or not measured:
+            continue
+        ratios = [_spread(measured[each]["ratio"]) if each in measured else "" for each in _MARKS]
         seconds = [f"{record['seconds_of_all']:.3g}" for record in measured.values()]
-        timed = max((len(record["seconds"]["ours"]) for record in measured.values()), default=0)
+        timed = max(len(record["seconds"]["ours"]) for record in measured.values())
         lines.append(
             f"| {row.title} | {_size(name, place, timed)} | {asked(name)} | {' | '.join(ratios)} "
             f"| {', '.join(seconds)} |"
         )
-    return "\n".join(lines)
+    return _table(lines)
 
 
 def expected_table() -> str:
@@ -111,7 +111,7 @@ def cost_table(records: Records, place: str) -> str:
                 f"| {si(record['costs']['ours']['bytes'])} | {record['shares']['products']:.1%} "
                 f"| {record['shares']['copies']:.1%} | {record['peak_gigabytes']:.3g} GB |"
             )
-    return _or_not_measured(lines)
+    return _table(lines)
 
 
 def peer_table(records: Records, place: str) -> str:
@@ -129,7 +129,7 @@ def peer_table(records: Records, place: str) -> str:
                     f"| {row.title} | {precision} | {statistics.median(seconds['ours']):.3g} s "
                     f"| {peer}, {statistics.median(theirs):.3g} s | {_spread(spread)} |"
                 )
-    return _or_not_measured(lines)
+    return _table(lines)
 
 
 def precision_table(records: Records, place: str) -> str:
@@ -145,7 +145,7 @@ def precision_table(records: Records, place: str) -> str:
             for key in ("ours", "against")
         )
         lines.append(f"| {row.title} | {ours:.3g} | {bare:.3g} |")
-    return _or_not_measured(lines)
+    return _table(lines)
 
 
 def surroundings(records: Records) -> str:
@@ -243,9 +243,14 @@ def _spread(spread: Mapping[str, float]) -> str:
     return median if lowest == highest else f"{median} ({lowest}\N{EN DASH}{highest})"
 
 
-def _or_not_measured(lines: Sequence[str]) -> str:
-    """Put a table together, unless it has a head alone."""
-    return "\n".join(lines) if len(lines) > 2 else "Not measured."
+def _table(lines: Sequence[str]) -> str:
+    """Put a table together, unless it has a head alone: what was not measured is left out."""
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _with_heading(what: str, place: str, table: str) -> str:
+    """Write a table below what it is: nothing, where there is no table."""
+    return f"**{what}: {PLACES[place][0]}**\n\n{table}" if table else ""
 
 
 def write_page() -> str:
@@ -253,17 +258,13 @@ def write_page() -> str:
     file = side_by_side.RESULTS / f"{NAME}.json"
     records = json.loads(file.read_text()) if file.exists() else {}
     parts = {
-        "time on a GPU": time_table(records, "gpu"),
-        "time on a CPU": time_table(records, "cpu"),
         "operations at the paper's size": expected_table(),
-        "costs on a GPU": cost_table(records, "gpu"),
-        "costs on a CPU": cost_table(records, "cpu"),
-        "peers on a GPU": peer_table(records, "gpu"),
-        "peers on a CPU": peer_table(records, "cpu"),
-        "precision on a GPU": precision_table(records, "gpu"),
-        "precision on a CPU": precision_table(records, "cpu"),
         "surroundings": surroundings(records),
     }
+    tables = {"time": time_table, "costs": cost_table, "peers": peer_table, "precision": precision_table}
+    for what, table in tables.items():
+        both = [_with_heading(what.capitalize(), place, table(records, place)) for place in PLACES]
+        parts[what] = "\n\n".join(filter(None, both))
     text = between_marks(parts)
     (side_by_side.RESULTS / f"{NAME}.md").write_text(text)
     use_style()
