@@ -110,6 +110,13 @@ some = {layer: x[:48].flatten(1).double() for layer, x in features.items()}
 plots.gram_maps({layer: u_center(gram(x)).numpy() for layer, x in some.items()})
 
 # %% [markdown]
+# Each row and each column stands for one image, such as these.
+
+# %% mystnb={"figure": {"caption": "Some images of this run; where they must not be shown, those that come with seelike in their place.", "name": "fig-images"}, "image": {"alt": "A row of eight small images at most, such as the networks are shown."}}
+pictures = run.to_show(run.images)
+plots.image_rows({"": [pictures[i] for i in range(min(8, len(pictures)))]})
+
+# %% [markdown]
 # **Predict.** CKA asks how well the two pictures agree, point by point. Is it nearer to 0 or to 1? The answer comes below, once we have built the measure.
 #
 # ## The Gram matrix keeps the shape

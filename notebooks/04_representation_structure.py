@@ -311,14 +311,16 @@ record_within("resnet_stages", run.cnns, run.vits, steps)
 # blocks. It can do so only once there is something to collect.
 #
 # Each map now has the layers of a ViT from bottom to top and those of a CNN from left to right. If both networks built the same representations at the
-# same relative depth, a bright band would run along the diagonal. A band below the diagonal would mean that the ViT gets there earlier, and one above it that the CNN does.
+# same relative depth, a bright band would run along the diagonal, and the dots in it. Dots below the diagonal would mean that the ViT gets there earlier, and dots above it that the
+# CNN does. A dot marks which layer of the ViT's residual stream is most like a layer of the CNN's, be it by ever so little; the colours say by how much. They go from the lowest
+# to the highest value of these maps, not from 0 to 1 as in Figure 1.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The numbers below say whether the second quarter of each CNN is more like the lowest or the second quarter of the ViT."}}
+# %% mystnb={"figure": {"caption": "CKA of all layers of each ViT (upwards) with all layers of each CNN (rightwards): the paper's Figure 2, and B.1 bottom. The colours span the values of these maps. Dots: the stream layer of the ViT that each stream layer of the CNN is most like.", "name": "fig-between"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA, from the lowest value of these maps, dark, to the highest, bright. A white dot marks, for each layer of the CNN's stream, the layer of the ViT's stream that it is most like. The numbers below say whether the second quarter of each CNN is more like the lowest or the second quarter of the ViT."}}
 between = [(vit, cnn) for vit in run.vits for cnn in run.cnns]
 if are_trainings(run.vits) and are_trainings(run.cnns):
     between = [*zip(run.vits, run.cnns, strict=False)]  # each training once
-maps = [plots.map_between(comparison, *pair) for pair in between]
-plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
+maps = [plots.map_between(comparison, *pair, ridge=True) for pair in between]
+plots.cka_maps(maps, own_scale=True) if maps else run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # ### Is a CNN matched early in a ViT?

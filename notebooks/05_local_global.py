@@ -108,6 +108,13 @@ from seelike import plots
 plots.all_heads(shown) if shown else run.say_missing("vits")
 
 # %% [markdown]
+# The heads look at images such as these.
+
+# %% mystnb={"figure": {"caption": "Some images of this run; where they must not be shown, those that come with seelike in their place.", "name": "fig-images-seen"}, "image": {"alt": "A row of eight small images at most, such as the networks are shown."}}
+pictures = run.to_show(run.images)
+plots.image_rows({"": [pictures[i] for i in range(min(8, len(pictures)))]})
+
+# %% [markdown]
 # ### The distance, by hand
 #
 # Take three patches in a row, 10 pixels apart. Each of them looks at itself with weight 0.8 and at its right neighbour with weight
@@ -160,8 +167,8 @@ by_kind = {label: {name: all_vits[name] for name in new or all_vits}}
 by_kind = {"before training": new} | by_kind if new else by_kind
 
 # %% [markdown]
-# Three heads are enough for this: in the low blocks the head that looks least far (the *nearest*) and the head that looks farthest (the *farthest*),
-# and in the high blocks the nearest.
+# Three numbers are enough for this: how far the head looks that looks least far (the *nearest*), in the two low blocks and in the two high blocks; and how much farther the *farthest* head of
+# a low block looks than the nearest of the same block, mean over the two.
 
 # %%
 import numpy as np
@@ -171,13 +178,13 @@ from seelike import claims
 MARGINS = {name: claim.margin for name, claim in claims.CLAIMS.items()}
 CHOSEN = {
     "nearest,\nlow blocks": lambda each: each.nearest_low,
-    "farthest,\nlow blocks": lambda each: each.farthest_low,
+    "farthest minus\nnearest,\na low block": lambda each: each.spread_low,
     "nearest,\nhigh blocks": lambda each: each.nearest_high,
 }
 low, far, high = {}, {}, {}
 for name, each in all_vits.items():
     low[name] = 1 - each.nearest_low
-    far[name] = each.farthest_low - each.nearest_low
+    far[name] = each.spread_low
     high[name] = each.nearest_high - 1
 
 # %%
@@ -187,19 +194,18 @@ marks = {
     ]
     for group, of in CHOSEN.items()
 }
-least = 1 - np.mean(list(low.values())) if low else 0
 bands = [
     (1 - MARGINS["low_layers_have_local_heads"], 1.0),
-    (least, least + MARGINS["low_layers_have_global_heads"]),
+    (0.0, MARGINS["low_layers_have_global_heads"]),
     (1 - MARGINS["high_layers_are_global"], 1.0),
 ]
 
 # %% [markdown]
 # Each small mark is a ViT, and a thin line joins it with the same ViT before training. In the first group, a local head lies below the band. In the
-# second group, a head that looks far enough lies above the band. In the third group, no head lies below the band if the high blocks have only heads
+# second group, heads of one block that differ enough lie above the band. In the third group, no head lies below the band if the high blocks have only heads
 # that look far.
 
-# %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, before training and after it. Small marks are ViTs, large marks are means. The grey bands are the margins of the three claims; the second begins at the mean of the nearest heads.", "name": "fig-heads-new"}, "image": {"alt": "Three groups of marks: grey ones for ViTs before training on the left, coloured ones for the same ViTs after it on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claims below give the numbers of the trained ones."}}
+# %% mystnb={"figure": {"caption": "Attention distance of the nearest head of the two lowest blocks, of the farthest minus the nearest head of one of them, and of the nearest head of the two highest, before training and after it. Small marks are ViTs, large marks are means. The grey bands are the margins of the three claims.", "name": "fig-heads-new"}, "image": {"alt": "Three groups of marks: grey ones for ViTs before training on the left, coloured ones for the same ViTs after it on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claims below give the numbers of the trained ones."}}
 from seelike.plots.twins import side_by_side
 
 side_by_side(
@@ -235,39 +241,48 @@ for claim, values in {
 # **Predict.** The same network, trained on a small part of the data: will its low heads be more local or less? And how much do two trainings differ that
 # saw the same images, in another order?
 #
-# Both networks of a pair begin with the same weights. The spread of points of one colour shows what chance alone does.
+# All networks of a group begin with the same weights. Where there is a control, it saw all of the data again, in another order: how far it is from the first shows what chance alone does.
 
 
 # %%
-def both_amounts(of_heads):
-    """A number of each network on much data, and the mean of its twins on little."""
-    much, little = {}, {}
+from seelike.sections.shares_of_data import Pair
+
+
+def by_amount(of_heads):
+    """A number of each network: on much data, as the control, and the mean of its twins on little."""
+    kinds = {"much data": {}, "much data again": {}, "little data": {}}
     for first, *rest in read:
-        much[first] = of_heads(heads[first])
-        little[first] = np.mean([of_heads(heads[name]) for name in rest], axis=0)
-    return much, little
+        kinds["much data"][first] = of_heads(heads[first])
+        for kind, again in (("much data again", True), ("little data", False)):
+            such = [name for name in rest if Pair(first, name).is_control is again]
+            if such:
+                found = [of_heads(heads[name]) for name in such]
+                kinds[kind][first] = np.mean(found, axis=0)
+    return {kind: found for kind, found in kinds.items() if len(found) == len(read)}
 
 
 read = [pair for pair in pairs if all(name in heads for name in pair)]
-amounts = {group: both_amounts(of) for group, of in CHOSEN.items()}
+amounts = {group: by_amount(of) for group, of in CHOSEN.items()}
 
-# %% mystnb={"figure": {"caption": "Attention distance of the nearest and the farthest head of the two lowest blocks, and of the nearest of the two highest, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. A training within the grey band differs too little from the mean on much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
+# %% mystnb={"figure": {"caption": "The same three numbers, trained on much and on little data (after the paper's Figure 4). Small marks are trainings, thin lines join those that began with the same weights, large marks are means. Grey: trained on much data again, in another order. A training within the grey band differs too little from the mean on much data to count.", "name": "fig-heads-data"}, "image": {"alt": "Three groups of marks. In each, trainings on much data stand on the left, grey controls beside them, and their twins on little data on the right, joined by thin lines, with the mean of each. The vertical axis is the attention distance as a share of uniform, which is a dashed line. The claim below compares the nearest low heads."}}
 group = next(iter(CHOSEN))
-more, less = amounts[group]
-middle, margin = (
-    np.mean(list(more.values())) if more else 0,
-    MARGINS["little_data_gives_no_local_heads"],
-)
+kinds = amounts[group]
+much = [each for kind, each in kinds.items() if kind.startswith("much")]
+more = {name: np.mean([each[name] for each in much], axis=0) for name in much[0]}
+less = kinds.get("little data", {})
+middle = np.mean(list(more.values())) if more else 0
+margin = MARGINS["little_data_gives_no_local_heads"]
 side_by_side(
-    amounts,
-    names=["much data", "little data"],
+    {group: [*kinds.values()] for group, kinds in amounts.items()},
+    names=[*kinds],
     y_label="attention distance / uniform",
     bands={group: (middle - margin, middle + margin)},
+    controls=["much data again"],
     reference=(1.0, "everywhere alike"),
 ) if read else run.say_missing("much_and_little_data")
 
 # %% [markdown]
-# The claim is about the first group: the mean of little data has to lie above the grey band, by more than trainings differ among themselves. Read this
+# The claim is about the first group: the mean of little data has to lie above the grey band around the mean of much data, control included, by more than trainings differ among themselves. Read this
 # claim together with the claim on local heads above: little data can move a head even where no head is local on much data.
 
 # %%
@@ -412,7 +427,7 @@ def fields_of(name):
 
 fields = seelike.where_possible(dict.fromkeys([*run.names, *all_vits]), fields_of)
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields of the middle location after some blocks, from low to high (the paper's Figure 6). Each is the mean over the images of all draws, divided by its largest value; brightness is its square root.", "name": "fig-fields"}, "image": {"alt": "A row of small square images for each network, from low to high blocks: the field of the location in the middle, from black, none, to bright, the largest value. The figure and the claims below say in numbers how large the fields are and how they grow."}}
+# %% mystnb={"figure": {"caption": "Effective receptive fields of the middle location after some blocks, from low to high (the paper's Figure 6). Each is the mean over the images of all draws, divided by its largest value; brightness is logarithmic, and what is below a thousandth is black.", "name": "fig-fields"}, "image": {"alt": "A row of small square images for each network, from low to high blocks: the field of the location in the middle, from black, a thousandth of the largest value or less, to bright, the largest. The figure and the claims below say in numbers how large the fields are and how they grow."}}
 from seelike.sections.local_global import evenly_spaced, mean_fields
 
 
@@ -499,8 +514,9 @@ claims.record(
 # %% [markdown]
 # ## Look around
 #
-# Each picture shows the mean attention of a head, by the offset from the patch that looks to the patch that it looks at. The cross marks the patch that
-# looks. A local head is bright at the cross and dark elsewhere. But a uniform head is brightest at the cross, too, and fades evenly to the corners, since more pairs of patches are near each other than far apart.
+# Each picture shows the mean attention of a head, by the offset from the patch that looks to the patch that it looks at: the mean over all pairs of patches
+# with this offset. The cross marks the patch that looks. A local head is bright at the cross and dark elsewhere. A uniform head has the same colour everywhere. Only few pairs of patches are
+# far apart, so that the corners, with one pair each, depend on the images of this run.
 #
 # The slider goes through the blocks of the first ViT (a selection from first to last, if there are many). For each block it shows the nearest head, one
 # in the middle and the farthest. A ring marks the head among all heads.

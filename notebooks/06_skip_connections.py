@@ -254,10 +254,10 @@ claims.record(
 from seelike.cka import compare_models
 
 
-def of_itself(name, images):
+def of_itself(name, network, images):
     """CKA of all layers of one network, and the neighbours that they share."""
     return compare_models(
-        {name: run.models[name]},
+        {name: network},
         images,
         number_of_images=min(run.number_of_images, len(images) // 2),
         batch_size=run.batch_size,
@@ -278,7 +278,8 @@ for intact, *cut in run.groups["without_skips"]:
     if family(run.models[intact]) == "vit":
         without += [(intact, name) for name in cut]
         images = run.images_for([intact, *cut])
-        similarity |= {name: of_itself(name, images) for name in [intact, *cut]}
+        for name in [intact, *cut]:
+            similarity[name] = of_itself(name, run.models[name], images)
 
 # %% [markdown]
 # The next cell finds out which block was cut: the one whose residual additions are missing.
@@ -371,18 +372,36 @@ difference_maps(maps, label="CKA, cut minus intact") if maps else run.say_missin
 from seelike.sections.skip_contrasts import apart, mean_across_cut
 
 
-def parts(name, block):
+def parts(own, name, block):
     """How far the parts of a network are apart, by CKA and by shared neighbours."""
-    both = similarity[name], similarity[name].by_neighbours
-    return [apart(own.between(name, name), own.layers[name], block) for own in both]
+    both = own, own.by_neighbours
+    maps = [each.between(name, name) for each in both]
+    return np.array([apart(each, own.layers[name], block) for each in maps])
 
 
 split, of_twin = {}, {}
 for intact, name in with_blocks:
     block = cut_block[name]
-    more = np.array(parts(name, block)) - np.array(parts(intact, block))
-    split.setdefault(f"block {block}", {})[name] = more[0]
-    of_twin.setdefault(intact, []).append(more)
+    cut, whole = (parts(similarity[n], n, block) for n in (name, intact))
+    split.setdefault(f"block {block}", {})[name] = cut[0] - whole[0]
+    of_twin.setdefault(intact, []).append(cut - whole)
+
+# %% [markdown]
+# As a control, the same of the same networks before any training: without the skip connections, too, or with all.
+
+# %%
+from seelike.models import load
+
+pairs = [] if weights == "random" else with_blocks
+new = {}
+for name in dict.fromkeys(name for pair in pairs for name in pair):
+    network = load(f"{name}:random").to(run.device)
+    new[name] = of_itself(name, network, run.images_for([name]))
+before = {}
+for intact, name in pairs:
+    block = cut_block[name]
+    cut, whole = (parts(new[n], n, block)[0] for n in (name, intact))
+    before.setdefault(f"block {block}, before training", {})[name] = cut - whole
 
 # %% [markdown]
 # A difference does not say whether the two parts have nothing in common. So here is also the mean CKA of a layer before the block with a layer after it:
@@ -405,15 +424,17 @@ for block in sorted({cut_block[name] for _, name in with_blocks}):
     )
 
 # %% [markdown]
-# Each point is a cut network beside its intact twin; the line is the mean.
+# Each point is a cut network beside its intact twin; the line is the mean. Grey are the same before training.
 
-# %% mystnb={"figure": {"caption": "How much farther apart the parts before and after a block are without its skip connections than in the intact twin: mean CKA within the parts minus mean CKA across the block, cut minus intact. What lies in the grey band is too small to count.", "name": "fig-split"}, "image": {"alt": "A row for each block that was cut, with a point for each training and a line at their mean. The horizontal axis is a difference of CKA, with a line at zero and a grey band around it. The claim below has the mean of all."}}
+# %% mystnb={"figure": {"caption": "How much farther apart the parts before and after a block are without its skip connections than in the intact twin: mean CKA within the parts minus mean CKA across the block, cut minus intact. Grey points: before training. What lies in the grey band is too small to count.", "name": "fig-split"}, "image": {"alt": "A row for each block that was cut, with a point for each training and a line at their mean, and below it a grey row for the same before training. The horizontal axis is a difference of CKA, with a line at zero and a grey band around it. The claim below has the mean of all."}}
 from seelike.plots.twins import differences as points
 
 of_parts = claims.CLAIMS["removed_skips_split_the_network"]
-split = dict(sorted(split.items()))
 points(
-    split, x_label="apart, cut minus intact (CKA)", margin=of_parts.margin
+    dict(sorted((split | before).items())),
+    x_label="apart, cut minus intact (CKA)",
+    margin=of_parts.margin,
+    controls=[*before],
 ) if split else run.say_missing("without_skips")
 
 # %% [markdown]

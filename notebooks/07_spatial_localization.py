@@ -116,6 +116,13 @@ shown = {name: mean_maps[name] for name in run.names if name in maps}
 plots.token_maps(shown) if shown else run.say_missing()
 
 # %% [markdown]
+# The images are such as these. Where in them is the object, and which patches look much the same in all of them?
+
+# %% mystnb={"figure": {"caption": "Some images of this run; where they must not be shown, those that come with seelike in their place.", "name": "fig-images-located"}, "image": {"alt": "A row of eight small images at most, such as the networks are shown."}}
+pictures = run.to_show(run.images)
+plots.image_rows({"": [pictures[i] for i in range(min(8, len(pictures)))]})
+
+# %% [markdown]
 # ### The maps, by hand
 #
 # Take images of 2 x 2 patches of one pixel each. The first token copies its own patch and adds a little noise; the
@@ -485,21 +492,23 @@ claims.record(
 # %% [markdown]
 # ## Look around
 #
-# The slider goes over the image, every second row and column of seven. It shows, side by side, the maps of the token at the same place in the first ViT, in the ViT with GAP and
-# in the first CNN. Follow one network from the corner to the middle: does the bright spot move with the frame?
+# The slider goes over the image, every second row and column of seven, and begins in the middle. It shows, side by side, the maps of the token at the same place in the first ViT, in the ViT with GAP and
+# in the first CNN. Follow one network from the middle towards a corner: does the bright spot move with the frame?
 
 # %%
 beside = [*run.vits[:1], *gap_vits[:1]]
 beside += [*run.cnns[:1], *run.mixers[:1], *run.others[:1]]
 beside_maps = {name: mean_maps[name] for name in beside if name in maps}
 figures, alt = {}, {}
-for row in range(0, 7 if beside_maps else 0, 2):
-    for column in range(0, 7, 2):
+for row in range(1, 7 if beside_maps else 0, 2):
+    for column in range(1, 7, 2):
         label = f"row {row + 1}, column {column + 1}"
         down, across = (row + 0.5) / 7, (column + 0.5) / 7
         figures[label] = plots.same_place(beside_maps, down, across)
         alt[label] = plots.same_place_alt(beside_maps, down, across)
-plots.states(figures, "Place", alt) if figures else run.say_missing()
+plots.states(
+    figures, "Place", alt, begin="row 4, column 4"
+) if figures else run.say_missing()
 
 # %% [markdown]
 # With a kernel, you can look at any token of any network.
@@ -514,7 +523,9 @@ def one_token(network, token):
 
 if maps:
     most = max(len(each) for each in mean_maps.values())
-    display(plots.live(one_token, network=list(maps), token=range(most)))
+    middle = {"token": plots.places(*mean_maps[next(iter(maps))].shape[1:])[-1]}
+    choices = {"network": list(maps), "token": range(most)}
+    display(plots.live(one_token, begin=middle, **choices))
 
 # %% [markdown]
 # ## What we take with us

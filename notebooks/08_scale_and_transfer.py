@@ -245,7 +245,7 @@ lines = {
     name: plots.over_depth(tested[name]) for name in run.names if name in tested
 }
 plots.depth_lines(
-    lines, y_label="accuracy of probes"
+    lines, y_label="accuracy of probes", within=(0, 1)
 ) if lines else run.say_missing()
 
 # %% [markdown]
@@ -264,17 +264,22 @@ claims.record_difference(
 # %% [markdown]
 # ## Look around
 #
-# The slider goes through the pairs of networks: CKA of each block of the one with the same block of the other.
+# The slider goes through the pairs of networks: CKA of each block of the one with the same block of the other. The grey line is the control of the same network:
+# trained on all data from the same initial weights, in another order. Where there is none, no control was trained.
 
 # %%
+CONTROL = "what differs by chance"
+controls = {pair.full: pair for pair in similarity if pair.is_control}
 figures, alt = {}, {}
 for pair, values in similarity.items():
-    lines = {str(pair): plots.over_depth(values)}
-    figures[str(pair)] = plots.depth_lines(lines, y_label="CKA with full data")
-    ends = values.mean(axis=0)
-    alt[str(pair)] = (
-        f"From {ends[0]:.2f} at the first block to {ends[-1]:.2f} at the last."
-    )
+    name, control, lines = str(pair), controls.get(pair.full, pair), {}
+    if control != pair:
+        lines[CONTROL] = plots.over_depth(similarity[control])
+    lines[name] = plots.over_depth(values)
+    figures[name] = plots.depth_lines(lines, y_label="CKA", within=(0, 1))
+    figures[name].axes[0].set_ylim(0, 1)
+    low, *_, high = values.mean(axis=0)
+    alt[name] = f"From {low:.2f} at the first block to {high:.2f} at the last."
 plots.states(figures, "Data", alt) if figures else run.say_missing("shares_of_data")
 
 # %% [markdown]
@@ -285,7 +290,7 @@ plots.states(figures, "Data", alt) if figures else run.say_missing("shares_of_da
 def two_networks(one, other):
     """Draw the probes of two networks."""
     chosen = {name: plots.over_depth(tested[name]) for name in (one, other)}
-    return plots.depth_lines(chosen, y_label="accuracy of probes")
+    return plots.depth_lines(chosen, y_label="accuracy of probes", within=(0, 1))
 
 
 if tested:

@@ -72,14 +72,14 @@ from seelike import claims, verdicts
 
 results = verdicts.gather(f"build/executed/{run.profile}")
 tested = sum(result.statistic is not None for result in results)
-print(f"{tested} of {len(claims.CLAIMS)} claims could be tested in this run.")
+print(f"{tested} of {len(results)} claims could be tested in this run.")
 
 # %% [markdown]
 # **Predict.** A claim holds where all of its interval lies beyond its margin, the smallest effect of interest. Of the claims
 # that you remember: which did you expect to hold for the networks of this run, and which not? Which effects are there, but
 # too small to matter?
 
-# %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval, in units of the smallest effect of interest: right of the grey band the claim holds, within the band the effect is negligible, left of the band the claim is reversed. A claim outside the band is still undecided if a second measure, or the correction for many tests, leaves it uncertain. A claim of no effect holds within the band. The axis is linear within the band and logarithmic outside it.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic against a grey band about zero: blue circles right of the band hold, green diamonds within it are negligible, orange triangles left of it are reversed, purple crosses do not hold, brown plus signs depend on the measure, grey squares are undecided. The lists below give the same in words."}}
+# %% mystnb={"figure": {"caption": "Every claim of the paper with its statistic and its 95 % interval, in units of the smallest effect of interest. An interval right of the grey band: holds; within it: negligible; left of it: reversed. Does not hold: the interval ends below the right edge of the band and is neither of these, or the claim is one that cannot be reversed, such as one at every depth or about a threshold. A claim outside the band is still undecided if a second measure, too few networks, or the correction for many tests leaves it uncertain. A claim of no effect holds within the band. The axis is linear within the band and logarithmic outside it.", "name": "fig-all-claims"}, "image": {"alt": "A line for each claim, in the order of the paper, with a mark at its statistic against a grey band about zero: blue circles right of the band hold, green diamonds within it are negligible, orange triangles left of it are reversed, purple crosses do not hold, brown plus signs depend on the measure, grey squares are undecided. The lists below give the same in words."}}
 from seelike import plots
 
 plots.forest(results) if results else print(
@@ -140,7 +140,7 @@ for link, ids in CHAIN.items():
 # %% [markdown]
 # ## What we take with us
 #
-# **Do Vision Transformers see like convolutional networks?** Link by link, and first for the pretrained networks, as far as there are any.
+# **Do Vision Transformers see like convolutional networks?** Link by link, first for the pretrained networks, where they could be tested.
 #
 # 1. *Attention.* The lowest blocks of the pretrained ViT have heads that look nearby beside heads that look far, as in the paper, and this was learned. But
 #    not all heads of its highest blocks are global.
@@ -165,7 +165,7 @@ for link, ids in CHAIN.items():
 #
 # - **Part is there before training.** A token's receptive field is strongest at its own patch, and training weakens this. Large fields in low layers are learned: before training the
 #   lead over the ResNets is small and uncertain.
-# - **What has to be learned from much data is hardly there.** No head became local. The CLS token does its work in the first blocks and not in the last.
+# - **What the paper sees in networks trained on much data is hardly there.** No head became local. The CLS token does its work in the first blocks and not in the last.
 # - **Finetuning changes** high blocks more than low ones in every network.
 # - **Other claims depend on how they are read.** Whether ViTs are more uniform depends on whether branches count, and on the measure. Whether skip
 #   connections carry more in ViTs depends on whether this has to hold at every depth. A Mixer is no more like a ViT than like a CNN.
@@ -201,8 +201,7 @@ exercises.check("09.1", answer)
 # %% [markdown]
 # And to look into:
 #
-# 1. Run one page with another seed (`-p seed 1`), then this one again. Which verdicts change? They should not,
-#    where the interval is honest.
+# 1. Run one page with another seed (`-p seed 1`), and save it as `build/executed/tiny/` and the name of the page; then run this page again. Which verdicts change, and may they?
 #
 # <details><summary>Answers</summary>
 #

@@ -155,7 +155,7 @@ def fields_of(name):
 
 fields = seelike.where_possible(names, fields_of)
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields of some blocks, from low to high; brightness is the square root of the field.", "name": "fig-own-fields"}, "image": {"alt": "A row of small images for each network: the receptive fields of five blocks from low to high."}}
+# %% mystnb={"figure": {"caption": "Effective receptive fields of some blocks, from low to high; brightness is logarithmic, and what is below a thousandth is black.", "name": "fig-own-fields"}, "image": {"alt": "A row of small images for each network: the receptive fields of five blocks from low to high."}}
 import numpy as np
 
 
@@ -249,7 +249,7 @@ def probes(name):
 accuracy = seelike.where_possible(names, probes)
 lines = {name: plots.over_depth(values) for name, values in accuracy.items()}
 plots.depth_lines(
-    lines, y_label="accuracy of probes"
+    lines, y_label="accuracy of probes", within=(0, 1)
 ) if lines else run.say_missing()
 
 # %% [markdown]

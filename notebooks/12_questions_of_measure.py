@@ -62,7 +62,7 @@ run = seelike.start(globals(), "12_questions_of_measure")
 
 # %% [markdown]
 # To a measure that ignores rotations, a layer is a cloud of points, one for each image. Its *coordinates* are their positions along its principal directions. Most of this page is computed from the coordinates of all blocks, for each draw of images.
-# It looks mainly at two networks, called *one* and the *other*: the first ViT of this run and its last CNN, or what takes their place.
+# It looks mainly at two networks, the first ViT of this run and its last CNN, and calls them *the ViT* and *the CNN*. Where a run does not have both, two others take their place, *the first* and *the second*.
 
 # %%
 from seelike.sections.blocks import blocks_of, clouds_of
@@ -77,8 +77,10 @@ one = next((name for name in run.vits if name in clouds), next(iter(clouds)))
 rest = [name for name in clouds if name != one] or [one]
 cnns = [name for name in run.cnns if name in rest]
 other = (cnns or rest)[-1]
-short = {one: "one", other: "other"}
-print(f"one: {one}, the other: {other}")
+both = one in run.vits and other in run.cnns
+short = {one: "ViT" if both else "first", other: "CNN" if both else "second"}
+for name, called in short.items():
+    print(f"{called}: {name}")
 
 # %% [markdown]
 # ## One image far away
@@ -108,7 +110,7 @@ for name, cka in {"plain": plain_cka, "unbiased": unbiased_cka}.items():
 # The unbiased CKA has not changed at all. The entries of the Gram matrix that compare the moved image with the others
 # all changed by the same number, and centring removes this number. **Predict.** What if *two* images are moved, to the same far place?
 #
-# Now on our networks: we compare the first block of *one* with the last block of the *other*, and move images in both. The distance is in units of
+# Now on our networks: we compare the first block of the ViT with the last block of the CNN, and move images in both. The distance is in units of
 # the usual distance of an image from the mean. Procrustes and CCA are two other measures, which are explained below.
 
 # %%
@@ -159,14 +161,14 @@ for title, lines in panels.items():
 # %% [markdown]
 # ### A broken image
 #
-# Nobody moves images in a layer. But data sets have broken files. We replace eight images by pure noise, and ask how far the map of all blocks of the one
-# network moves: the mean absolute difference over all pairs of blocks.
+# Nobody moves images in a layer. But data sets have broken files. We replace eight images by pure noise, and ask how far the map of all blocks of the
+# ViT moves: the mean absolute difference over all pairs of blocks. Measures have different room to move: above what a measure gives by chance, Procrustes has little. So the move is also given as a share of the range between chance and 1.
 
 # %%
 from PIL import Image
 
 from seelike.models import preprocessing
-from seelike.similarities import similarity_map
+from seelike.similarities import of_shuffled, similarity_map
 from seelike.streaming import Images
 
 
@@ -186,8 +188,15 @@ for images, cloud in zip(draws, clouds[one], strict=True):
     for name, measure in measures.items():
         maps = [similarity_map(each, each, measure) for each in (cloud, noisy)]
         moves[name].append(np.abs(maps[1] - maps[0]).mean())
+
+# %%
 for name, found in moves.items():
-    print(f"{name:<14} moves by {claims.summary(np.array(found))}")
+    chance = []
+    for each in map(list, (cloud.values() for cloud in clouds[one])):
+        chance.append(of_shuffled(each[0], each[-1], measures[name], run.seed))
+    share = claims.summary(np.array(found) / (1 - np.mean(chance)))
+    found = claims.summary(np.array(found))
+    print(f"{name:<14} moves by {found}, as a share of its range {share}")
 
 # %% [markdown]
 # ## A few directions
@@ -300,7 +309,7 @@ for name, values in measured.items():
     print(f"the others: a CKA of {of_others}")
 
 # %% [markdown]
-# So a high CKA says that two layers agree in the few directions along which images differ most. A classifier may need the other directions. [Ding et
+# Where a few directions hold the largest variances, a high CKA can come from these few alone. A classifier may need the other directions. [Ding et
 # al. (2021)](https://arxiv.org/abs/2108.01661) remove principal directions and ask which measure notices what a linear probe loses. CKA is slow to
 # notice it. [Nguyen et al.
 # (2022)](https://arxiv.org/abs/2202.07184) find that the bright blocks in CKA maps of large networks come from one dominant direction, and that a few images make it.
@@ -318,8 +327,6 @@ for name, values in measured.items():
 # %%
 import torch
 
-from seelike.similarities import of_shuffled
-
 numbers = [n for n in (8, 16, 32, 64, 128, 256, 512) if n <= run.number_of_images]
 numbers = np.array(numbers or [run.number_of_images])
 
@@ -333,7 +340,7 @@ def by_chance(measure, number):
 # %% [markdown]
 # CCA gets a direction for every three images, and twenty at most.
 
-# %% mystnb={"figure": {"caption": "Likeness of two layers that have nothing to do with each other, as one of them is shown the images in another order, against the number of images. Bands are 95 % intervals over draws of images.", "name": "fig-by-chance"}, "image": {"alt": "Four lines against the number of images. Plain CKA, Procrustes and CCA are high at eight images and fall as images are added; unbiased CKA lies near zero throughout. The numbers below give the ends of the lines."}}
+# %% mystnb={"figure": {"caption": "Likeness of two layers that have nothing to do with each other, as one of them is shown the images in another order, against the number of images. Bands are 95 % intervals over draws of images.", "name": "fig-by-chance"}, "image": {"alt": "Four lines against the number of images. Plain CKA and Procrustes are highest at eight images and fall as images are added; CCA lies below them and depends on its number of directions; unbiased CKA lies near zero, with a wide band at eight images. The numbers below give the ends of the lines."}}
 lines = {}
 for name, measure in measures.items():
     if name == "CCA":
@@ -362,7 +369,7 @@ for name, (_, values, band) in lines.items():
 #
 # ### The best of many
 #
-# A search over layers is affected by chance, too. The claim "the last third of the ViT is like no layer of the CNN" takes the highest of many
+# A search over layers is affected by chance, too. The claim that the last third of the ViT matches the CNN less takes the highest of many
 # values, and the highest of many values is high even where all of them are noise. [Gröger et al. (2026)](https://arxiv.org/abs/2602.14486) correct
 # for this, for any measure and any search. They shuffle the images of one network, in the same order for all of its layers, and repeat the *same
 # search*, many times. The value that only one in twenty of these searches exceeds is the new zero: `(found - zero) / (1 - zero)`. With this
@@ -436,7 +443,7 @@ table = tables["CKA, unbiased"].mean(axis=0)
 pd.DataFrame(table, index=list(last), columns=list(last)).round(2)
 
 # %% [markdown]
-# So compare a CKA of two networks with that of networks that learned nothing. Cui et al. go further, and remove from both layers what the pixels
+# Two untrained networks can be more alike than two trained ones, and a trained and an untrained one nearly as alike as two trained ones. So compare a CKA of two networks with that of networks that learned nothing. Cui et al. go further, and remove from both layers what the pixels
 # explain.
 #
 # Which measure tells best what was learned? [Bo et al. (2024)](https://arxiv.org/abs/2411.14633) ask this of eight measures. CKA and Procrustes
@@ -529,8 +536,8 @@ for what, number in {"99 % of the variance": all_of_them, "few": few}.items():
         print(f"{what}: not here, {error}")
 
 # %% [markdown]
-# Where 99 % of the variance takes nearly as many directions as there are images, chance gives almost as much as the layers do. That is why this page takes
-# twenty. Kornblith et al. show that every measure that ignores how much directions vary needs more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures, and [hold 24 of them](https://arxiv.org/abs/2408.00531) to tests whose answer is known, such as that nearer layers are more alike; none is best everywhere.
+# Where 99 % of the variance takes nearly as many directions as there are images, chance gives almost as much as the layers do, or everything is correlated and CCA says nothing. So this page takes
+# fewer: a third of the number of images, twenty at most. Kornblith et al. show that every measure that ignores how much directions vary needs more images than directions. [Klabunde et al. (2025)](https://arxiv.org/abs/2305.06329) list many more measures, and [hold 24 of them](https://arxiv.org/abs/2408.00531) to tests whose answer is known, such as that nearer layers are more alike; none is best everywhere.
 #
 # **Predict.** Section 4 drew maps of ViTs and of CNNs by CKA. Which of its findings will the two others share?
 
@@ -550,7 +557,7 @@ of_all = {
 # For unrelated layers the three measures give different values: Procrustes is far above CKA. To draw all of them on one scale of colours, each entry is
 # rescaled, so that 0 is what the measure gives by chance for these very layers, and 1 stays 1.
 
-# %% mystnb={"figure": {"caption": "Likeness of all blocks within the one and the other network, and between them, by three measures: a row for each. Each entry is on the scale from 0, what the measure gives of these blocks by chance, to 1.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the one network, the other, and the two together. Colour is likeness beyond chance from 0, dark, to 1, bright. The table below gives their means."}}
+# %% mystnb={"figure": {"caption": "Likeness of all blocks within each of the two networks, and between them, by three measures: a row for each. Each entry is on the scale from 0, what the measure gives of these blocks by chance, to 1.", "name": "fig-three-measures"}, "image": {"alt": "Rows of square heat maps, a row each for unbiased CKA, Procrustes and CCA; columns are the two networks, each with itself, and the one with the other. Colour is likeness beyond chance from 0, dark, to 1, bright. The table below gives their means."}}
 from seelike.plots import CKAMap
 from seelike.sections.measures import beyond_chance
 
@@ -611,8 +618,7 @@ for name, measure in compared.items():
         other: claims.summary(mean_off_diagonal(of_all[name, other, other])),
         "by chance": claims.summary(np.array(by_chance)),
         "rank correlation with CKA": f"{rank_correlation(name):.3f}",
-        "one, in order": in_order(name, one),
-        "other, in order": in_order(name, other),
+        **{f"{called}, in order": in_order(name, n) for n, called in short.items()},
     }
 pd.DataFrame(table).T
 
@@ -666,10 +672,9 @@ def claims_of(name):
 
 
 # %% [markdown]
-# A row for each claim, a column for each measure. Where a row has one sign throughout, the claim does not hang on the measure.
+# A row for each claim, a column for each measure. Where the intervals of a row all lie on the same side of zero, the direction does not depend on the measure: above zero the claim points the paper's way, below it the other way.
 
 # %%
-both = one in run.vits and other in run.cnns
 found = seelike.where_possible(compared if both else (), claims_of)
 pd.DataFrame(found) if found else run.say_missing("vits", "cnns")
 
@@ -716,9 +721,9 @@ display(
 #
 # **Others found** that a few points, one dominant direction, a small sample, a search over layers or the images themselves can decide a CKA; that chance can be taken away from any measure; and that CKA is how far the readouts of two layers agree.
 #
-# **The pretrained networks** confirm this. One image far away decides plain CKA, and two decide the unbiased CKA. Noise among photographs changes the
-# map of the unbiased CKA more than the maps of the other measures. In the last block of the ViT-S/14, a few directions with a small part of the
-# variance decide CKA; in that of EfficientNet-Lite0 they do not. With so few images, Procrustes is nearly as high by chance. Whether trained networks are, in their last blocks, more like each other
+# **The pretrained networks** confirm a part of this. One image far away decides plain CKA, and two decide the unbiased CKA. Noise among photographs moves the
+# map of the unbiased CKA most in absolute numbers; but plain CKA and Procrustes have little room to move, so this does not show which is sturdier. In the last block of the ViT-S/14, two or three directions reach a high CKA with the whole block; but all
+# others together still have a middling one. For EfficientNet-Lite0 the page cannot tell: directions that were found on so few images hold almost none of the variance of other images. With so few images, Procrustes is nearly as high by chance. Whether trained networks are, in their last blocks, more like each other
 # than like untrained ones, so few images cannot tell. By all three measures the last third of the ViT matches less, as in Section 4; no measure finds the ViT more uniform.
 #
 # **The tiny networks** confirm this, as far as they can show it.
@@ -745,7 +750,7 @@ answer = None
 exercises.check("12.1", answer)
 
 # %% [markdown]
-# **12.2** One image is moved far away in *one* of two layers only. Towards which number does plain CKA go?
+# **12.2** One image is moved far away in *one* of two layers only. Towards which number does plain CKA go, if there are very many images?
 
 # %% tags=["exercise", "show-code"]
 answer = None
@@ -760,7 +765,7 @@ exercises.check("12.2", answer)
 #
 # **12.1** `answer = 2 / 6**0.5`: CKA squares the variances, so that the whole has the length of (2, 1, 1), which is the root of six.
 #
-# **12.2** `answer = 0`: one layer says that one image is unlike all others, and the other layer does not. The unbiased one stays, again:
+# **12.2** `answer = 0`: one layer says that one image is unlike all others, and the other layer does not. With few images a little is left: the share of this image in the other layer. The unbiased one stays, again:
 #    `a, b = ends[0]; print(plain_cka(move_away(a, 100), b), unbiased_cka(move_away(a, 100), b))`.
 #
 # 1. All of them, by all three measures. Whatever holds there as in trained networks need not have been learned. A likeness alone does not say that anything was.
@@ -770,7 +775,7 @@ exercises.check("12.2", answer)
 # ## Summary
 #
 # - Unrelated layers have some likeness by chance, and the best pair of a search has more. Both can be measured by shuffling images, and corrected for.
-# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is safe from chance, and from a single image.
+# - CKA can be decided by a few images that lie far out, by the direction that varies most, and in its plain form by chance. The unbiased form is 0 on average for unrelated layers, and is not moved by a single image. With few images it is rough, and the best of a search lies above 0 by chance.
 # - Compare a high CKA of two networks with that of untrained ones, and a finding by CKA with that of another measure. Procrustes and CCA give directions other weights.
 # - CKA is the agreement of readouts of random targets. It does not say whether layers agree on the targets that matter.
 #

@@ -140,7 +140,7 @@ size_and_accuracy(run.models)
 # Take a map between a ViT, in rows, and a CNN, in columns. The *best match* of a CNN layer is the row in which its column is
 # largest. Section 4 asked you to guess the match of the middle layer. Here we look for the matches of all.
 #
-# By hand, on a map of three by four layers that is easily read: the first two columns are largest in the first row, the third in the
+# On a map of three by four layers that is easily read: the first two columns are largest in the first row, the third in the
 # second row, the last in the third.
 
 # %%
@@ -148,15 +148,8 @@ import numpy as np
 
 toy = np.array([[0.9, 0.8, 0.3, 0.1], [0.4, 0.6, 0.7, 0.2], [0.1, 0.2, 0.5, 0.6]])
 depth_of_rows = np.array([0.0, 0.5, 1.0])
-by_hand = [0.0, 0.0, 0.5, 1.0]
-print("by hand", by_hand)
-
-# %% [markdown]
-# The library's function takes the maps of all repeats at once. Here it gets a single map.
-
-# %%
-library = structure.depth_of_best_matches(toy[None], depth_of_rows)
-print("library", library[0].tolist())
+# The function takes the maps of all repeats at once; here it gets a single one.
+print(structure.depth_of_best_matches(toy[None], depth_of_rows)[0].tolist())
 
 # %% [markdown]
 # **Predict.** Draw the depth of the CNN layer from left to right, and the depth of its best match in the ViT upwards. If both networks computed the same at the same
@@ -167,50 +160,57 @@ print("library", library[0].tolist())
 #
 # The smallest ViT beside the smallest CNN, and every larger ViT beside the largest CNN. These are the paper's two pairs, and the pairs between them.
 
-# %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a CNN (rightwards): the smallest of both, then each larger ViT with the largest CNN (the paper's Figure B.1, bottom).", "name": "fig-between-sizes"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA from 0, dark, to 1, bright. The next figure says where each column is brightest."}}
+# %% mystnb={"figure": {"caption": "CKA of all layers of a ViT (upwards) with all layers of a CNN (rightwards): the smallest of both, then each larger ViT with the largest CNN (the paper's Figure B.1, bottom). The colours span the values of these maps. Dots: the stream layer of the ViT that each stream layer of the CNN is most like.", "name": "fig-between-sizes"}, "image": {"alt": "One heat map for each pair of a ViT, vertical axis, and a CNN, horizontal axis. Colour is CKA, from the lowest value of these maps, dark, to the highest, bright. A white dot marks, for each layer of the CNN's stream, the layer of the ViT's stream that it is most like: the next figure has these dots as lines."}}
 pairs = structure.pairs_by_size(run.vits, run.cnns)
-maps = [plots.map_between(comparison, *pair) for pair in pairs]
-plots.cka_maps(maps) if maps else run.say_missing("vits", "cnns")
+maps = [plots.map_between(comparison, *pair, ridge=True) for pair in pairs]
+plots.cka_maps(maps, own_scale=True) if maps else run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # ### Which layer matches which?
 #
-# The same maps as lines: for each CNN layer, the depth of the ViT layer that is most like it. The straight diagonal is what equal pace
-# would give. Where several ViT layers are nearly equally like a CNN layer, the match jumps from one draw of images to the next: there
-# the band is wide.
+# The dots as lines: for each layer of a CNN's residual stream, the depth of the layer of the ViT's stream that is most like it. The straight diagonal is what equal pace
+# would give. The branches are left out, as in Section 4: each of them is unlike its neighbours, and the match would jump between stream and branches. Where several ViT layers are nearly equally like a CNN layer, the match jumps from one draw of images to the next: there
+# the band is wide. A pair is left out if the stream of one of its networks is not known.
 
-# %% mystnb={"figure": {"caption": "The depth of the ViT layer that is most like each CNN layer. Below the diagonal, the ViT is ahead. Bands are 95 % intervals over repeats.", "name": "fig-best-match-depth"}, "image": {"alt": "One line for each pair. Horizontal axis: relative depth of the CNN layer. Vertical axis: relative depth of its best match in the ViT. A straight diagonal marks equal pace. The table below gives the means of the lower and of the upper half."}}
-matches, lines = {}, {}
-for vit, cnn in pairs:
-    similarity = comparison.between(vit, cnn)
-    found = structure.depth_of_best_matches(similarity, comparison.depth(vit))
-    matches[vit, cnn] = found
-    depth = comparison.depth(cnn)
-    lines[f"{cnn} in {vit}"] = (depth, *mean_and_uncertainty(found))
+# %%
+from seelike.models import STREAM
+
+stream = comparison.only(STREAM)
+matches = {
+    (vit, cnn): structure.depth_of_best_matches(
+        stream.between(vit, cnn), stream.depth(vit)
+    )
+    for vit, cnn in pairs
+    if {vit, cnn} <= stream.layers.keys()
+}
+
+# %% mystnb={"figure": {"caption": "The depth of the layer of the ViT's residual stream that is most like each layer of the CNN's. Below the diagonal, the ViT is ahead. Bands are 95 % intervals over repeats.", "name": "fig-best-match-depth"}, "image": {"alt": "One line for each pair. Horizontal axis: relative depth of a layer of the CNN's stream. Vertical axis: relative depth of its best match in the ViT's stream. A straight diagonal marks equal pace. The table below gives the means of the lower and of the upper half."}}
+lines = {}
+for (vit, cnn), found in matches.items():
+    band = mean_and_uncertainty(found)
+    lines[f"{cnn} in {vit}"] = (stream.depth(cnn), *band)
 if lines:
     ends = np.array([0.0, 1.0])
     lines["equal pace"] = (ends, ends, 0 * ends)
-    figure = plots.depth_lines(lines, y_label="depth of the best match in the ViT")
-    figure.axes[0].set_ylim(0, 1)
-    display(figure)
+    label = "depth of the best match in the ViT"
+    display(plots.depth_lines(lines, y_label=label, within=(0, 1)))
 else:
     run.say_missing("vits", "cnns")
 
 # %% [markdown]
 # The table has the same in numbers, beside the two statistics of Section 4 that describe pairs. The first two rows are the mean of the line over the
-# lower and over the upper half of the CNN. The third row is the share of CNN layers whose match lies in the lowest quarter of the ViT: the paper counts
-# 60 layers of ResNet50 that are like the lowest 25 or so of ViT-B/32. (Section 4's claim about these layers does not use best matches, and it uses the
-# residual streams alone.)
+# lower and over the upper half of the CNN. The third row is the share of the CNN's stream layers whose match lies in the lowest quarter of the ViT: the paper counts
+# 60 layers of ResNet50, of all kinds, that are like the lowest 25 or so of ViT-B/32. (Section 4's claim about these layers uses the residual streams, too, but not best matches.)
 
 # %%
 rows = {}
-for vit, cnn in pairs:
-    found, similarity = matches[vit, cnn], comparison.between(vit, cnn)
-    depths = comparison.depth(vit), comparison.depth(cnn)
-    last = structure.row_maximum_middle_minus_last_third(similarity, depths[0])
+for (vit, cnn), found in matches.items():
+    similarity, depth = comparison.between(vit, cnn), comparison.depth
+    last = structure.row_maximum_middle_minus_last_third(similarity, depth(vit))
+    upper = stream.depth(cnn) >= 0.5
     rows[f"{cnn} in {vit}"] = {
-        "lower half": summary(found[:, depths[1] < 0.5].mean(axis=1)),
-        "upper half": summary(found[:, depths[1] >= 0.5].mean(axis=1)),
+        "lower half": summary(found[:, ~upper].mean(axis=1)),
+        "upper half": summary(found[:, upper].mean(axis=1)),
         "share in lowest quarter": summary((found <= 0.25).mean(axis=1)),
         "middle minus last third of the ViT": summary(last),
     }
@@ -219,15 +219,11 @@ for vit, cnn in pairs:
 # The last row is the statistic of Section 4's claim about these layers, from the residual streams alone.
 
 # %%
-from seelike.models import STREAM
-
-stream = comparison.only(STREAM)
-for vit, cnn in pairs:
-    if {vit, cnn} <= stream.layers.keys():
-        early = structure.lowest_minus_second_quarter(
-            stream.between(vit, cnn), stream.depth(vit), stream.depth(cnn)
-        )
-        rows[f"{cnn} in {vit}"]["lowest minus second quarter"] = summary(early)
+for vit, cnn in matches:
+    early = structure.lowest_minus_second_quarter(
+        stream.between(vit, cnn), stream.depth(vit), stream.depth(cnn)
+    )
+    rows[f"{cnn} in {vit}"]["lowest minus second quarter"] = summary(early)
 table = pd.DataFrame.from_dict(rows, orient="index").T
 table if rows else run.say_missing("vits", "cnns")
 
@@ -273,17 +269,17 @@ plots.live(one_layer, network=names, other=names[::-1], percent=range(0, 101, 5)
 #
 # In the table under *Which layer matches which?*, equal pace would give 0.25 for the lower half of a CNN and 0.75 for the upper half.
 #
-# **The pretrained networks** match differently. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle. The
-# second quarter of EfficientNet-Lite0 is far more like the ViT's second quarter than like the ViT's lowest quarter. The match climbs in steps and ends well below the top: no layer of the CNN is most like the last
-# blocks of the ViT.
+# **The pretrained networks** match differently. Few low layers of EfficientNet-Lite0 have their match in the lowest quarter of the ViT-S/14; most have it near its middle. By CKA, the
+# second quarter of EfficientNet-Lite0 is far more like the ViT's second quarter than like the ViT's lowest quarter; by shared neighbours this is not sure ([Section 4](04_representation_structure.ipynb)). The match climbs in steps and ends well below the top: no layer of the CNN is most like the last
+# blocks of the ViT. There is one ViT, so this run cannot say whether size matters; the tiny networks below are of several sizes.
 #
-# **The tiny networks** match even earlier than in the paper: nearly all layers of both ResNets, and not of their lower halves alone, have their match in the lowest quarter of a ViT, whatever its width. Only the last
+# **The tiny networks** match even earlier than in the paper: all layers of the streams of both ResNets but the last one or two, and not of their lower halves alone, have their match in the lowest quarter of a ViT, whatever its width. Only the last
 # layers match the top of a ViT. Section 4 has a steadier number for this, and it is there before training.
 # The maps do not follow the order of size. Among the ViTs, the largest has the most uniform map, and the
 # second largest has the least uniform one. The maps of both ResNets are more uniform than those of all ViTs.
 #
-# **Why.** The layers of a ViT's residual stream are so alike that a CNN's layer has many good matches and the best is chosen by small
-# differences. A mean over half a network is steadier than the match of one layer. The tiny ViTs differ in width and not in depth or patches, so that
+# **Why.** Neighbouring layers of a residual stream are much alike, so that a layer of the other network has several nearly equal matches, and small
+# differences choose among them. A mean over half a network is steadier than the match of one layer. The tiny ViTs differ in width and not in depth or patches, so that
 # size means less here than in the paper, where ViT-H/14 has 32 blocks and ViT-B/32 has 12. All tiny ViTs saw the same 60,000 images, and the larger
 # ones saw them less often: they have not become better networks.
 #

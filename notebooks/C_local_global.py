@@ -91,7 +91,7 @@ fields = seelike.where_possible([*with_tokens[:2], *run.cnns[:1]], fields_of)
 #
 # **Predict.** A ViT's token, block after block: will the field after attention differ from that after the MLP? When will its own patch stop being the brightest?
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields of a ViT after the residual addition, all sublayers (the paper's Figure C.1). Each is divided by its largest value; brightness is its square root.", "name": "fig-after-vit"}, "image": {"alt": "Two rows of small square images, one for the sums after attention and one for those after the MLP, a column for each block: the field of the token in the middle, from black, none, to bright, the largest value. The cell before the claim says in numbers how much lies in the own patch."}}
+# %% mystnb={"figure": {"caption": "Effective receptive fields of a ViT after the residual addition, all sublayers (the paper's Figure C.1). Each is divided by its largest value; brightness is logarithmic, and what is below a thousandth is black.", "name": "fig-after-vit"}, "image": {"alt": "Two rows of small square images, one for the sums after attention and one for those after the MLP, a column for each block: the field of the token in the middle, from black, a thousandth of the largest value or less, to bright, the largest. The cell before the claim says in numbers how much lies in the own patch."}}
 from seelike import plots
 from seelike.sections.local_global import by_sublayer, mean_fields
 
@@ -112,7 +112,7 @@ plots.field_maps(rows) if rows else run.say_missing("vits")
 # %% [markdown]
 # The CNN has one sum in a block.
 
-# %% mystnb={"figure": {"caption": "Effective receptive fields of all blocks of a CNN, after the residual addition (the paper's Figure C.2).", "name": "fig-after-cnn"}, "image": {"alt": "A small square image for each block of a CNN: the field of the location in the middle, from black, none, to bright, the largest value. The lines further below say in numbers how large the fields are."}}
+# %% mystnb={"figure": {"caption": "Effective receptive fields of all blocks of a CNN, after the residual addition (the paper's Figure C.2).", "name": "fig-after-cnn"}, "image": {"alt": "A small square image for each block of a CNN: the field of the location in the middle, from black, a thousandth of the largest value or less, to bright, the largest. The lines further below say in numbers how large the fields are."}}
 rows = rows_of(run.cnns[:1], "after")
 plots.field_maps(rows) if rows else run.say_missing("cnns")
 

@@ -111,17 +111,6 @@ print("with branch", cosine(skip, branch, dim=0).item())
 print("with output", round(cosine(skip, skip + branch, dim=0).item(), 3))
 
 # %% [markdown]
-# The library gives the same.
-
-# %%
-from seelike.skip import SkipRatio
-
-measure = SkipRatio()
-measure.update(skip[None, None], branch[None, None])
-tokens = measure.compute().tokens
-print(tokens.cosine_with_branch, tokens.cosine_with_output)
-
-# %% [markdown]
 # ## By angle: Figure E.2
 #
 # **Predict.** At which depth does the CLS token turn most, at which do the spatial tokens?
@@ -228,10 +217,9 @@ claims.on_this_page()
 # in the paper it turns late. The claim needs both differences, so the phase transition is not there: the CLS token of a tiny network gathers its
 # information in the first blocks. In the map of all tokens a pattern repeats with each row of the grid: the MLP of the first block rewrites the patches at the edge, which are mostly black, more than those in the middle, and the next MLPs change them less.
 #
-# **Why.** Length and angle need not agree. Where a branch adds in the direction of the token, the skip ratio falls but the token does not turn. Where
-# length and angle agree, the branch adds at a right angle.
-# In many dimensions two unrelated vectors are nearly at right angles: chance gives a cosine of skip and branch near 0, and only what departs from this
-# was learned.
+# **Why.** Length and angle need not agree. A long branch makes the skip ratio small in whatever direction it adds; if it adds along the token, the token does not turn. Only where all
+# branches add at a right angle do length and angle tell the same story.
+# In many dimensions two unrelated vectors are nearly at right angles: chance gives a cosine of skip and branch near 0. A cosine far from 0 is not chance; whether it was learned, only the same network before training could say.
 #
 # ## Try it yourself
 #

@@ -136,7 +136,9 @@ def panels(measured, names):
 
 
 shown = panels(accuracy, run.names)
-plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing()
+plots.depth_panels(
+    shown, y_label="accuracy", within=(0, 1)
+) if shown else run.say_missing()
 
 # %% [markdown]
 # ### A probe by hand
@@ -202,9 +204,9 @@ claims.record_difference(
 
 # %% mystnb={"figure": {"caption": "Accuracy of probes on the mean of the tokens of each block, for networks on much and on little data, a panel for each image set (the paper's Figure F.1). Bands are 95 % intervals over draws of images.", "name": "fig-data-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes against relative depth. The claim below compares much with little data at half depth."}}
 shown = panels(accuracy, of_data)
-plots.depth_panels(shown, y_label="accuracy") if shown else run.say_missing(
-    "much_and_little_data"
-)
+plots.depth_panels(
+    shown, y_label="accuracy", within=(0, 1)
+) if shown else run.say_missing("much_and_little_data")
 
 # %% [markdown]
 # This claim compares networks on much data with networks on little, at half depth, too.
@@ -231,7 +233,7 @@ compared = [*dict.fromkeys([*run.vits[:1], *of_gap, *run.cnns])] or run.names
 single = probes(compared, "each")
 shown = panels(single, compared)
 plots.depth_panels(
-    shown, y_label="accuracy, single token"
+    shown, y_label="accuracy, single token", within=(0, 1)
 ) if shown else run.say_missing()
 
 # %% [markdown]
@@ -291,7 +293,9 @@ for kind, title in kinds.items():
         if name in on_ten.get(kind, {}):
             panel[f"{name}, ten"] = plots.over_depth(on_ten[kind][name])
         panel[f"{name}, many"] = lines[kind]
-plots.depth_panels(shown, y_label="accuracy") if many else run.say_missing()
+plots.depth_panels(
+    shown, y_label="accuracy", within=(0, 1)
+) if many else run.say_missing()
 
 # %% [markdown]
 # ## Look around
@@ -306,7 +310,9 @@ for image_set, found in accuracy.items():
         lines = {"mean of the tokens": plots.over_depth(values)}
         if name in single.get(image_set, {}):
             lines["single tokens"] = plots.over_depth(single[image_set][name])
-        figures[label] = plots.depth_lines(lines, y_label="accuracy", title=label)
+        figures[label] = plots.depth_lines(
+            lines, y_label="accuracy", title=label, within=(0, 1)
+        )
         top = ", ".join(f"{kind} {line[1][-1]:.2f}" for kind, line in lines.items())
         alt[label] = f"Accuracy at the last block: {top}."
 plots.states(figures, "Network", alt) if figures else run.say_missing()
@@ -321,7 +327,7 @@ def two_networks(images, one, other):
     lines = {
         name: plots.over_depth(accuracy[images][name]) for name in (one, other)
     }
-    return plots.depth_lines(lines, y_label="accuracy", title=images)
+    return plots.depth_lines(lines, y_label="accuracy", title=images, within=(0, 1))
 
 
 if accuracy:

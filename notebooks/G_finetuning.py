@@ -156,16 +156,6 @@ for block in before:
     print(f"{block}: {float(by_hand):.6f}")
 
 # %% [markdown]
-# The library takes all blocks at once, and pairs each block with the block of the same number.
-
-# %%
-from seelike.cka import PairedCKA
-
-similarity = PairedCKA()
-similarity.update(before, after)
-print("library", similarity.compute().round(decimals=6).tolist())
-
-# %% [markdown]
 # ## On which images?
 #
 # CKA compares two layers on a set of images, and here are two sets to choose from.
@@ -305,22 +295,15 @@ over_trainings(
 # ### Are low blocks kept?
 #
 # The statistic is the mean CKA of the first third of the blocks minus that of the last third. If the number of blocks is not a multiple of three, a third is
-# rounded up. So the example by hand, with four blocks, takes the first two blocks and the last two.
-
-# %%
-from seelike.sections.scale_and_transfer import first_minus_last_third
-
-toy = np.array([[1.0, 0.8, 0.7, 0.4]])
-by_hand = (1.0 + 0.8) / 2 - (0.7 + 0.4) / 2
-print(f"by hand {by_hand:.3f}, library {first_minus_last_third(toy)[0]:.3f}")
-
-# %% [markdown]
+# rounded up: of four blocks, the first two and the last two.
+#
 # For each size and target, on both sets of images, the mean over trainings with 95 % intervals over repeats:
 
 # %%
 import pandas as pd
 
 from seelike.claims import summary
+from seelike.sections.scale_and_transfer import first_minus_last_third
 
 rows = {}
 for (step, where), values in cka.items():

@@ -148,31 +148,16 @@ toy = np.array(
 after_first = np.mean([0.7, 0.7, 0.7]) - np.mean([0.1, 0.1, 0.1])
 after_second = np.mean([0.1, 0.7]) - np.mean([0.1, 0.1, 0.7, 0.7])
 after_third = np.mean([0.1, 0.1, 0.7]) - np.mean([0.1, 0.7, 0.7])
-print(f"by hand {after_first:.3f}, {after_second:.3f}, {after_third:.3f}")
+print(f"{after_first:.3f}, {after_second:.3f}, {after_third:.3f}")
 
 # %% [markdown]
-# The library tries all cuts and keeps the best: the one after the first block.
-
-# %%
-from seelike.models import Layer
-from seelike.sections import representation_structure as structure
-
-one_each = [
-    Layer(f"block {number}", "block", number, number / 4, "")
-    for number in (1, 2, 3, 4)
-]
-found = structure.two_parts(toy[None], one_each)
-print(f"library {found.step[0]:.3f}, after block {found.after_block}")
-
-# %% [markdown]
-# Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table lists the ViTs and CNNs as
+# The best cut is the one after the first block. Every network has a best cut, and its step is above zero in any map that fades from the diagonal. So the table lists the ViTs and CNNs as
 # well, for comparison. The first part is *small* if its share is below one half. The parts are *distinct* if the step is large, and *uncorrelated* if the
 # CKA across the cut is near zero.
 
 # %%
-import pandas as pd
-
 from seelike import claims
+from seelike.sections import representation_structure as structure
 
 rows = {}
 for name in dict.fromkeys([*run.mixers, *run.names]):
@@ -186,13 +171,15 @@ for name in dict.fromkeys([*run.mixers, *run.names]):
             "across": claims.summary(found.across),
             "step": claims.summary(found.step),
         }
-table = pd.DataFrame.from_dict(rows, orient="index")
-
 # %% [markdown]
 # Networks with fewer than two known blocks are not among them.
 
 # %%
-table if rows else print("No network here has two blocks: give others as models.")
+import pandas as pd
+
+pd.DataFrame.from_dict(rows, orient="index") if rows else print(
+    "No network here has two blocks: give others as models."
+)
 
 # %% [markdown]
 # ## With a ViT and with a CNN: Figure H.2
@@ -210,13 +197,8 @@ plots.cka_maps(maps) if maps else run.say_missing("mixers", "vits", "cnns")
 # ### Nearer to which?
 #
 # Every Mixer layer is given one number: its highest CKA with any layer of the other network. The mean of these numbers says how much of
-# the Mixer can be found in the other network. By hand, for two Mixer layers and three layers of another network, the numbers are 0.9 and 0.6.
-
-# %%
-toy = np.array([[[0.9, 0.8, 0.3], [0.2, 0.6, 0.5]]])
-print("by hand", (0.9 + 0.6) / 2, "library", structure.mean_highest(toy)[0])
-
-# %% [markdown]
+# the Mixer can be found in the other network. It is the brightest point of its row of the map.
+#
 # The lines show the numbers before the mean is taken: for the smallest Mixer, with each of the other networks. The figure, the claim and
 # the first two columns of the table keep the residual streams alone: with the branches in between, every line would be a zigzag. Bands are 95 % intervals over repeats.
 

@@ -129,7 +129,7 @@ untrained = {"before training": before[VIT] - before[RESNET]}
 draws_and_trainings([uniform], [untrained])
 
 # %% [markdown]
-# The small dots of one row are draws of images, and the coloured rows are trainings. How far apart are the ones and the others?
+# The small dots of one row are draws of images, and the coloured rows are trainings. How far apart are draws, and how far are trainings?
 
 # %%
 import numpy as np
@@ -152,12 +152,12 @@ spreads(uniform)
 # Another training moves this number somewhat more than another draw. The grey row lies far to the right of all others: before training, the ViT's layers are much more uniform than the
 # ResNet's. Training does not make this difference, but takes it away.
 #
-# ## On little data, is no head local?
+# ## Are heads less local on little data?
 #
 # Section 5 measures how far each head looks. The number here is about the nearest head of the two lowest blocks. How far does it look, as a share of uniform attention, in a network trained on a tenth of the images,
-# minus the same for a network on all of them?
+# minus the same for networks on all of them?
 #
-# The two networks are *twins*: they began with the same weights. Control: a twin that saw all images in another order takes the place of the twin on a tenth. It differs by chance alone.
+# The networks are *twins*: they began with the same weights. There are two on all data, which saw the images in different orders, and the number takes their mean. Control: the second of them minus the first. These two differ by chance alone.
 #
 # **Predict.** Will the grey rows, of the control, lie around zero? How far from zero would a tenth of the data have to move the number, for you to believe that it is the data?
 
@@ -170,7 +170,7 @@ trained = {record.name for record in training_records()}
 
 
 def twin(name, what):
-    """The name of a twin: what is different stands before the seed."""
+    """The name of a twin: in it, what is different precedes the seed."""
     return name.replace(VIT, f"{VIT}_{what}")
 
 
@@ -186,17 +186,18 @@ triples = {
     if {twin(name, "10_percent"), twin(name, "other_order")} <= trained
 }
 distance = {name: nearest(name) for name in triples}
+reordered = {name: nearest(other) for name, (_, other) in triples.items()}
 few_images = {
-    label[name]: nearest(few) - distance[name] for name, (few, _) in triples.items()
+    label[name]: nearest(few) - (distance[name] + reordered[name]) / 2
+    for name, (few, _) in triples.items()
 }
 local = claims.evaluate(
     "little_data_gives_no_local_heads", few_images, overlap=shared
 )
 
-# %% mystnb={"figure": {"caption": "Everything behind the verdict on local heads. Small dots are draws of images, large ones the mean of a training: blue for twins on a tenth of the data, grey for twins on all data in another order. The diamond is the mean of the blue ones with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence-local"}, "image": {"alt": "A blue row of dots for each twin on a tenth of the data, a grey row for each twin on all data, and a diamond with the interval at the bottom. The title says the verdict; the numbers below say how far draws and trainings lie apart."}}
+# %% mystnb={"figure": {"caption": "Everything behind the verdict on local heads. Small dots are draws of images, large ones the mean of a training: blue for twins on a tenth of the data, grey for the two on all data. The diamond is the mean of the blue ones with its 95 % interval. In the shaded band an effect is too small to be of interest.", "name": "fig-evidence-local"}, "image": {"alt": "A blue row of dots for each twin on a tenth of the data, a grey row for each twin on all data, and a diamond with the interval at the bottom. The title says the verdict; the numbers below say how far draws and trainings lie apart."}}
 all_again = {
-    f"{label[name]}, all data": nearest(other) - distance[name]
-    for name, (_, other) in triples.items()
+    f"{label[name]}, all data": reordered[name] - distance[name] for name in triples
 }
 draws_and_trainings([local], [all_again])
 
@@ -249,10 +250,8 @@ spreads(low)
 #
 # ## What an interval covers
 #
-# The networks here are fewer than those of Sections 4, 5 and 8, or different ones, so a verdict here can differ from the verdict there.
-#
-# So an interval that covers images alone is too narrow for a statement about ViTs. Claims on public networks can only have such an interval. They are marked *in these
-# networks*: they say what these networks do, and not what another training would do.
+# In all three figures trainings differ more than draws, in one of them far more. So an interval that covers images alone is too narrow for a statement about ViTs. Claims on public networks can only have such an interval. They are marked *in these
+# networks*: they say what these networks do, and not what another training would do. The networks here are fewer than those of Sections 4, 5 and 8, or different ones, so a verdict here can differ from the verdict there.
 #
 # Up to eight draws of a run have no image in common where the set has enough images. In a small folder draws share some, and differ less than draws from all photographs would. Probes draw their images at random, so
 # that two repeats share a few. The intervals of claims allow for shared images ([Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)). Bands in figures and numbers in tables do not: where draws of a run
@@ -261,7 +260,7 @@ spreads(low)
 # ## The rule
 #
 # Each claim has a *smallest effect of interest*. We chose it after a first round of measurements, for a reason that stands in the [scoreboard](../book/scoreboard.md): it is our choice, and another is possible. The claim holds if its whole
-# interval lies beyond this effect. The effect is negligible if the interval lies within the band, and the claim is undecided if neither is the case. All claims are then
+# interval lies beyond this effect. It is reversed if the interval lies as far on the other side, and negligible if it lies between. If the interval reaches further down but ends below the margin, the claim does not hold. If the margin is in the interval, the claim is undecided. All claims are then
 # corrected together, since some of forty tests err by chance. The scoreboard tells the whole rule.
 #
 # ## Try it yourself

@@ -33,17 +33,19 @@ def by_image(attention, grid, patch_size, prefix):
 
 
 def by_offset(attention, grid, prefix):
-    """Renormalised attention by the offset from query to key, averaged over queries and images."""
+    """Renormalised attention by the offset from query to key, averaged over the pairs with it and images."""
     rows, columns = grid
     on_grid = np.asarray(attention, dtype=np.float64)[:, :, prefix:, prefix:]
     on_grid = on_grid / on_grid.sum(axis=-1, keepdims=True)
     result = np.zeros((on_grid.shape[1], 2 * rows - 1, 2 * columns - 1))
+    pairs = np.zeros(result.shape[1:])
     for query in range(rows * columns):
         for key in range(rows * columns):
             down = key // columns - query // columns
             right = key % columns - query % columns
             result[:, down + rows - 1, right + columns - 1] += on_grid[:, :, query, key].mean(axis=0)
-    return result / (rows * columns)
+            pairs[down + rows - 1, right + columns - 1] += 1
+    return result / pairs
 
 
 def standard_error(values):

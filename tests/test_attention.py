@@ -414,9 +414,20 @@ def test_mean_attention_carries_the_distance():
     model, images = tiny_vit(), tiny_images()
     attention = mean_attention(model, images, block=2, batch_size=2)
     lengths = np.hypot(8 * np.arange(-2, 3)[:, None], 8 * np.arange(-4, 5)[None, :])
-    distance = (attention * torch.from_numpy(lengths)).sum(dim=(1, 2))
+    pairs = np.outer([1, 2, 3, 2, 1], [1, 2, 3, 4, 5, 4, 3, 2, 1])
+    shares = attention * torch.from_numpy(pairs) / 15
+    distance = (shares * torch.from_numpy(lengths)).sum(dim=(1, 2))
     torch.testing.assert_close(distance, attention_distances(model, images)["block 2"].distance, rtol=1e-6, atol=0)
-    torch.testing.assert_close(attention.sum(dim=(1, 2)), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(shares.sum(dim=(1, 2)), torch.ones(3, dtype=torch.float64))
+
+
+def test_mean_attention_of_a_uniform_head_is_flat():
+    model, images = tiny_vit(), tiny_images()
+    with torch.no_grad():
+        model.blocks[1].attn.qkv.weight[: 2 * model.embed_dim] = 0
+        model.blocks[1].attn.qkv.bias[: 2 * model.embed_dim] = 0
+    flat = torch.full((3, 5, 9), 1 / 15, dtype=torch.float64)
+    torch.testing.assert_close(mean_attention(model, images, block=2), flat)
 
 
 def test_an_unfused_network_with_its_own_scale():

@@ -39,10 +39,13 @@ def test_blocks_that_make_no_table_of_heads_are_refused(monkeypatch, blocks, sai
         local_global.measure_heads(load("tiny/vit_7x7:random"), [images])
 
 
-def test_nearest_and_farthest_are_of_the_two_lowest_and_highest_blocks():
+def test_nearest_heads_are_of_two_blocks_and_a_spread_is_within_one():
     distance = np.array([[[5.0, 9.0], [4.0, 8.0], [1.0, 20.0], [6.0, 7.0], [3.0, 9.0]]])
     heads = local_global.Heads(distance, np.zeros_like(distance), uniform=10.0)
-    assert (heads.nearest_low, heads.farthest_low, heads.nearest_high) == (0.4, 0.9, 0.3)
+    assert (heads.nearest_low, heads.nearest_high) == (0.4, 0.3)
+    assert heads.spread_low == pytest.approx(
+        0.4
+    )  # not 0.5, from the nearest of one block to the farthest of the other
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4, 6, 12, 16])

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,26 @@ def test_random_weights_are_the_same_every_time():
     assert same_scores(first, second, side=28)
     tagged = load("resnet18.a1_in1k:random")
     assert torch.equal(tagged.conv1.weight, load("resnet18:random").conv1.weight)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "convnext_atto", "cait_xxs24_224", "dm_nfnet_f0", "resmlp_12_224"])
+def test_every_branch_of_an_untrained_network_acts(name):
+    """LayerScale and the last norms of branches begin at, or near, zero: such a network hands its input on."""
+    factor = re.compile(r"gamma|gain|bn3|\bls\d")
+    found = [
+        float(parameter.detach().abs().mean())
+        for name, parameter in load(f"{name}:random").named_parameters()
+        if factor.search(name) and not name.endswith("bias")
+    ]
+    assert found
+    assert min(found) > 0.1
+
+
+def test_what_training_found_near_zero_stays():
+    model = timm.create_model("vit_tiny_patch16_224", init_values=1e-5)
+    torch.nn.init.uniform_(model.blocks[0].ls1.gamma, -1e-3, 1e-3)
+    kept = model.blocks[0].ls1.gamma.detach().clone()
+    assert torch.equal(loading.with_branches(model).blocks[0].ls1.gamma, kept)
 
 
 @pytest.mark.parametrize(

@@ -525,8 +525,8 @@ def test_tiny_networks_take_the_groups_that_are_gone_and_see_garments(gone, fold
     ((much, little),) = profiles.profile_of("pretrained", "05_local_global").groups["much_and_little_data"]
     gone[little] = hub.NotAllowed("...")
     run = start(pretrained(folder), "05_local_global")
-    # The tiny networks that stand in are those of the role, on any page.
-    tiny = profiles.profile_of("tiny", "C_local_global")
+    # The tiny networks that stand in are those of this page: its text speaks of them.
+    tiny = profiles.profile_of("tiny", "05_local_global")
     assert run.groups == tiny.groups
     assert run.own_groups("much_and_little_data") == []
     assert run.images_for(run.groups["much_and_little_data"][0]).name == "fashion-mnist/test"

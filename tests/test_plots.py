@@ -46,10 +46,52 @@ def test_first_layers_are_at_the_lower_left():
     assert sum(colour(3, 0)) < 30
 
 
+def test_states_can_begin_at_any_of_them():
+    figures, alt = {name: Figure() for name in "abc"}, dict.fromkeys("abc", "Nothing.")
+    controls, stack = plots.states(figures, "State", alt, begin="b").children
+    slider, menu = controls.children
+    assert (slider.value, menu.index, stack.selected_index) == (1, 1, 1)
+    with pytest.raises(ValueError, match="begin is 'd'"):
+        plots.states(figures, "State", alt, begin="d")
+
+
 def test_every_map_has_the_same_colours_from_0_to_1():
     maps = [plots.CKAMap(np.full((2, 2), value), layers(1, 1), layers(1, 1)) for value in (-0.01, 0.2, 0.9)]
     for axes in plots.cka_maps(maps).axes[:-1]:
         assert axes.images[0].get_clim() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ((0.42, 0.61), (0.4, 0.65)),
+        ((0.52, 0.53), (0.5, 0.6)),
+        ((-0.1, 0.02), (0, 0.1)),
+        ((0.99, 1.0), (0.9, 1)),
+        ((np.nan, 0.72), (0.7, 0.8)),
+        ((np.nan, np.nan), (0, 1)),
+    ],
+)
+def test_a_scale_of_the_maps_own_spans_their_values(values, limits):
+    maps = [plots.CKAMap(np.full((2, 2), value), layers(1, 1), layers(1, 1)) for value in values]
+    for axes in plots.cka_maps(maps, own_scale=True).axes[:-1]:
+        assert axes.images[0].get_clim() == pytest.approx(limits)
+
+
+def test_the_ridge_is_at_the_best_layer_of_the_stream():
+    kinds = ("embedding", "norm", "block", "block")
+    stream = [Layer("", kind, None, 0.0, "") for kind in kinds]
+    matrix = np.array(
+        [[0.1, 0.9, 0.7, np.nan], [0.9, 0.9, 0.9, np.nan], [0.2, 0.1, 0.3, np.nan], [np.nan, 0, 0, np.nan]]
+    )
+    axes = plots.cka_maps([plots.CKAMap(matrix, stream, stream, ridge=True)]).axes[0]
+    assert [*zip(*axes.lines[0].get_data(), strict=True)] == [(0, 2), (2, 0)]
+
+
+@pytest.mark.parametrize("matrix", [np.full((2, 2), np.nan), np.eye(2)])
+def test_without_a_stream_or_a_value_there_is_no_ridge(matrix):
+    drawn = plots.CKAMap(matrix, *[layers(1, 1)] * 2, ridge=True)
+    assert not plots.cka_maps([drawn]).axes[0].lines
 
 
 def test_a_cka_that_is_not_defined_has_a_colour_of_its_own():

@@ -7,6 +7,11 @@ from PIL import Image
 from seelike import plots
 
 
+def test_a_row_without_a_name_takes_no_room_for_one():
+    images = [Image.new("L", (4, 4))] * 8
+    assert plots.image_rows({"": images}).get_figheight() <= 0.7 < plots.image_rows({"a": images}).get_figheight()
+
+
 def test_a_row_for_each_name():
     grey, colour = Image.new("L", (4, 4), 100), Image.new("RGB", (4, 4), "red")
     figure = plots.image_rows({"grey": [grey] * 3, "colour": [colour] * 3})

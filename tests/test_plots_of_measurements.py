@@ -109,3 +109,14 @@ def test_a_live_figure_is_drawn_for_the_first_choice_and_anew_for_another():
 def test_a_live_figure_needs_choices(choices):
     with pytest.raises(ValueError, match="choose"):
         plots.live(lambda **_: Figure(), **choices)
+
+
+def test_a_live_figure_can_begin_at_any_choice():
+    drawn = []
+
+    def draw(**chosen):
+        drawn.append(chosen)
+        return Figure()
+
+    plots.live(draw, begin={"token": 6}, network=["a", "b"], token=range(0, 10, 3))
+    assert drawn == [{"network": "a", "token": 6}]

@@ -21,7 +21,14 @@ def test_fields_are_divided_by_their_largest_value_and_share_a_scale():
     drawn = maps(plots.field_maps({"vit": fields}))
     for axes, field in zip(drawn, fields.values(), strict=True):
         assert np.allclose(axes.images[0].get_array(), field / field.max())
-        assert axes.images[0].get_clim() == (0, 1)
+        assert axes.images[0].get_clim() == (0.001, 1)
+
+
+def test_brightness_is_logarithmic_and_dark_below_a_thousandth():
+    figure = plots.field_maps({"vit": {"block 1": np.array([[1, 0.1], [0.001, 0]])}})
+    image = maps(figure)[0].images[0]
+    np.testing.assert_allclose(image.norm(image.get_array()), [[1, 2 / 3], [0, 0]], atol=1e-9)
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0.001", "0.01", "0.1", "1"]
 
 
 def test_rows_go_from_top_to_bottom_and_layers_from_left_to_right():

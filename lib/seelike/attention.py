@@ -85,11 +85,16 @@ def uniform_distance(grid: int | tuple[int, int], patch_size: Size) -> float:
         8.0
     """
     (rows, columns), (height, width) = _pair("grid", grid), _pair("patch_size", patch_size)
-    # By offset, since each occurs in many pairs: (rows - dy) (columns - dx) of them, and those mirrored.
     dy, dx = np.arange(1 - rows, rows), np.arange(1 - columns, columns)
-    pairs = np.outer(rows - np.abs(dy), columns - np.abs(dx))
     distance = np.hypot(height * dy[:, None], width * dx[None, :])
-    return float((pairs * distance).sum() / (rows * columns) ** 2)
+    # By offset, since each occurs in many pairs.
+    return float((_pairs_by_offset(rows, columns) * distance).sum() / (rows * columns) ** 2)
+
+
+def _pairs_by_offset(rows: int, columns: int) -> Int64[np.ndarray, "down right"]:
+    """How many pairs of patches have each offset: (rows - dy) (columns - dx) of them, and those mirrored."""
+    dy, dx = np.arange(1 - rows, rows), np.arange(1 - columns, columns)
+    return np.outer(rows - np.abs(dy), columns - np.abs(dx))
 
 
 def _pair(name: str, given: Any) -> tuple[Any, Any]:
@@ -509,10 +514,11 @@ def mean_attention(
     batch_size: int = 64,
     cache: str | Path | None = None,
 ) -> Float64[Tensor, "heads down right"]:
-    """Average the attention of each head of a block by the offset from query to key.
+    """Average the attention of each head of a block over the pairs of patches with the same offset.
 
-    It is the picture behind an attention distance: the sum of this attention times the length of its offset is the
-    (renormalised) distance. A head that looks at the patch on its left is one point to the left of the middle.
+    It is the picture behind an attention distance. A head that looks at the patch on its left is one point to the
+    left of the middle. A head that looks everywhere alike has the same value at every offset: one by the number of
+    patches.
 
     Args:
         model: A VisionTransformer of timm with standard attention, in evaluation mode.
@@ -523,9 +529,9 @@ def mean_attention(
 
     Returns:
         `[heads, 2 rows - 1, 2 columns - 1]`: attention of each head, renormalised over the spatial keys and
-        averaged over spatial queries and images.
-        It sums to 1. `[:, rows - 1, columns - 1]` is the attention to the own patch, and indices grow with the
-        row and the column of the key. Offsets to beyond the image count as 0.
+        averaged over the pairs of spatial query and key with this offset, and over images.
+        `[:, rows - 1, columns - 1]` is the attention to the own patch, and indices grow with the row and the
+        column of the key. Far offsets are of few pairs, those to the corners of one pair each.
 
     Raises:
         UnknownName: There is no such block.
@@ -535,8 +541,8 @@ def mean_attention(
         >>> import timm
         >>> model = timm.create_model("test_vit").eval()
         >>> attention = mean_attention(model, torch.zeros(2, 3, 160, 160), block=1)
-        >>> attention.shape, attention.sum(dim=(1, 2))
-        (torch.Size([2, 19, 19]), tensor([1.0000, 1.0000], dtype=torch.float64))
+        >>> attention.shape, attention.mean(dim=(1, 2))
+        (torch.Size([2, 19, 19]), tensor([0.0100, 0.0100], dtype=torch.float64))
     """
     require_measurable(model)
     attentions = find_attentions(model, Images(images, model)[:1])
@@ -565,7 +571,9 @@ def mean_attention(
         settings=name,
         cache=cache,
     )
-    return whole[name].mean
+    rows, columns = attentions[name][1].require_grid()
+    # Near offsets occur in more pairs: summed over them, a head that looks everywhere alike would look local.
+    return whole[name].mean * (rows * columns) / torch.from_numpy(_pairs_by_offset(rows, columns))
 
 
 def _by_offset(seen: "Scores | Tensor", place: Place) -> Float64[Tensor, "b heads down right"]:

@@ -55,6 +55,7 @@ class Claim:
             threshold ("threshold"); or that it, the least of several differences, is beyond the margin
             ("everywhere").
         networks: The fewest networks that can decide it.
+        title: A few words, for figures.
 
     Example:
         >>> CLAIMS["uniform_layers"].figure, CLAIMS["uniform_layers"].margin
@@ -72,6 +73,7 @@ class Claim:
     margin_reason: str = ""
     kind: Kind = "difference"
     networks: int = 1
+    title: str = ""
 
 
 with (Path(__file__).parent / "claims.toml").open("rb") as _file:

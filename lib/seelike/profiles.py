@@ -29,6 +29,7 @@ class Profile:
 
     Attributes:
         name: "tiny", "pretrained", "colab" or "paper".
+        page: The page that takes it; None: no page in particular.
         lists: Networks by role, as `seelike.models.load` names them: "vits", "cnns" and "mixers" from small to
             large, and "later".
         groups: Groups of networks by role. The first of each group is what the others are compared with.
@@ -43,6 +44,7 @@ class Profile:
     """
 
     name: str
+    page: str | None
     lists: dict[str, list[str]]
     groups: dict[str, list[list[str]]]
     images: str | None
@@ -64,7 +66,7 @@ class Profile:
         """Leave out networks that cannot be had.
 
         A group stays while it has its first network and one to compare it with. Where a role has no group left,
-        the tiny networks have it.
+        the tiny networks have it, those of this page.
 
         Args:
             missing: Names of networks.
@@ -73,8 +75,8 @@ class Profile:
             >>> profile = profile_of("pretrained", "07_spatial_localization")
             >>> profile.groups["cls_and_gap"]
             [['vit_small_patch16_224.augreg_in21k', 'vit_medium_patch16_gap_240.sw_in12k']]
-            >>> profile.without(["vit_medium_patch16_gap_240.sw_in12k"]).groups["cls_and_gap"]
-            [['tiny/vit_7x7', 'tiny/vit_7x7_gap']]
+            >>> profile.without(["vit_medium_patch16_gap_240.sw_in12k"]).groups["cls_and_gap"][0]
+            ['tiny/vit_7x7_small', 'tiny/vit_7x7_small_gap']
         """
         lists = {role: [name for name in names if name not in missing] for role, names in self.lists.items()}
         groups = {}
@@ -82,7 +84,7 @@ class Profile:
             kept = [
                 [name for name in group if name not in missing] for group in of_role if group[0] not in missing
             ]
-            groups[role] = [group for group in kept if len(group) > 1] or _CONTENT["tiny"][role]
+            groups[role] = [group for group in kept if len(group) > 1] or _tiny(self.page)[role]
         return replace(self, lists=lists, groups=groups)
 
     @property
@@ -116,13 +118,13 @@ def profile_of(name: str, page: str | None = None) -> Profile:
         raise unknown_name("profile", name, _CONTENT)
     if page is not None and page not in PAGES:
         raise unknown_name("page", page, PAGES)
-    tiny_networks = {role: _CONTENT["tiny"][role] for role in (*LISTS, *GROUPS)}
     no_images: dict[str, Any] = {"images": None, "images_note": "", "other_images": [], "probe_images": None}
     of_page = _CONTENT[name].get("pages", {}).get(page, {})
-    content = {**tiny_networks, **no_images, **_CONTENT[name], **of_page}
+    content = {**_tiny(page), **no_images, **_CONTENT[name], **of_page}
     roles = ["vits", "cnns"] if page is None else PAGES[page]
     return Profile(
         name=name,
+        page=page,
         lists={role: content[role] for role in roles if role in LISTS},
         groups={role: content[role] for role in roles if role in GROUPS},
         images=content["images"],
@@ -134,3 +136,9 @@ def profile_of(name: str, page: str | None = None) -> Profile:
         repeats=content["repeats"],
         precision=content["precision"],
     )
+
+
+def _tiny(page: str | None) -> dict[str, Any]:
+    """The tiny networks of each role on a page: where public ones are missing, its text speaks of these."""
+    content = _CONTENT["tiny"] | _CONTENT["tiny"]["pages"].get(page, {})
+    return {role: content[role] for role in (*LISTS, *GROUPS)}

@@ -34,6 +34,11 @@ _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz")
 
 # What may follow a name.
 _FOLLOWS = re.compile(r"(?P<name>.+):(?:random|(?P<size>\d+(?:x\d+)?)px)")
+# What timm calls the factors of a branch before it is added to the stream.
+_FACTOR = re.compile(r"(?:^|\.)(?:gamma\w*|ls\d|layer_scale\w*|(?:layer|res)_scale\d?\.scale|\w*gain)$")
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
+# LayerScale begins at 0.1 or less: deep networks at a millionth.
+_NEAR_ZERO = 0.2
 # Arguments of timm.create_model that say where weights are.
 _SOURCES = ("pretrained", "checkpoint_path", "pretrained_cfg_overlay")
 
@@ -50,7 +55,9 @@ def load(
             - "vit_base_patch32_224.augreg_in21k": any model of timm, pretrained, from the Hugging Face hub or
               its local cache (`seelike.hub`), safetensors only; the tag after the dot may be left out, and names
               that timm has given up are taken for today's;
-            - "resnet18:random": any of these with random weights, the same ones every time;
+            - "resnet18:random": any of these with random weights, the same ones every time. Where training begins
+              with branches that add next to nothing (LayerScale; the last norm of a ResNet's branch), their
+              factors are one: a network that hands its input on unchanged is no control;
             - "path/to/weights.safetensors": a checkpoint of a timm or tiny architecture, which the file's
               metadata name ("architecture", JSON "architecture_kwargs" for `timm.create_model`, and JSON
               "image_size", a number or [height, width]), or else a `config.json` beside the file, as on the hub;
@@ -185,9 +192,32 @@ def _random(name: str, size: Size | None) -> nn.Module:
     def same(**arguments: Any) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return create(**arguments)
+            return with_branches(create(**arguments))
 
     return resized(same(), size, None if tiny else same) if size else same()
+
+
+def with_branches(model: nn.Module) -> nn.Module:
+    """Let every branch of an untrained network act: set the factors to one that begin at, or near, zero.
+
+    Args:
+        model: A network as timm initialises it. It is changed.
+
+    Returns:
+        The same network.
+
+    Example:
+        >>> model = with_branches(timm.create_model("vit_tiny_patch16_224", init_values=1e-5))
+        >>> model.blocks[0].ls1.gamma.unique().tolist()
+        [1.0]
+    """
+    factors = [parameter for name, parameter in model.named_parameters() if _FACTOR.search(name)]
+    norms = [module for module in model.modules() if isinstance(module, _NORMS)]
+    factors += [norm.weight for norm in norms if isinstance(norm.weight, nn.Parameter)]
+    for factor in factors:
+        if bool((factor == factor.flatten()[0]).all()) and abs(factor.flatten()[0].item()) < _NEAR_ZERO:
+            nn.init.ones_(factor)
+    return model
 
 
 def _tiny(name: str) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from seelike.cka import ModelComparison
-from seelike.models import Layer
+from seelike.models import STREAM, Layer
 from seelike.plots.style import GREY, WIDTH, in_lines
 
 # Perceptually uniform, readable with every kind of colour vision, and in print.
@@ -22,6 +23,10 @@ _BLOCK_NUMBERS_IN_A_ROW = 14
 _LETTERS_IN_A_ROW = 44
 # Inches of a row of maps, by how many are beside each other.
 _HEIGHTS = {1: 3.0, 2: 2.25, 3: 1.35}
+# Of a scale of the maps' own: its ends are multiples of a step, and so far apart that noise does not look like a
+# pattern.
+_SCALE_STEPS = 20
+_LEAST_SCALE = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class CKAMap:
         x_label: The network of the columns; likewise.
         title: What stands above the map.
         marked_block: A block of both networks whose first and last layer are marked by lines.
+        ridge: Whether a dot marks, for each layer of the columns' residual stream, the most similar layer of the
+            rows' one.
     """
 
     matrix: Float[np.ndarray, "y x"]
@@ -45,6 +52,7 @@ class CKAMap:
     x_label: str = ""
     title: str = ""
     marked_block: int | None = None
+    ridge: bool = False
 
     def __post_init__(self) -> None:
         """Refuse labels that do not fit the matrix."""
@@ -93,13 +101,14 @@ def cka_map(
     return cka_maps([CKAMap(matrix, y_layers, x_layers, y_label, x_label, title)])
 
 
-def map_between(comparison: ModelComparison, a: str, b: str) -> CKAMap:
+def map_between(comparison: ModelComparison, a: str, b: str, *, ridge: bool = False) -> CKAMap:
     """Make the map of two compared networks, or of one with itself: the mean over repeats.
 
     Args:
         comparison: As `seelike.cka.compare_models` gives it.
         a: The network of the rows.
         b: The network of the columns. Where it is `a`, the name is the title, else both are at the axes.
+        ridge: Whether dots mark the most similar layers of the two residual streams.
 
     Returns:
         The map, for `cka_maps`.
@@ -116,17 +125,19 @@ def map_between(comparison: ModelComparison, a: str, b: str) -> CKAMap:
     """
     matrix, y_layers, x_layers = comparison.mean(a, b), comparison.layers[a], comparison.layers[b]
     if a == b:
-        return CKAMap(matrix, y_layers, x_layers, title=a)
-    return CKAMap(matrix, y_layers, x_layers, y_label=a, x_label=b)
+        return CKAMap(matrix, y_layers, x_layers, title=a, ridge=ridge)
+    return CKAMap(matrix, y_layers, x_layers, y_label=a, x_label=b, ridge=ridge)
 
 
-def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") -> Figure:
+def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA", own_scale: bool = False) -> Figure:
     """Draw several maps of CKA with one colour bar, two beside each other (Figures 1, 2 and B.1).
 
     Args:
         maps: What to draw, row by row.
         columns: How many beside each other, three at most.
         label: What the colour is, where it is another measure of 0 to 1.
+        own_scale: Whether the colours span the values of these maps, rounded outward to 0.05, in the place of 0
+            to 1: for maps between networks, whose values can lie so close that no band would be seen.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -152,7 +163,8 @@ def cka_maps(maps: Sequence[CKAMap], *, columns: int = 2, label: str = "CKA") ->
     for unused in axes[len(maps) :]:
         unused.remove()
     axes = axes[: len(maps)]
-    images = [_draw(drawn, place, max(columns, 2)) for drawn, place in zip(maps, axes, strict=True)]
+    limits = _own_limits(maps) if own_scale else (0.0, 1.0)
+    images = [_draw(drawn, place, max(columns, 2), limits) for drawn, place in zip(maps, axes, strict=True)]
     for place, (drawn, each) in enumerate(zip(maps, axes, strict=True)):
         # What two neighbours have in common is written once.
         if place % columns and drawn.y_label == maps[place - 1].y_label:
@@ -177,12 +189,22 @@ def along(network: str, in_a_row: int = 2) -> str:
     return in_lines(f"{network or 'layers'}, by block", _LETTERS_IN_A_ROW // in_a_row)
 
 
-def _draw(drawn: CKAMap, axes: Axes, in_a_row: int) -> AxesImage:
+def _own_limits(maps: Sequence[CKAMap]) -> tuple[float, float]:
+    values = np.concatenate([drawn.matrix.ravel() for drawn in maps])
+    known = np.clip(values[np.isfinite(values)], 0, 1)
+    if not known.size:
+        return 0.0, 1.0
+    low = min(np.floor(known.min() * _SCALE_STEPS) / _SCALE_STEPS, 1 - _LEAST_SCALE)
+    high = max(np.ceil(known.max() * _SCALE_STEPS) / _SCALE_STEPS, low + _LEAST_SCALE)
+    return float(low), float(high)
+
+
+def _draw(drawn: CKAMap, axes: Axes, in_a_row: int, limits: tuple[float, float]) -> AxesImage:
     image = axes.imshow(
         drawn.matrix,
         cmap=_CKA_COLOURS,
-        vmin=0,
-        vmax=1,
+        vmin=limits[0],
+        vmax=limits[1],
         origin="lower",
         aspect="auto",
         interpolation="nearest",
@@ -197,6 +219,8 @@ def _draw(drawn: CKAMap, axes: Axes, in_a_row: int) -> AxesImage:
             # White on the dark, black on the bright: seen on every colour of the map.
             line(edge, color="white", linewidth=1.6)
             line(edge, color="black", linewidth=0.8, linestyle="--")
+    if drawn.ridge:
+        _draw_ridge(drawn, axes)
     block_numbers = _BLOCK_NUMBERS_IN_A_ROW // in_a_row
     for axis, layers in ((axes.xaxis, drawn.x_layers), (axes.yaxis, drawn.y_layers)):
         starts = _block_starts(layers)
@@ -204,6 +228,25 @@ def _draw(drawn: CKAMap, axes: Axes, in_a_row: int) -> AxesImage:
         axis.set_ticks([position for position, _ in starts], minor=True)
         axis.set_ticks([position for position, _ in starts[::every]], [str(block) for _, block in starts[::every]])
     return image
+
+
+def _draw_ridge(drawn: CKAMap, axes: Axes) -> None:
+    rows, columns = (
+        np.array([place for place, layer in enumerate(layers) if layer.kind in STREAM], dtype=int)
+        for layers in (drawn.y_layers, drawn.x_layers)
+    )
+    stream = drawn.matrix[np.ix_(rows, columns)]
+    known = np.isfinite(stream).any(axis=0)
+    if known.any():
+        best = np.nanargmax(stream[:, known], axis=0)
+        # White within black: seen on every colour of the map. Those of the first and last layers lie on its edge.
+        dots: dict[str, Any] = {
+            "markersize": 3,
+            "markerfacecolor": "white",
+            "markeredgecolor": "black",
+            "markeredgewidth": 0.6,
+        }
+        axes.plot(columns[known], rows[best], "o", clip_on=False, **dots)
 
 
 def _block_starts(layers: Sequence[Layer]) -> list[tuple[float, int]]:

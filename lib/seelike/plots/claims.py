@@ -42,7 +42,7 @@ def forest(results: Sequence[Result]) -> Figure:
         >>> from seelike.claims import evaluate
         >>> figure = forest([evaluate("uniform_layers", [0.3, 0.32]), evaluate("resnet_stages", [-0.1, 0.1])])
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['uniform layers', 'resnet stages']
+        ['a ViT is more uniform', 'a CNN falls into stages']
     """
     if not results:
         raise ValueError("There is no claim to draw. Run the pages that record claims first: `make book`.")
@@ -67,7 +67,7 @@ def forest(results: Sequence[Result]) -> Figure:
     powers = [10.0**power for power in range(math.ceil(math.log10(end)))]
     ticks = [*(-power for power in reversed(powers)), 0, *powers]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    names = [in_lines(result.claim.id.replace("_", " "), _LETTERS) for result in results]
+    names = [in_lines(result.claim.title, _LETTERS) for result in results]
     axes.set_yticks(range(len(results)), names, linespacing=0.95)
     axes.set_ylim(len(results) - 0.5, -0.5)
     axes.set_xlabel("in units of the smallest effect of interest")

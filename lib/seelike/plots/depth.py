@@ -82,7 +82,14 @@ def label_plainly(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "linear") -> Figure:
+def depth_lines(
+    lines: Lines,
+    *,
+    y_label: str,
+    title: str = "",
+    y_scale: str = "linear",
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> Figure:
     """Draw one value per layer against relative depth, with a band for its uncertainty.
 
     Lines differ by dashes as well as by colour, and those of one network look the same on every page.
@@ -93,6 +100,7 @@ def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "
         y_label: What the values are, with their unit.
         title: What stands above.
         y_scale: "linear" or "log".
+        within: What values can be, such as 0 to 1 for a share: no band is drawn beyond.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -103,11 +111,15 @@ def depth_lines(lines: Lines, *, y_label: str, title: str = "", y_scale: str = "
         >>> figure.axes[0].get_ylabel()
         'highest CKA'
     """
-    return depth_panels({title: lines}, y_label=y_label, y_scale=y_scale)
+    return depth_panels({title: lines}, y_label=y_label, y_scale=y_scale, within=within)
 
 
 def depth_panels(
-    panels: Mapping[str, Lines], *, y_label: str, y_scale: str = "linear", largest: float = np.inf
+    panels: Mapping[str, Lines],
+    *,
+    y_label: str,
+    y_scale: str = "linear",
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Figure:
     """Draw several figures of the same lines below each other, with one legend.
 
@@ -115,7 +127,7 @@ def depth_panels(
         panels: For each title the lines, as for `depth_lines`, of the same names.
         y_label: What the values are, with their unit.
         y_scale: "linear" or "log"; there, what is not above zero is left out.
-        largest: What no value can exceed, such as 1 for a share: no band is drawn beyond.
+        within: What values can be, such as 0 to 1 for a share: no band is drawn beyond.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -144,7 +156,7 @@ def depth_panels(
             if y_scale == "log":
                 values = np.where(values > 0, values, np.nan)
             axes.plot(depth, values, dashes, color=colour, label=name)
-            low, high = values - half_height, np.minimum(values + half_height, largest)
+            low, high = np.clip([values - half_height, values + half_height], *within)
             axes.fill_between(depth, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set(ylabel=y_label, xlim=(0, 1))
         axes.set_title(title, parse_math=False)  # a folder's name may have dollar signs

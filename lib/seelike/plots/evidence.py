@@ -85,4 +85,4 @@ def _draw(axes: Axes, result: Result, rows: Sequence[tuple[str, np.ndarray, str]
     axes.set_yticks(range(len(rows) + 1), [*(name for name, _, _ in rows), "mean"])
     axes.set_ylim(len(rows) + 0.6, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.set_title(f"{result.claim.id.replace('_', ' ')}: {result.says}", loc="left")
+    axes.set_title(f"{result.claim.title}: {result.says}", loc="left")

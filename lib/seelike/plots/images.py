@@ -8,14 +8,16 @@ from PIL import Image
 
 from seelike.plots.style import WIDTH
 
-_LARGEST_SIDE = 0.6  # inches
+# In inches.
+_LARGEST_SIDE = 0.6
+_NAME = 0.25
 
 
 def image_rows(rows: Mapping[str, Sequence[Image.Image]]) -> Figure:
     """Draw some images of each of several image sets, a row for each.
 
     Args:
-        rows: For each name its images, the same number in every row.
+        rows: For each name its images, the same number in every row. A single row may have an empty name.
 
     Returns:
         The figure. As the last expression of a cell it is shown.
@@ -34,11 +36,13 @@ def image_rows(rows: Mapping[str, Sequence[Image.Image]]) -> Figure:
         raise ValueError(f"image_rows needs as many images in every row, and at least one; got rows of {lengths}.")
     (columns,) = lengths
     side = min(_LARGEST_SIDE, WIDTH / columns)
-    figure = Figure(figsize=(columns * side, len(rows) * (side + 0.25) + 0.1), layout="constrained")
+    height = len(rows) * (side + _NAME * any(rows)) + 0.1
+    figure = Figure(figsize=(columns * side, height), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (name, images) in zip(parts, rows.items(), strict=True):
         # The name of a folder may have dollar signs.
-        part.suptitle(name, fontsize=9, x=0.01, ha="left", parse_math=False)
+        if name:
+            part.suptitle(name, fontsize=9, x=0.01, ha="left", parse_math=False)
         for axes, image in zip(part.subplots(1, columns, squeeze=False)[0], images, strict=True):
             axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255)
             axes.set_axis_off()

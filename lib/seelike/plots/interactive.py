@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 _WITHIN_THE_PAGE = {"max_width": "100%"}
 
 
-def states(figures: Mapping[str, Figure], label: str, alt: Mapping[str, str]) -> widgets.Widget:
+def states(
+    figures: Mapping[str, Figure], label: str, alt: Mapping[str, str], *, begin: str | None = None
+) -> widgets.Widget:
     """Put finished figures behind a slider and a menu, of which one is seen at a time.
 
     They are joined in the page itself, so the widget works in a rendered book, without a kernel.
@@ -21,12 +23,13 @@ def states(figures: Mapping[str, Figure], label: str, alt: Mapping[str, str]) ->
         figures: The figure of each state, by the name that the menu shows.
         label: What the states are, for the slider and the menu: "Networks".
         alt: A text for those who cannot see the figure, for each state.
+        begin: The state that is seen first; by default the first of `figures`.
 
     Returns:
         The widget. As the last expression of a cell it is shown.
 
     Raises:
-        ValueError: There is no figure, or the states of `figures` and `alt` differ.
+        ValueError: There is no figure, the states of `figures` and `alt` differ, or `begin` is none of them.
 
     Example:
         >>> figures = {"first": Figure(), "second": Figure()}
@@ -39,10 +42,13 @@ def states(figures: Mapping[str, Figure], label: str, alt: Mapping[str, str]) ->
             f"states needs one or more figures, and the same states in alt, in the same order; got figures "
             f"for {list(figures)} and alt for {list(alt)}."
         )
-    stack = _stack([_picture_with_text(figure, name, alt[name]) for name, figure in figures.items()])
+    if begin is not None and begin not in figures:
+        raise ValueError(f"begin is {begin!r}; expected one of the states, {list(figures)}.")
+    first = 0 if begin is None else list(figures).index(begin)
+    stack = _stack([_picture_with_text(figure, name, alt[name]) for name, figure in figures.items()], first)
     if len(figures) == 1:
         return stack
-    return widgets.VBox([_controls(label, list(figures), [stack]), stack], layout=_WITHIN_THE_PAGE)
+    return widgets.VBox([_controls(label, list(figures), [stack], first), stack], layout=_WITHIN_THE_PAGE)
 
 
 def states_of_two(
@@ -93,23 +99,24 @@ def states_of_two(
     return widgets.VBox([*controls, outer], layout=_WITHIN_THE_PAGE)
 
 
-def _stack(children: Sequence[widgets.Widget]) -> widgets.Stack:
-    return widgets.Stack(children, selected_index=0, layout=_WITHIN_THE_PAGE)
+def _stack(children: Sequence[widgets.Widget], first: int = 0) -> widgets.Stack:
+    return widgets.Stack(children, selected_index=first, layout=_WITHIN_THE_PAGE)
 
 
-def _controls(label: str, choices: Sequence[str], stacks: Sequence[widgets.Stack]) -> widgets.HBox:
+def _controls(label: str, choices: Sequence[str], stacks: Sequence[widgets.Stack], first: int = 0) -> widgets.HBox:
     """A slider and a menu for two choices or more, joined in the page with each other and with the stacks."""
     # A slider whose ends are equal does not start in the page, and stops the other widgets there.
     slider = widgets.IntSlider(
         min=0,
         max=len(choices) - 1,
+        value=first,
         readout=False,
         description=label,
         style={"description_width": "initial"},
         layout={"width": "18em", "max_width": "100%"},
     )
     menu = widgets.Dropdown(
-        options=list(choices), index=0, tooltip=label, layout={"width": "18em", "max_width": "100%"}
+        options=list(choices), index=first, tooltip=label, layout={"width": "18em", "max_width": "100%"}
     )
     for stack in stacks:
         widgets.jslink((slider, "value"), (stack, "selected_index"))
@@ -134,13 +141,16 @@ def _picture(figure: Figure, name: str, alt: str) -> str:
     )
 
 
-def live(draw: Callable[..., Figure], **choices: Sequence[Any]) -> widgets.Widget:
+def live(
+    draw: Callable[..., Figure], *, begin: Mapping[str, Any] | None = None, **choices: Sequence[Any]
+) -> widgets.Widget:
     """Draw a figure anew for every choice: where a kernel runs, and states are too many to draw all.
 
     Unlike `ipywidgets.interact` it captures no output, which an executing notebook can wait for without end.
 
     Args:
         draw: Makes the figure, from one value of each choice, by name.
+        begin: What is chosen first, by name; by default the first that can be.
         choices: What can be chosen: a menu, or for a range a slider.
 
     Returns:
@@ -157,12 +167,13 @@ def live(draw: Callable[..., Figure], **choices: Sequence[Any]) -> widgets.Widge
     empty = [name for name, options in choices.items() if len(options) == 0]
     if empty or not choices:
         raise ValueError(f"live needs one or more choices, each with something to choose; got {choices}.")
+    first = {name: options[0] for name, options in choices.items()} | dict(begin or {})
     controls = {
         name: widgets.IntSlider(
-            min=options.start, max=options[-1], step=options.step, value=options.start, description=name
+            min=options.start, max=options[-1], step=options.step, value=first[name], description=name
         )
         if isinstance(options, range)
-        else widgets.Dropdown(options=list(options), description=name)
+        else widgets.Dropdown(options=list(options), value=first[name], description=name)
         for name, options in choices.items()
     }
     picture = widgets.HTML()

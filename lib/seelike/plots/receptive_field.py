@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from seelike.plots.style import WIDTH
@@ -17,15 +17,15 @@ _NAME = 0.26
 _TITLE = 0.19
 _BAR = 0.62
 _MAPS_BESIDE_EACH_OTHER = 6
-# Brightness is the square root of the field: its weak surroundings are seen as well.
-_POWER = 0.5
+# Brightness is the logarithm of the field: far from the middle, a thousandth of the largest value is seen as well.
+_TICKS = (0.001, 0.01, 0.1, 1)
 
 
 def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]]]) -> Figure:
     """Draw receptive fields as small images: a row for each network or sublayer, from low to high layers.
 
-    Each field is divided by its largest value, so that shapes can be compared. A row of more than
-    six fields goes on below.
+    Each field is divided by its largest value, so that shapes can be compared. Brightness is logarithmic, and what
+    is below a thousandth is black. A row of more than six fields goes on below.
 
     Args:
         rows: For the name of each row the fields of some layers, by title.
@@ -60,12 +60,17 @@ def field_maps(rows: Mapping[str, Mapping[str, Float[np.ndarray, "height width"]
             line, column = divmod(place, columns)
             left, bottom = column * (side + _BETWEEN), top + (line + 1) * (_TITLE + side) + line * _BETWEEN
             axes = figure.add_axes((left / width, 1 - bottom / height, side / width, side / height))
-            axes.imshow(field / field.max(), cmap="magma", norm=PowerNorm(_POWER, 0, 1))
+            axes.imshow(field / field.max(), cmap="magma", norm=_logarithmic())
             axes.set_title(title, fontsize=9, pad=2)
             axes.set_axis_off()
         top += (place // columns + 1) * (_TITLE + side + _BETWEEN)
     bar = figure.add_axes((0.15, 0.42 / height, 0.7, 0.1 / height))
-    shades = ScalarMappable(PowerNorm(_POWER, 0, 1), "magma")
+    shades = ScalarMappable(_logarithmic(), "magma")
     figure.colorbar(shades, cax=bar, orientation="horizontal", label="share of the largest value")
-    bar.set_xticks([0, 0.1, 0.25, 0.5, 1], ["0", "0.1", "0.25", "0.5", "1"])
+    bar.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    bar.minorticks_off()
     return figure
+
+
+def _logarithmic() -> LogNorm:
+    return LogNorm(_TICKS[0], _TICKS[-1], clip=True)

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from seelike.plots.cka import CKAMap, cka_maps
 from seelike.plots.style import BAND, COLOURS, GREY, INK, WIDTH, looks
@@ -95,13 +97,16 @@ def side_by_side(
     return figure
 
 
-def differences(rows: Mapping[str, Trainings], *, x_label: str, margin: float) -> Figure:
+def differences(
+    rows: Mapping[str, Trainings], *, x_label: str, margin: float, controls: Collection[str] = ()
+) -> Figure:
     """Draw a difference of each training as a point, and their mean; the grey band is within the margin of zero.
 
     Args:
         rows: For each label the trainings, from top to bottom.
         x_label: What the values are.
         margin: The smallest effect of interest.
+        controls: Those of the labels that are drawn grey, such as networks before training.
 
     Returns:
         The figure.
@@ -121,15 +126,17 @@ def differences(rows: Mapping[str, Trainings], *, x_label: str, margin: float) -
     axes = figure.subplots()
     band = axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
-    for place, trainings in enumerate(rows.values()):
+    points: list[Line2D] = []
+    for place, (label, trainings) in enumerate(rows.items()):
         values = [float(np.mean(draws)) for draws in trainings.values()]
-        (points,) = axes.plot(
-            values, [place] * len(values), "o", markersize=5, color=COLOURS[0], alpha=0.5, zorder=3
-        )
+        colour = GREY if label in controls else COLOURS[0]
+        drawn = axes.plot(values, [place] * len(values), "o", markersize=5, color=colour, alpha=0.5, zorder=3)
+        points = points or drawn
         (mean,) = axes.plot(np.mean(values), place, "|", markersize=18, markeredgewidth=2.5, color=INK, zorder=4)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=x_label)
-    entries = {"a network": points, "mean": mean, "too small to count": band}
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    entries = {"a network": points[0], "mean": mean, "too small to count": band}
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3)
     return figure
 

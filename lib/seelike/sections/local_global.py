@@ -50,9 +50,9 @@ class Heads:
         return self.distance[:, :_BLOCKS].min(axis=(1, 2)) / self.uniform
 
     @property
-    def farthest_low(self) -> Float[np.ndarray, " repeats"]:
-        """Distance of the farthest head of the two lowest blocks, as a share of uniform."""
-        return self.distance[:, :_BLOCKS].max(axis=(1, 2)) / self.uniform
+    def spread_low(self) -> Float[np.ndarray, " repeats"]:
+        """Farthest minus nearest head of one block, as a share of uniform: mean over the two lowest blocks."""
+        return np.ptp(self.distance[:, :_BLOCKS], axis=2).mean(axis=1) / self.uniform
 
     @property
     def nearest_high(self) -> Float[np.ndarray, " repeats"]:
