@@ -242,13 +242,14 @@ def test_every_profile_has_a_column_and_every_claim_a_row(scores):
     both, large, small = ([" ".join(cell.split()) for cell in row] for row in rows)
     assert both[1:3] == [
         "**0.500 ± 0.050** **✓ holds in these networks** *Varied*: 1 training x 2 repeats "
-        "*Before training*: 0.010 ± 0.020, ? undecided",
+        "*Before training*: 0.010 ± 0.020, ? undecided *Half, twice the margin*: holds, holds",
         "**0.250 ± 0.050** **✓ holds in these networks** *Varied*: 1 training x 2 repeats "
-        "*Before training*: not measured",
+        "*Before training*: not measured *Half, twice the margin*: holds, holds",
     ]
     assert both[4] == "{numref}`fig-within` {numref}`tiny-fig-within`"
     large_said = "**-0.500 ± 0.050** **✗ does not hold in these networks** *Varied*: 1 training x 2 repeats"
-    assert large[1:3] == [f"{large_said} *Before training*: not measured", "not there"]
+    control = "*Before training*: not measured"
+    assert large[1:3] == [f"{large_said} {control} *Half, twice the margin*: reversed, reversed", "not there"]
     assert small[1:3] == ["not there", "not measured **○ not testable**"]
 
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import executed
 from nbformat import NotebookNode
 
 from seelike import evidence
-from seelike.claims import SIGNS, Result, Verdict, spread_over
+from seelike.claims import SIGNS, Result, Verdict, judged, spread_over
 from seelike.display import escape_markdown
 from seelike.uncertainty import with_uncertainty
 
@@ -54,16 +54,20 @@ where the set has enough images; where they share some, the interval is wider fo
 verdict. The claim **holds** where all of the interval lies beyond the margin, and is **reversed** where it lies as
 far on the other side. Where it lies between the two, the effect is **negligible**. Where it reaches further down,
 but ends below the margin, the claim **does not hold**: an effect of that size is excluded. Where the margin is in
-the interval, the claim is **undecided**.
+the interval, the claim is **undecided**. We chose the margins after a first round of measurements, each for the
+reason beside it. Another choice is possible: below each number stands what its own interval says with half the
+margin and with twice the margin.
 
 {picture}
 
 *In these networks* stands where each network was trained once: another training could move the number by more
 than its interval. *Not learned* stands where the claim also holds *before training*, for the same networks with
-random weights: then it owes nothing to what they learned. A claim about CKA is measured a second time by the
-nearest neighbours that layers share ([`seelike.neighbours`](reference_neighbours.md)). Where that contradicts the
-verdict, the claim **depends on the measure**; where it is not sure, the claim is undecided. Trainings that differ
-in their seed alone are one network: where a claim is about several networks, each counts once.
+random weights: then it owes nothing to what they learned. (In some networks each branch begins training with a
+factor near zero. Their untrained copies have ones there: a network that hands on its input is no control.) A
+claim about CKA is measured a second time by the nearest neighbours that layers share
+([`seelike.neighbours`](reference_neighbours.md)). Where that contradicts the verdict, the claim **depends on
+the measure**; where it is not sure, the claim is undecided. Trainings that differ in their seed alone are one
+network: where a claim is about several networks, each counts once.
 
 Of many tests some err by chance. So all claims of one profile are corrected together (Benjamini and Hochberg):
 of the verdicts other than undecided at most 5 % can be expected to be wrong. To that end the verdict is that of a
@@ -120,6 +124,8 @@ class Row:
         page: Where in the book it is, without an ending.
         before_training: The same with random weights; None where that was not run.
         by_neighbours: The same by another measure than CKA; None where it is not about CKA.
+        other_margins: What its own interval says with half the margin, and with twice the margin; empty where the
+            margin is a threshold, or nothing was measured.
     """
 
     claim: str
@@ -146,6 +152,7 @@ class Row:
     page: str
     before_training: Control | None
     by_neighbours: Control | None = None
+    other_margins: str = ""
 
     @property
     def label(self) -> str:
@@ -199,6 +206,7 @@ def rows(
             page=page or f"notebooks/{name}",
             before_training=controls.get(result.claim.id),
             by_neighbours=_by_neighbours(result),
+            other_margins=_other_margins(result),
         )
         for result in _results(notebook)
     ]
@@ -211,6 +219,13 @@ def _by_neighbours(result: Result) -> Control | None:
     width = found.half_width()
     verdict = evidence.verdict(found, result.claim.margin, result.claim.kind)
     return Control(found.mean, None if math.isnan(width) else width, verdict)
+
+
+def _other_margins(result: Result) -> str:
+    if result.verdict == "not testable" or result.statistic is None or result.claim.kind == "threshold":
+        return ""
+    claims = [replace(result.claim, margin=factor * result.claim.margin) for factor in (0.5, 2)]
+    return ", ".join(judged(replace(result, claim=claim)).verdict for claim in claims)
 
 
 def _results(notebook: NotebookNode | None) -> list[Result]:
@@ -323,6 +338,8 @@ def _outcome(row: Row) -> list[str]:
         found.append(f"*Before training*: {number(control)}, {SIGNS[control.verdict]} {control.verdict}")
     if row.by_neighbours:
         found.append(f"*By shared neighbours*: {number(row.by_neighbours)}")
+    if row.other_margins:
+        found.append(f"*Half, twice the margin*: {row.other_margins}")
     return found
 
 
