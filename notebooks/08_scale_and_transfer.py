@@ -249,13 +249,16 @@ plots.depth_lines(
 ) if lines else run.say_missing()
 
 # %% [markdown]
-# The claim takes the largest ViT, the last of the list.
+# The claim takes the largest ViT, the last of the list. If the CNNs are one network trained several times, its interval covers how much these trainings differ, too.
 
 # %%
+from seelike.sections.twins import are_trainings
+
+cnns = {n: at_half_depth(tested[n]) for n in run.cnns if n in tested}
 claims.record_difference(
     "larger_vits_have_stronger_middle_layers",
     halfway(run.vits[-1:]),
-    halfway(run.cnns),
+    cnns if are_trainings(cnns) else [*cnns.values()],
     figure_name="fig-vits-and-cnns",
     overlap=of_all,
     compares="the largest ViT with CNNs, on images with classes",

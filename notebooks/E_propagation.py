@@ -211,7 +211,7 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained ViT** does not show the paper's phase transition. In their directions, as in the skip ratios of
-# [Section 6](06_skip_connections.ipynb), the CLS token and the spatial tokens do not exchange roles half-way up. In the map of all tokens nearly all patches look alike.
+# [Section 6](06_skip_connections.ipynb), the CLS token and the spatial tokens do not exchange roles half-way up. In the map of all tokens nearly all patches look alike. Both kinds of token turn most in the attention of the last block, the CLS token also in the first. Nearly all branches of the ViT point against the token, in the first blocks almost straight against it.
 #
 # **The tiny networks** have spatial tokens that turn in the first two blocks and hardly afterwards, as in the paper. The CLS token does the same, but
 # in the paper it turns late. The claim needs both differences, so the phase transition is not there: the CLS token of a tiny network gathers its

@@ -180,7 +180,7 @@ for title, lines in panels.items():
 # %% [markdown]
 # First look whether the three lines differ. Where they coincide, it does not matter which heads are taken out, only how many. And no line of *same class* can be expected to fall below
 # the share by chance, which is printed below. There it also says how well the class is read: where a probe is often wrong, the class changes easily. **The pretrained ViT**
-# loses much as soon as one head of every block is taken out, whichever it is. By CKA, taking out the global heads seems to cost most, but the bands
+# loses much as soon as one head of every block is taken out, whichever it is. By CKA, taking out half of the heads costs clearly more where they are the global ones than where they are the local ones. With fewer or more heads out, and by class, the bands
 # overlap. **The tiny networks** have hardly any near heads, and their lines do coincide: a few heads can be spared, most cannot.
 #
 # This does not show what a head is *for*. A network trained without these heads would work differently, and here the remaining heads were never
@@ -283,20 +283,20 @@ for of_draws in shuffles.values():
 
 # %% [markdown]
 # Shuffling tokens after the embedding changes nothing: CKA is 1 in every block, and no image changes its class. A ViT knows the order of patches only
-# from the positions that its tokens carry. Shuffling pieces of the image leaves the low blocks as they were. It costs more the higher the block and
-# the smaller the pieces: the content of patches is processed first, and their arrangement last. **The pretrained ViT** shows this block by block,
+# from the positions that its tokens carry. Shuffling pieces of the image leaves the low blocks as they were. It costs more the higher the block. On average
+# smaller pieces cost more, but with so few images the bands overlap. One reading: the low blocks work on the content of patches, and the arrangement enters later. **The pretrained ViT** shows this block by block,
 # **the tiny networks** most in their last block.
 #
 # This does not show that the network makes no use of shapes: there are few images, and the cuts make edges that no photograph has. (In networks with rotary positions, such as DINOv3, positions enter
 # in each attention, and the tokens do not carry them.)
 #
-# ## One skip connection dropped
+# ## The skip connections of one block dropped
 #
 # The paper trains ViTs without the skip connections of one block ([Section 6](06_skip_connections.ipynb)) and loses four points. Here they are dropped from a network that was trained with them: in one block, the stream becomes
 # `f(z)` in place of `z + f(z)`, for attention and MLP.
 #
 # **Predict.** Section 6 measures the skip ratio, the length of `z` over that of `f(z)`. Where this ratio is high, dropping the skip connection throws
-# away nearly all of a token. The skip ratio of some blocks, the two branches together:
+# away nearly all of a token. Which of these blocks could do without its skip connections, and which least? The skip ratio of some blocks, the two branches together:
 
 # %%
 from seelike.sections.skip_connections import propagation
@@ -354,7 +354,7 @@ for label, (blocks, value, band) in list(lines.items())[:2]:
 
 # %% [markdown]
 # Where the share of images with the same class falls to the line by chance, the class given by the cut network has nothing to do with that of the
-# intact one. This is so, or nearly so, in **the pretrained ViT** and in **the tiny networks**, at every block, however low or high the skip ratio. In
+# intact one. This is so, or nearly so, in **the pretrained ViT** and in **the tiny networks**, at every block. In the pretrained ViT all skip ratios are near 1, so that its blocks do not test whether a high ratio makes it worse. In
 # the pretrained ViT, CKA is higher again when one of the last blocks is cut, but the class is still lost. Over all tokens, the last block can be much
 # like that of the intact network, while the few directions that a class is read from are lost.
 #
@@ -415,7 +415,7 @@ for name, (depths, of_draws) in swaps.items():
 
 # %% [markdown]
 # Left of the point where these two shares cross, the later blocks still write the class from the spatial tokens into any CLS token. Right of it, the class is
-# already in the CLS token. **The pretrained ViT** writes it in its last blocks, **the tiny networks** about half-way, and more gradually. The mean
+# already in the CLS token. Only these depths are tried, so that the turn lies between two of them. **The pretrained ViT** writes it in its last blocks, **the tiny networks** about half-way, and more gradually. The mean
 # token carries no wrong class. With it, images keep their own class at least as far up as with another image's token.
 #
 # This does not show where the class is *known*: probes find it in spatial tokens as well ([Section 7](07_spatial_localization.ipynb)). It shows
@@ -490,13 +490,13 @@ pd.concat(tables) if tables else run.say_missing("vits")
 # **Others found** that many heads of a trained Transformer can go one at a time ([Michel et al., 2019](https://arxiv.org/abs/1905.10650)), that ViTs bear shuffled patches better than CNNs ([Naseer et al., 2021](https://arxiv.org/abs/2105.10497)), and that zero overstates what a token holds (Parodi et al.).
 #
 # **The pretrained ViT** began as DINOv2, and has no classifier; a probe on few images reads its class, and is often wrong. So its class changes easily,
-# and small losses say little. These results are clear: the order of tokens that carry their positions does not matter; shuffled pieces change only the
-# high blocks; no block can do without its skip connections; the class enters the CLS token in the last blocks, and until then any usual token works in
-# its place, but not zero.
+# and small losses say little. These results are clear: the order of tokens that carry their positions does not matter; shuffled pieces change the
+# high blocks and not the low ones; no block can do without its skip connections; the class enters the CLS token in the last blocks, and until then the mean token, or that of another image, does almost as well in
+# its place, but zero does not.
 #
 # **The tiny networks** can spare a quarter of their heads, and it does not matter which. No block can do without its skip connections, and the order of patches is in the position embedding alone. Their class moves into the CLS token in the middle blocks.
 #
-# Attention distance hardly changes when other heads are taken out. It rises when patches are shuffled or skip connections dropped, where it can rise.
+# Attention distance hardly changes when other heads are taken out. It rises when patches are shuffled or skip connections dropped, except in the tiny networks, whose heads already look about as far as uniform attention.
 # (Heads that are taken out still attend, and are counted, but their output is not used.)
 #
 # **Why.** Taking a part out of a trained network answers another question than training without this part. It asks what the other parts *rely on*.
@@ -524,7 +524,7 @@ exercises.check("interventions.1", answer)
 #
 # **interventions.1** `answer = 1`: each piece has its own position again, and the tokens are shuffled as a whole.
 #
-# 1. In an untrained network, the size of the random weights alone decides how much the output moves when heads are taken out or skip connections are cut. In a trained network it also *matters which* ones.
+# 1. In an untrained network, the size of the random weights alone decides how much the output moves when heads are taken out or skip connections are cut. In a trained network it could also matter *which* ones: compare the three lines of the first figure.
 # 2. A block whose attention adds the same to every image, at each place: a bias with a position. `without_heads(network, [(1, head) for head in range(4)], mean_of_heads(network, images))`
 #
 # </details>

@@ -186,7 +186,7 @@ for device in sorted(
 # Some trainings have checkpoints: the network before training, and after some passes over the images. So each measure of this book can be followed
 # during training.
 #
-# **Predict.** A network learns from its top: the loss is there. Which of its blocks are the first to be what they will be at the end, the low ones or the high ones?
+# **Predict.** A network learns from its top: the loss is there. Which of its blocks settle first, the low ones or the high ones?
 
 # %%
 from seelike.models import load
