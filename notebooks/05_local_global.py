@@ -586,7 +586,7 @@ claims.on_this_page()
 # paper's large ViTs have heads far below one half there. As all heads look far, it says little that the heads of the highest blocks look far, too.
 # Where heads differ so little, the order of subsets in Figure 5 is partly chance: the sign of the rank correlation differs between ViTs.
 #
-# Figure 4 stays open: in most pairs the nearest head of the network on little data looks a little farther, but trainings on the same data differ by as much.
+# In Figure 4 the grey controls, on all data once more, lie about as far from the first networks as those on little data do. So what differs is no more than chance makes.
 #
 # On average, receptive fields of these ViTs are larger in low layers than those of the ResNets, and stay strongest at their own patch, which has many times its share
 # of the area even in the last block. Four ViTs are too few to make both certain after the correction. The fields of the 7 x 7 ViTs grow most from the first block to the second, and not midway as the paper's do; the 14 x 14 ViT sees from its first block about as far as from its last.

@@ -513,11 +513,12 @@ claims.on_this_page()
 #
 # **The tiny networks** do not show the transition. Whether the spatial tokens are handed on more in the upper half is open: on average they are, but the ViTs
 # differ much. On average the CLS token does the opposite of the paper's, and before training even more so. It begins as a constant, attention and MLP of the first block overwrite it, and from then on it is
-# handed on like all other tokens. Skip ratios are higher in the ViTs than in the ResNets for most of the depth, but not throughout: in the first blocks the ResNets are ahead.
+# handed on like all other tokens. (The ResNets of this page are more accurate than its ViTs, unlike those of Section 4.) Skip ratios are higher in the ViTs than in the ResNets for most of the depth, but not throughout: in the first blocks the ResNets are ahead.
 #
 # Figure 8 shows tiny networks in every run. In every training, and for each of the three blocks, the network without the skip connections of the block is farther apart there than its intact
 # twin. Where the middle block was cut, the map shows the paper's two squares. But the parts still have much in common, and the effect is about as large as the smallest that
-# counts, so the claim is undecided. What the cuts cost in accuracy is on the page of [the tiny networks](tiny_networks.ipynb).
+# counts, so the claim is undecided. The grey points show the same before any training: at the first block the cut parts the layers far more, at the others about as much. So this needs no training. A block without skip connections hands on
+# nothing unchanged, whatever its weights. What the cuts cost in accuracy is on the page of [the tiny networks](tiny_networks.ipynb).
 #
 # **Why.** The skip ratio depends on two lengths, and each of them has its own causes. The residual stream of a ViT grows from block to block, as
 # every branch adds to it, while each branch reads a normalised copy: later ratios grow for that reason alone, for all tokens.

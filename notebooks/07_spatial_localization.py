@@ -177,6 +177,9 @@ for name in list(maps)[:1]:
 # compare the patches themselves with each other, as if each were a token. This gives the contrast of a token that copies its patch, pixel for pixel,
 # and needs no network. The *share* of a layer is its contrast divided by the contrast of the patches. The share is 1 where tokens are as local as the
 # pixels themselves, and 0 where tokens are not local at all. It can be compared between kinds of images, too.
+#
+# One thing remains. *Near* is the own patch and the eight around it. On a coarse grid these are a larger part of the image than on a fine one. The contrast of the patches is taken on the same grid, which accounts for
+# most of this, but not for all. So the shares of two networks on different grids should be compared with care.
 
 # %%
 from seelike.sections.place_contrasts import maps_of_patches

@@ -315,7 +315,7 @@ claims.on_this_page()
 # **The pretrained networks** appear only in Figure 13, right. No public networks were trained on shares of the same data, and no pair trained on much
 # and on little data was available for this run. Half-way up, the ViT-S/14 and
 # EfficientNet-Lite0 are level on CIFAR-10, as far as these draws of images can tell. Higher up, the CNN goes on
-# rising and the ViT falls: the ViT was last trained to find what stands out in a picture, whatever its class.
+# rising and the ViT falls: the ViT was last trained on salient objects, whatever their class.
 #
 # **The tiny networks** show the falling lines of Figure 12, but not that less data is the cause. (That figure shows tiny networks in every run.) With a tenth of the data the first blocks are nearly the same as with all of it, and the last are not.
 # But look at the grey lines. A network that began with the same weights and saw all of the data in another order differs in its last block just as
@@ -329,7 +329,7 @@ claims.on_this_page()
 # **Why.** Low layers compute edges and blobs, which are in any thousand images. High layers compute what tells the classes apart. There are many ways
 # to compute this, and each training finds one of them. The smallest ViTs on a share of the data took as many training steps as those on all of it. They
 # differ only in the images: with less data, each image was seen more often. The larger ViTs took fewer steps on less data, so part of the difference
-# between them is the length of training. This page cannot say what the size of a network does either: the two largest tiny ViTs were trained for fewer epochs than the others, and are less accurate.
+# between them is the length of training. Half-way up, a large ViT also has more features than a small CNN, and a probe can use them: the claim compares networks, not equally many features. This page cannot say what the size of a network does either: the two largest tiny ViTs were trained for fewer epochs than the others, and are less accurate.
 #
 # ## Try it yourself
 #
