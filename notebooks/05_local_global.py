@@ -129,16 +129,6 @@ distance = (position[:, None] - position[None, :]).abs()
 print((attention * distance).sum(dim=1).mean())
 
 # %% [markdown]
-# The library gives the same. It also gives the distance of uniform attention, here for these three patches; in the figure above this is the dashed line.
-
-# %%
-from seelike.attention import AttentionDistance, uniform_distance
-
-measure = AttentionDistance(grid=(1, 3), patch_size=10, num_prefix_tokens=0)
-measure.update(attention[None, None])
-print(measure.compute().distance, uniform_distance((1, 3), 10))
-
-# %% [markdown]
 # ### Local and global at once?
 #
 # The paper's finding has three parts: low blocks have heads that look nearby, they have heads that look far at the same time, and high blocks have only
