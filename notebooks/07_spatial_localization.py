@@ -21,7 +21,7 @@
 #
 # | | |
 # |---|---|
-# | **You will learn** | to map a token back onto the image, and what such a map owes to the images alone; whether the way in which a network is read out decides what its tokens keep; what a probe on a single token can tell |
+# | **You will learn** | to map a token back onto the image; how much of such a map comes from the images and not from the network; whether tokens keep other things when the classifier reads CLS than when it reads the mean; what a probe on a single token can tell |
 # | **You need** | [Section 3](03_background.ipynb) for CKA; [words](../book/glossary.md) |
 # | **Cost** | about a minute on two CPU cores (`tiny`); [other profiles](../book/costs.md) |
 
@@ -282,7 +282,7 @@ claims.record_difference(
 # **Predict.** The classifier of a GAP ViT reads every token. Will its tokens know their place better than those of a ViT with a CLS token, or
 # worse?
 
-# %% mystnb={"figure": {"caption": "The same maps for a ViT with CLS token and one that was trained with global average pooling (the paper's Figure 10), mean over pairs of the first pair's grid. Each row has its own scale: compare where it is bright, and read in its colour bar how much.", "name": "fig-gap"}, "image": {"alt": "Two rows of heat maps, one for the ViT with CLS token and one for the ViT with GAP. A white frame marks the token's own place. The next figure says which of the two knows its place better."}}
+# %% mystnb={"figure": {"caption": "The same maps for a ViT with CLS token and one that was trained with global average pooling (the paper's Figure 10), mean over the pairs that have the same grid as the first. Each row has its own scale: compare where it is bright, and read in its colour bar how much.", "name": "fig-gap"}, "image": {"alt": "Two rows of heat maps, one for the ViT with CLS token and one for the ViT with GAP. A white frame marks the token's own place. The next figure says which of the two knows its place better."}}
 pairs = [pair for pair in pairs if all(name in by_neighbours for name in pair)]
 pair_maps = {}
 for place, title in enumerate(("CLS token", "GAP") if pairs else ()):

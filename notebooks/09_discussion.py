@@ -168,7 +168,7 @@ for link, ids in CHAIN.items():
 # - **What the paper sees in networks trained on much data is hardly there.** No head became local. The CLS token does its work in the first blocks and not in the last.
 # - **Finetuning changes** high blocks more than low ones in every network.
 # - **Other claims depend on how they are read.** Whether ViTs are more uniform depends on whether branches count, and on the measure. Whether skip
-#   connections carry more in ViTs depends on whether this has to hold at every depth. A Mixer is no more like a ViT than like a CNN.
+#   connections carry more in ViTs depends on whether this has to hold at every depth. A Mixer is about equally like a ViT and a CNN.
 #
 # ## What a verdict can say
 #

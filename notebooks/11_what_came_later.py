@@ -16,7 +16,7 @@
 # %% [markdown]
 # # What came later
 #
-# **Question.** The paper is from 2021. What have others found in Vision Transformers since, and does it show in the networks of this book?
+# **Question.** The paper is from 2021. What have others found in Vision Transformers since, and does it show in the networks of this book? (The tiny profile has none of the later networks: there the page shows how the measures work.)
 #
 # | | |
 # |---|---|

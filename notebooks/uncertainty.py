@@ -246,7 +246,7 @@ draws_and_trainings([low], [other_seed])
 spreads(low)
 
 # %% [markdown]
-# Again trainings differ more than draws, and networks from another seed differ about as much as twins on a tenth of the data.
+# Where the title says *does not hold*, an effect as large as the margin is excluded. Again trainings differ more than draws, and networks from another seed differ about as much as twins on a tenth of the data.
 #
 # ## What an interval covers
 #
