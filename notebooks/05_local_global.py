@@ -108,13 +108,6 @@ from seelike import plots
 plots.all_heads(shown) if shown else run.say_missing("vits")
 
 # %% [markdown]
-# The heads look at images such as these.
-
-# %% mystnb={"figure": {"caption": "Some images of this run; where they must not be shown, those that come with seelike in their place.", "name": "fig-images-seen"}, "image": {"alt": "A row of eight small images at most, such as the networks are shown."}}
-pictures = run.to_show(run.images)
-plots.image_rows({"": [pictures[i] for i in range(min(8, len(pictures)))]})
-
-# %% [markdown]
 # ### The distance, by hand
 #
 # Take three patches in a row, 10 pixels apart. Each of them looks at itself with weight 0.8 and at its right neighbour with weight
@@ -325,7 +318,7 @@ of_new = seelike.where_possible(
 )
 
 # %% [markdown]
-# For each subset we compute the mean distance of its heads, and its CKA with the low CNN layers, averaged over these layers.
+# Of each subset: the mean distance of its heads, and its mean CKA with the low CNN layers.
 
 # %%
 from seelike.sections.local_global import rank_correlation, subsets_of_heads
@@ -508,8 +501,7 @@ claims.record(
 # with this offset. The cross marks the patch that looks. A local head is bright at the cross and dark elsewhere. A uniform head has the same colour everywhere. Only few pairs of patches are
 # far apart, so that the corners, with one pair each, depend on the images of this run.
 #
-# The slider goes through the blocks of the first ViT (a selection from first to last, if there are many). For each block it shows the nearest head, one
-# in the middle and the farthest. A ring marks the head among all heads.
+# The slider goes through the blocks of the first ViT (a selection from first to last, if there are many). A ring marks the head among all heads.
 
 # %%
 from seelike.attention import mean_attention
