@@ -245,7 +245,7 @@ lines = {
     name: plots.over_depth(tested[name]) for name in run.names if name in tested
 }
 plots.depth_lines(
-    lines, y_label="accuracy of probes", within=(0, 1)
+    lines, y_label="accuracy of probes", within=(0.0, 1.0)
 ) if lines else run.say_missing()
 
 # %% [markdown]
@@ -279,7 +279,7 @@ for pair, values in similarity.items():
     if control != pair:
         lines[CONTROL] = plots.over_depth(similarity[control])
     lines[name] = plots.over_depth(values)
-    figures[name] = plots.depth_lines(lines, y_label="CKA", within=(0, 1))
+    figures[name] = plots.depth_lines(lines, y_label="CKA", within=(0.0, 1.0))
     figures[name].axes[0].set_ylim(0, 1)
     low, *_, high = values.mean(axis=0)
     alt[name] = f"From {low:.2f} at the first block to {high:.2f} at the last."
@@ -293,7 +293,9 @@ plots.states(figures, "Data", alt) if figures else run.say_missing("shares_of_da
 def two_networks(one, other):
     """Draw the probes of two networks."""
     chosen = {name: plots.over_depth(tested[name]) for name in (one, other)}
-    return plots.depth_lines(chosen, y_label="accuracy of probes", within=(0, 1))
+    return plots.depth_lines(
+        chosen, y_label="accuracy of probes", within=(0.0, 1.0)
+    )
 
 
 if tested:

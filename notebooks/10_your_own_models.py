@@ -249,7 +249,7 @@ def probes(name):
 accuracy = seelike.where_possible(names, probes)
 lines = {name: plots.over_depth(values) for name, values in accuracy.items()}
 plots.depth_lines(
-    lines, y_label="accuracy of probes", within=(0, 1)
+    lines, y_label="accuracy of probes", within=(0.0, 1.0)
 ) if lines else run.say_missing()
 
 # %% [markdown]

@@ -193,7 +193,7 @@ if lines:
     ends = np.array([0.0, 1.0])
     lines["equal pace"] = (ends, ends, 0 * ends)
     label = "depth of the best match in the ViT"
-    display(plots.depth_lines(lines, y_label=label, within=(0, 1)))
+    display(plots.depth_lines(lines, y_label=label, within=(0.0, 1.0)))
 else:
     run.say_missing("vits", "cnns")
 

@@ -157,7 +157,7 @@ panels = {
 }
 panels = {title: lines for title, lines in panels.items() if lines}
 plots.depth_panels(
-    panels, y_label="knows its place", within=(0, 1)
+    panels, y_label="knows its place", within=(0.0, 1.0)
 ) if panels else run.say_missing()
 
 # %% [markdown]
@@ -299,7 +299,7 @@ if textures:
     }
     both = {run.images.name: {name: line(name) for name in textures}}
     both["textures/test"] = on_textures
-    display(plots.depth_panels(both, y_label="knows its place", within=(0, 1)))
+    display(plots.depth_panels(both, y_label="knows its place", within=(0.0, 1.0)))
 else:
     print(
         "Nothing to show here. Textures are shown where maps can be made and images"

@@ -137,7 +137,7 @@ def panels(measured, names):
 
 shown = panels(accuracy, run.names)
 plots.depth_panels(
-    shown, y_label="accuracy", within=(0, 1)
+    shown, y_label="accuracy", within=(0.0, 1.0)
 ) if shown else run.say_missing()
 
 # %% [markdown]
@@ -205,7 +205,7 @@ claims.record_difference(
 # %% mystnb={"figure": {"caption": "Accuracy of probes on the mean of the tokens of each block, for networks on much and on little data, a panel for each image set (the paper's Figure F.1). Bands are 95 % intervals over draws of images.", "name": "fig-data-elsewhere"}, "image": {"alt": "A panel for each image set, with a line for each network: accuracy of probes against relative depth. The claim below compares much with little data at half depth."}}
 shown = panels(accuracy, of_data)
 plots.depth_panels(
-    shown, y_label="accuracy", within=(0, 1)
+    shown, y_label="accuracy", within=(0.0, 1.0)
 ) if shown else run.say_missing("much_and_little_data")
 
 # %% [markdown]
@@ -233,7 +233,7 @@ compared = [*dict.fromkeys([*run.vits[:1], *of_gap, *run.cnns])] or run.names
 single = probes(compared, "each")
 shown = panels(single, compared)
 plots.depth_panels(
-    shown, y_label="accuracy, single token", within=(0, 1)
+    shown, y_label="accuracy, single token", within=(0.0, 1.0)
 ) if shown else run.say_missing()
 
 # %% [markdown]
@@ -294,7 +294,7 @@ for kind, title in kinds.items():
             panel[f"{name}, ten"] = plots.over_depth(on_ten[kind][name])
         panel[f"{name}, many"] = lines[kind]
 plots.depth_panels(
-    shown, y_label="accuracy", within=(0, 1)
+    shown, y_label="accuracy", within=(0.0, 1.0)
 ) if many else run.say_missing()
 
 # %% [markdown]
@@ -311,7 +311,7 @@ for image_set, found in accuracy.items():
         if name in single.get(image_set, {}):
             lines["single tokens"] = plots.over_depth(single[image_set][name])
         figures[label] = plots.depth_lines(
-            lines, y_label="accuracy", title=label, within=(0, 1)
+            lines, y_label="accuracy", title=label, within=(0.0, 1.0)
         )
         top = ", ".join(f"{kind} {line[1][-1]:.2f}" for kind, line in lines.items())
         alt[label] = f"Accuracy at the last block: {top}."
@@ -327,7 +327,9 @@ def two_networks(images, one, other):
     lines = {
         name: plots.over_depth(accuracy[images][name]) for name in (one, other)
     }
-    return plots.depth_lines(lines, y_label="accuracy", title=images, within=(0, 1))
+    return plots.depth_lines(
+        lines, y_label="accuracy", title=images, within=(0.0, 1.0)
+    )
 
 
 if accuracy:

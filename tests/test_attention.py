@@ -255,8 +255,10 @@ def test_no_tile_is_larger_than_stated_and_none_changes_the_result(monkeypatch, 
     for heads in (by_map, by_queries):
         assert_is(heads.compute(), attention.numpy(), (5, 7), (16, 16), 2, rtol=1e-12)
     place = Place("tokens", (37, 8), "tokens", 2, prefix=("cls", "register"), grid=(5, 7))
-    offsets = attention_module._by_offset(attention_module.Scores(q, k, 0.3), place).mean(dim=0)
-    np.testing.assert_allclose(offsets, references.by_offset(attention, (5, 7), 2), rtol=1e-10)
+    sums = 35 * attention_module._by_offset(attention_module.Scores(q, k, 0.3), place).mean(dim=0)
+    # An offset of (down, right) is that of so many pairs of patches of the grid.
+    pairs = np.outer(5 - abs(np.arange(-4, 5)), 7 - abs(np.arange(-6, 7)))
+    np.testing.assert_allclose(sums / pairs, references.by_offset(attention, (5, 7), 2), rtol=1e-10)
 
 
 def test_large_grids_have_no_map(monkeypatch):

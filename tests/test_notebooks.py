@@ -122,7 +122,10 @@ def strange(tmp_path_factory):
             garments[place].save(folder / "images" / f"{NAME} {label}" / f"{NAME} {place}.png")
     # What the pages do is done for each block: four do for all.
     shallow = {"img_size": 28, "patch_size": 4, "embed_dim": 32, "depth": 4, "num_heads": 2, "num_classes": 10}
-    return folder / "images", network_file(folder / f"{NAME}.safetensors", "vit_tiny_patch16_224", shallow)
+    vit = network_file(folder / f"{NAME}.safetensors", "vit_tiny_patch16_224", shallow)
+    # As timm initialises it: the last norm of each branch is zero.
+    dead = network_file(folder / "dead.safetensors", "test_resnet", {})
+    return folder / "images", vit, dead
 
 
 class Attributes(HTMLParser):
@@ -227,14 +230,14 @@ def run_here(shell, stem, **parameters):
 BY_THE_RUNNER = "12_questions_of_measure"
 
 
-# The blocks of a ConvNeXt are not known, and the branches of a new ResNet are dead: their last scale is 0.
+# The blocks of a ConvNeXt are not known, and the branches of the ResNet are dead.
 @pytest.mark.notebook
 @pytest.mark.parametrize("notebook", WITH_NETWORKS, ids=lambda path: path.stem)
 def test_notebook_runs_on_unknown_architectures_dead_layers_and_strange_names(
     notebook, strange, shell, tmp_path, monkeypatch
 ):
-    images, weights = strange
-    models = f"test_convnext:random,{weights},test_resnet:random"
+    images, weights, dead = strange
+    models = f"test_convnext:random,{weights},{dead}"
     small = {"number_of_images": 10, "batch_size": 6, "repeats": 2, "images": str(images)}
     if notebook.stem == BY_THE_RUNNER:
         output = tmp_path / "out.ipynb"

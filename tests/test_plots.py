@@ -338,8 +338,8 @@ def test_a_forest_has_a_line_for_each_claim_and_tells_verdicts_apart():
     ]
     (axes,) = plots.forest(results).axes
     labels = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
-    assert labels[1] == "resnet stages"
-    assert labels[-1] == "batch size has no effect on cka"
+    assert labels[1] == "a CNN falls into stages"
+    assert labels[-1] == "amounts have no effect on CKA"
     assert [text.get_text().strip() for text in axes.texts] == ["not testable"]
     # Those of the legend have no place.
     marks = {line.get_marker() for line in axes.lines if len(line.get_xdata())} - {"None", "|"}

@@ -81,4 +81,4 @@ def test_architectures_whose_additions_are_not_known_are_refused():
 def test_a_network_whose_branches_are_all_zero_has_no_ratio():
     images = data.load("fashion-mnist/test").sample(4, seed=0)
     with pytest.raises(ValueError, match=r"In all 4 residual additions.*give trained weights"):
-        skip_connections.propagation(load("test_resnet:random"), [images])
+        skip_connections.propagation(timm.create_model("test_resnet", zero_init_last=True).eval(), [images])
