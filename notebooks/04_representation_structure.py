@@ -524,7 +524,7 @@ claims.on_this_page()
 # - By CKA the ViT's map is a little more uniform than the maps of the CNNs, by about the smallest effect of interest. By shared neighbours the ViT's
 #   map is less uniform, so the claim is undecided. The ViT's map has a bright square of the lower blocks, and the upper blocks are less and less like
 #   these. So the first and last layers of the ViT are not more alike than those of the CNNs, and if the ViT is cut at the CNNs' stages, it falls apart
-#   more than the CNNs do, by CKA. Before training the ViT's stream was the same throughout (a weak control: the factors on its branches begin near zero).
+#   more than the CNNs do, by CKA. Before training the ViT's stream is nearly the same throughout, so that all three are the other way round.
 # - The dark lines in a CNN's map are the wide layers inside its blocks. Its stages are there, too: layers of one stage are more alike than layers of two. In the residual stream alone, CNNs and ViT are about equally uniform.
 # - The second quarter of a CNN is far more like the second quarter of the ViT than like its lowest quarter, the opposite of what the paper found.
 #   Shared neighbours point the same way, but not with certainty.

@@ -554,11 +554,11 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows Figure 3 as the paper has it. In the second block one head looks at its nearest surroundings, while heads of the first block look nearly everywhere. This
+# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows a part of Figure 3. In the second block one head looks at its nearest surroundings, but none looks everywhere; in the first block all heads look far. Near and far heads side by side in one block begin with the third block. All of this
 # was learned: before training all heads look everywhere alike. At the top no head is as local, but some look only about half as far as a head that looks
 # everywhere alike, so "entirely global" says too much. No second ViT of this kind was trained on less data: Figure 4 is of tiny networks.
 #
-# In Figure 5, by rank, the subsets whose heads look nearer are more like a low CNN layer, but they are before any training, too. This is a single
+# In Figure 5, by rank, the subsets whose heads look nearer are more like a low CNN layer, but before any training perhaps they are, too. This is a single
 # network with six heads in a block, and its local heads are not in the first block, whose heads make up these subsets.
 #
 # Receptive fields stay brightest at the token's own patch from the first block to the last, but before training they do so even more. Whether they are

@@ -547,7 +547,7 @@ claims.on_this_page()
 # network was trained to say for each place whether it stands out from the rest of the picture; the paper's ViTs were not. All maps of this ViT are
 # faint.
 #
-# Before training the tokens of the ViT are as local as the patches themselves, and those of the CNN are not. So the paper's finding needs no training, and this network has lost it.
+# Before training the tokens of the ViT are nearly as local as the patches themselves, and those of the CNN are far less so. So the paper's finding needs no training, and this network has lost it.
 #
 # Single tokens agree with what the paper found. In the last block, the locations of the CNN classify better than the tokens of the ViT on CIFAR-10. Half-way up, draws of ten images of each class cannot tell the two apart. The last task of the ViT did not use
 # classes. Its single tokens are best in the last block, but the mean of its tokens falls towards the top. Ten images of each class are few for hundreds of features: [Appendix F](F_linear_probes.ipynb) takes a thousand.

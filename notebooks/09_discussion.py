@@ -142,23 +142,22 @@ for link, ids in CHAIN.items():
 #
 # **Do Vision Transformers see like convolutional networks?** Link by link, first for the pretrained networks, where they could be tested.
 #
-# 1. *Attention.* The lowest blocks of the pretrained ViT have heads that look nearby beside heads that look far, as in the paper, and this was learned. But
+# 1. *Attention.* One of the two lowest blocks of the pretrained ViT has a head that looks nearby, and this was learned. Near and far heads side by side in one block begin with the third block. But
 #    not all heads of its highest blocks are global.
 # 2. *Skip connections.* They carry the CLS token more through the lower half, as the paper says. They also carry the spatial tokens more through the
 #    lower half, the reverse of what the paper says. The results exclude that skip connections matter more than in a CNN at every depth.
 # 3. *Layers.* The paper finds the layers of a ViT alike, from the lowest to the highest. Here it is open whether all layers of the ViT are more alike than those of a CNN; its low and high layers are not more alike. Its last third
-#    is less like any layer of a CNN than its middle third. By CKA, a layer of a CNN is like the lower two thirds of the ViT, and least like its last blocks.
+#    is less like any layer of a CNN than its middle third. By CKA, most layers of the CNN are most like the middle of the ViT, and none is most like its last blocks.
 # 4. *Places.* The paper finds that the tokens of a ViT know their place at the top. Here a token's receptive field stays at its patch, but does so before any training. The tokens of the last block keep
-#    their place about as well as those of the CNN. Before training they keep it far better: training takes this from them.
-# 5. *The classifier.* Single tokens of a ViT with CLS token classify worse than those of a CNN, as the paper finds, and before training they do not.
+#    their place about as well as those of the CNN. Before training they keep it far better, and better than those of the CNN: training takes this from them.
+# 5. *The classifier.* Single tokens of a ViT with CLS token classify worse than those of a CNN, as the paper finds, and before training they do not. With a hundred times as many training images for the probes most of this difference is gone ([Appendix F](F_linear_probes.ipynb)).
 #    A CLS token could be compared with GAP in tiny networks only. In all of the pairs single tokens classify worse with the CLS token. The scoreboard says whether
-#    this is still sure after the correction for many tests. Whether they keep their place better is open.
+#    this is still sure after the correction for many tests. Whether tokens of a ViT with CLS token keep their place better than those of one with GAP is open.
 # 6. *Data.* Here, too, only tiny networks could be compared. At half of the depth, much data gives better features in every pair. The evidence that low layers need
 #    little data is no stronger than chance.
 #
-# So two parts of the first link hold in the pretrained ViT: near and far heads side by side in the lowest blocks. Its third part, larger fields than in a CNN, is open, and
-# the rest of the chain does not follow from it in these networks. ViT and CNN are most alike in their low layers and differ most at the top. What the top is like depends on what a network was trained for,
-# and part of what looks typical of a ViT is there before any training.
+# So single parts of the chain hold in the pretrained ViT, and others do not: the chain as a whole is not there. ViT and CNN are most alike in their middle blocks. The last blocks of the ViT are like no layer of the CNN, and its lowest blocks
+# are unlike the CNN's high layers. The two were also trained for different tasks, which may be why their last blocks differ. And part of what looks typical of a ViT is there before any training.
 #
 # **The tiny networks** add the spread between trainings, and this makes the results less certain. Most of what one training seems to show remains
 # undecided after several, and after the correction for many tests.
