@@ -353,7 +353,7 @@ for (block, _), twins in sorted(changed.items(), key=lambda one: one[0]):
     mean, shared = np.mean([matrix for matrix, _ in twins], axis=0), twins[0][1]
     title = f"block {block}"
     maps.append(plots.CKAMap(mean, shared, shared, "", "", title, block))
-difference_maps(maps, label="CKA, cut minus intact") if maps else run.say_missing(
+difference_maps(maps, label="cut minus intact") if maps else run.say_missing(
     "without_skips"
 )
 
@@ -506,7 +506,7 @@ claims.on_this_page()
 # any change, and in the upper half it is changed again, mostly by the MLPs. The spatial tokens do the opposite of the paper's: they are handed on a little more in the first half, and the attention of the last block
 # all but replaces them.
 #
-# Skip ratios are *lower* in this ViT than in EfficientNet-Lite0. Before training they are far *higher*, as in the paper: this ViT begins with factors near zero on its branches. This does not contradict what the paper says of ResNets. The blocks of EfficientNet
+# Skip ratios are *lower* in this ViT than in EfficientNet-Lite0. Before training they are *higher* at every depth, as in the paper. This does not contradict what the paper says of ResNets. The blocks of EfficientNet
 # end in a narrow layer without an activation, and add its output to a stream that nothing else changes. A ResNet applies a ReLU to the sum after each
 # addition, or normalises before it. This ViT also has a learned factor for each channel of a branch, which the paper's ViTs do not have. This profile
 # also has a ResNet50, for readers who can download one.

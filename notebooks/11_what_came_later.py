@@ -432,7 +432,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # - To the eye, its map has an edge near the top. But its step exceeds that of the smooth band by no more than the uncertainty. In the EfficientNet it does, by a little.
 # - For most of the depth, the place of a patch can be read from its token nearly without error. What the probe reads falls most in the last block, but does not vanish. In the last block of the EfficientNet the probe does worse than guessing the middle: what it learned from some images does not carry over to others.
 # - The receptive field of its mean channel is wide from the first block on, while the field of all channels grows with depth. In the EfficientNet the two lines coincide.
-# - The untrained ViT is a weak control: its blocks pass on what they get, since the factors on their branches begin near zero.
+# - Before training the step of the ViT is that of its smooth band, and no place can be read: its position embeddings are small random numbers.
 #
 # **The tiny networks** show little of this.
 #
@@ -440,7 +440,7 @@ plots.depth_lines(lines, y_label="radius / height") if lines else run.say_missin
 # - Places can be read from every block. They can be read better from an untrained ViT, whose position embeddings have not been overwritten.
 # - In the first block of the ViT, the field of the mean channel covers nearly the whole image, while the fields of single channels cover only their surroundings.
 #
-# **Why.** What comes from the architecture is visible before training, and what comes from depth alone is visible in a smooth band. Only what exceeds both controls can be called learned; where the untrained network is a weak control, not even that.
+# **Why.** What comes from the architecture is visible before training, and what comes from depth alone is visible in a smooth band. Only what exceeds both controls can be called learned.
 #
 # ## Try it yourself
 #

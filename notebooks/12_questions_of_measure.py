@@ -722,7 +722,7 @@ display(
 # **Others found** that a few points, one dominant direction, a small sample, a search over layers or the images themselves can decide a CKA; that chance can be taken away from any measure; and that CKA is how far the readouts of two layers agree.
 #
 # **The pretrained networks** confirm a part of this. One image far away decides plain CKA, and two decide the unbiased CKA. Noise among photographs moves the
-# map of the unbiased CKA most in absolute numbers; but plain CKA and Procrustes have little room to move, so this does not show which is sturdier. In the last block of the ViT-S/14, two or three directions reach a high CKA with the whole block; but all
+# map of the unbiased CKA most, in absolute numbers and as a share of its range. In the last block of the ViT-S/14, two or three directions reach a high CKA with the whole block; but all
 # others together still have a middling one. For EfficientNet-Lite0 the page cannot tell: directions that were found on so few images hold almost none of the variance of other images. With so few images, Procrustes is nearly as high by chance. Whether trained networks are, in their last blocks, more like each other
 # than like untrained ones, so few images cannot tell. By all three measures the last third of the ViT matches less, as in Section 4; no measure finds the ViT more uniform.
 #

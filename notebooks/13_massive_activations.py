@@ -402,7 +402,7 @@ for name, found in seelike.where_possible(networks, lowest_without_channel).item
 # - It has numbers far larger than the rest, in one and the same channel and token for every image. This is the pattern of a massive activation, but the numbers are smaller than those that others report. It has no long tokens.
 # - Its patches move a little when CLS is replaced by zeros, and hardly at all when CLS is replaced by its mean or by that of another image.
 # - After a LayerNorm the cosine of CLS with the patches is about zero. But the cosine of two patches falls, too. So by the rule of this page the norm does not separate CLS alone.
-# - The untrained ViT is a weak control: its blocks pass on what they get, since the factors on their branches begin near zero.
+# - Before training a LayerNorm changes neither cosine.
 #
 # **The tiny networks** show little of this. The ViT has neither massive activations nor long tokens, and replacing CLS hardly changes its patches. LayerNorm
 # does not separate CLS from patches. The first block of the ResNet has a few numbers and places that are several times as large as the rest.
