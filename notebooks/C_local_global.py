@@ -301,7 +301,7 @@ plots.all_heads(largest) if largest else run.say_missing("vits")
 # %% [markdown]
 # ## Look around
 #
-# The slider goes through the sublayers of each network: after the addition on the left, before it on the right. Watch the own patch in late attention.
+# The slider goes through the sublayers of each network, ten at most: after the addition on the left, before it on the right. Watch the own patch in late attention.
 
 # %%
 from seelike.sections.local_global import evenly_spaced, own_patch
@@ -318,7 +318,7 @@ figures, alt = {}, {}
 for name, each in fields.items():
     maps = [mean_fields(each, side) for side in ("after", "before")]
     times = shares(each)
-    for place in evenly_spaced(len(maps[1]), 16):
+    for place in evenly_spaced(len(maps[1]), 10):
         title = list(maps[1])[place]
         after, before = (fields_of_side[title] for fields_of_side in maps)
         label = f"{name}, {title}".replace("/after", ",")
