@@ -554,7 +554,7 @@ if shown:
 claims.on_this_page()
 
 # %% [markdown]
-# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows a part of Figure 3. In the second block one head looks at its nearest surroundings, but none looks everywhere; in the first block all heads look far. Near and far heads side by side in one block begin with the third block. All of this
+# **The pretrained ViT**, a ViT-S/14 that began as DINOv2, shows a part of Figure 3. In the second block one head looks at its nearest surroundings, but none looks everywhere; in the first block all heads look far. In both, the farthest head looks much farther than the nearest, but heads that look nearby beside heads that look nearly everywhere begin with the third block. All of this
 # was learned: before training all heads look everywhere alike. At the top no head is as local, but some look only about half as far as a head that looks
 # everywhere alike, so "entirely global" says too much. No second ViT of this kind was trained on less data: Figure 4 is of tiny networks.
 #

@@ -142,7 +142,7 @@ for link, ids in CHAIN.items():
 #
 # **Do Vision Transformers see like convolutional networks?** Link by link, first for the pretrained networks, where they could be tested.
 #
-# 1. *Attention.* One of the two lowest blocks of the pretrained ViT has a head that looks nearby, and this was learned. Near and far heads side by side in one block begin with the third block. But
+# 1. *Attention.* One of the two lowest blocks of the pretrained ViT has a head that looks nearby, and in both some heads look much farther than others, as in the paper; this was learned. Heads that look nearby beside heads that look nearly everywhere begin with the third block. But
 #    not all heads of its highest blocks are global.
 # 2. *Skip connections.* They carry the CLS token more through the lower half, as the paper says. They also carry the spatial tokens more through the
 #    lower half, the reverse of what the paper says. The results exclude that skip connections matter more than in a CNN at every depth.
