@@ -71,8 +71,7 @@ run = seelike.start(globals(), "06_skip_connections")
 # At 10 the token is handed on nearly as it was; at one tenth it is overwritten.
 #
 # One call reads both terms, the *skip* $z$ and the *branch* $f(z)$, wherever a branch is added, for each draw of images. It keeps three numbers: the two lengths, and the angle between the token before and after.
-# Mixers have residual additions as well; the cell names any network in which none can be found. Where skip or branch is exactly zero, as can happen in
-# a CNN at the black border of an image, there is no ratio, and the place does not count.
+# Where skip or branch is exactly zero, as can happen at the black border of an image, there is no ratio, and the place does not count.
 
 # %%
 from seelike.models import family
