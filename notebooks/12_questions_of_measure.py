@@ -159,6 +159,8 @@ for title, lines in panels.items():
         print(f"{title}: {name:<14} {first} before, {last} after")
 
 # %% [markdown]
+# One image moves plain CKA, and not the unbiased one. Two, at the same place, take the unbiased one to the top as well. CCA hardly changes.
+#
 # ### A broken image
 #
 # Nobody moves images in a layer. But data sets have broken files. We replace eight images by pure noise, and ask how far the map of all blocks of the
@@ -401,6 +403,8 @@ for name, measure in compared.items():
     print(f"{name:<14} highest {best}, zero at {zero}, calibrated {left}")
 
 # %% [markdown]
+# The higher a measure is by chance, the less of its highest value is left.
+#
 # ## Two networks, the same images
 #
 # There is one more reason for a high CKA. Images with similar pixels still have similar features some layers later, in any network. [Cui et al. (2022)](https://arxiv.org/abs/2202.00095) point out that even

@@ -353,7 +353,7 @@ claims.on_this_page()
 
 # %% [markdown]
 # **The pretrained networks** are probed on CIFAR-10 alone, since the photographs have only one image of each class. At half depth, the difference between ViT and CNN is no larger than
-# that between draws of images. With a thousand images of each class every line rises: in low blocks that of the mean rises most, and at the top single tokens rise as much as the mean. So a good part of every low accuracy
+# that between draws of images. Higher up the mean of the ViT's tokens falls again, and that of the CNN rises to the top. With a thousand images of each class every line rises: in low blocks that of the mean rises most, and at the top single tokens rise as much as the mean. So a good part of every low accuracy
 # came from probes that had seen too few images. With a thousand images, the single tokens of the ViT are as good as those of the CNN over most of the depth. At the top
 # the CNN is slightly ahead on single locations, where the bands touch, and the ViT on its first token, the CLS token.
 #
